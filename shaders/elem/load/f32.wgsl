@@ -1,0 +1,5 @@
+alias tensor_word = f32;
+
+fn tensor_load(i: u32) -> f32 {
+    return tensor[i];
+}

@@ -1,0 +1,43 @@
+// First of the three phases of a long linear scan: what each chunk of each row does to a state, as an affine map.
+// A workgroup reduces one chunk, a tile of LANES x ITEMS steps at a time.
+
+struct Params {
+    groups: u32, // rows x chunks
+    length: u32, // steps in a row
+    chunk: u32,  // steps in a chunk, a multiple of the tile
+    chunks: u32, // chunks in a row
+}
+
+const LANES: u32 = 256;
+const ITEMS: u32 = 8; // steps a lane
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<a_word>; // (rows, length)
+@group(0) @binding(2) var<storage, read> b: array<b_word>; // (rows, length)
+@group(0) @binding(3) var<storage, read_write> maps: array<vec2<f32>>; // (rows, chunks)
+
+@compute @workgroup_size(LANES)
+fn main(
+    lane: Lane,
+    @builtin(workgroup_id) group_id: vec3<u32>,
+    @builtin(num_workgroups) group_counts: vec3<u32>,
+) {
+    let group = flat_group(group_id, group_counts);
+    if (group < params.groups) {
+        reduce_chunk(lane, group);
+    }
+}
+
+fn reduce_chunk(lane: Lane, group: u32) {
+    let row = (group / params.chunks) * params.length;
+    let first = (group % params.chunks) * params.chunk;
+    let end = row + min(first + params.chunk, params.length);
+    var map = IDENTITY;
+    for (var tile = row + first; tile < end; tile += LANES * ITEMS) {
+        let steps = load_steps(tile + rank(lane) * ITEMS, end);
+        map = compose(map, scan_lanes(lane, compose_steps(steps)).total);
+    }
+    if (rank(lane) == 0u) {
+        maps[group] = map;
+    }
+}

@@ -1,0 +1,34 @@
+// Scans the pairs of a workgroup's lanes through workgroup memory (Hillis and Steele 1986): log2(LANES) doubling
+// steps. The kernel declares LANES and `compose`.
+
+var<workgroup> lane_pairs: array<vec2<f32>, LANES>;
+
+struct Lane {
+    @builtin(local_invocation_index) index: u32,
+}
+
+// The lane's place in the order that the scan follows.
+fn rank(lane: Lane) -> u32 {
+    return lane.index;
+}
+
+fn scan_lanes(lane: Lane, pair: vec2<f32>) -> LaneScan {
+    var inclusive = pair;
+    lane_pairs[lane.index] = inclusive;
+    workgroupBarrier();
+    for (var step = 1u; step < LANES; step *= 2u) {
+        if (lane.index >= step) {
+            inclusive = compose(lane_pairs[lane.index - step], inclusive);
+        }
+        workgroupBarrier();
+        lane_pairs[lane.index] = inclusive;
+        workgroupBarrier();
+    }
+    var scan = LaneScan(IDENTITY, lane_pairs[LANES - 1u]);
+    if (lane.index > 0u) {
+        scan.before = lane_pairs[lane.index - 1u];
+    }
+    // The next call overwrites the pairs.
+    workgroupBarrier();
+    return scan;
+}

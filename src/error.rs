@@ -1,0 +1,151 @@
+//! What can go wrong, with the numbers that a person needs to mend it.
+
+use crate::shader::ShaderError;
+use crate::{Bytes, DType};
+
+/// Why a spec cannot be computed by anyone: the request itself is wrong.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// A number is outside what the operation is defined for.
+    #[error("{name} is {found}, expected {expected}")]
+    Value {
+        /// Which number.
+        name: &'static str,
+        /// What was given.
+        found: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// The product of a tensor's sizes does not fit the address space of a kernel.
+    #[error("{tensor} of shape {shape:?} has too many elements: the limit is 2^31 - 1")]
+    Elements {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+}
+
+/// Why a valid spec cannot be planned on an adapter.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The spec itself is wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A tensor is larger than one storage binding of the adapter.
+    #[error("{tensor} takes {}, this adapter binds at most {} at once", Bytes(*.bytes), Bytes(*.limit))]
+    Binding {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Its size in bytes.
+        bytes: u64,
+        /// The adapter's limit in bytes.
+        limit: u64,
+    },
+    /// Even the smallest plan exceeds a limit of the adapter.
+    #[error("the smallest {kernel} plan needs {needed} of {resource}, this adapter has {limit}")]
+    TooSmall {
+        /// The kernel.
+        kernel: &'static str,
+        /// Which limit.
+        resource: &'static str,
+        /// What the smallest plan needs.
+        needed: u64,
+        /// What the adapter has.
+        limit: u64,
+    },
+}
+
+/// Everything that an operation on a GPU can report.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The request is wrong, or does not fit this adapter.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// No adapter answers the request.
+    #[error("no GPU adapter found: {0}")]
+    NoAdapter(String),
+    /// The adapter refused to open a device.
+    #[error("the adapter {adapter} opened no device: {reason}")]
+    NoDevice {
+        /// The adapter's name.
+        adapter: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// The device is gone: unplugged, reset by the driver, or destroyed.
+    #[error("the GPU device was lost: {0}")]
+    DeviceLost(String),
+    /// A buffer larger than the device allows, or than its memory.
+    #[error("cannot allocate {} for {what}: {reason}", Bytes(*.bytes))]
+    Allocation {
+        /// What the buffer is for.
+        what: String,
+        /// Its size in bytes.
+        bytes: u64,
+        /// Why not.
+        reason: String,
+    },
+    /// A tensor does not have the shape that the operation was planned for.
+    #[error("{tensor} has shape {found:?}, expected {expected:?}")]
+    Shape {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape in the spec.
+        expected: Vec<usize>,
+    },
+    /// A tensor does not have the element type that the operation was planned for.
+    #[error("{tensor} holds {found}, expected {expected}")]
+    DType {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Its element type.
+        found: DType,
+        /// The element type in the spec.
+        expected: DType,
+    },
+    /// A tensor that the spec asks for was not given, or one was given that it does not ask for.
+    #[error("{tensor} is {}, but the spec {}", given(*.expected, "missing", "given"), given(*.expected, "needs it", "has no use for it"))]
+    Presence {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Whether the spec needs it.
+        expected: bool,
+    },
+    /// The number of elements does not agree with a shape.
+    #[error("{found} elements do not fill shape {shape:?}, which has {expected}")]
+    Length {
+        /// The shape.
+        shape: Vec<usize>,
+        /// Elements given.
+        found: usize,
+        /// Elements that the shape has.
+        expected: usize,
+    },
+    /// A shader could not be put together: a bug of this library.
+    #[error("a bug of tilewise: {0}")]
+    Shader(#[from] ShaderError),
+    /// The driver or wgpu refused something: a bug of this library or of the driver.
+    #[error("{label}: the GPU refused: {message}")]
+    Gpu {
+        /// What was being done.
+        label: String,
+        /// wgpu's words.
+        message: String,
+    },
+}
+
+fn given(expected: bool, yes: &'static str, no: &'static str) -> &'static str {
+    if expected { yes } else { no }
+}
+
+impl From<SpecError> for Error {
+    fn from(error: SpecError) -> Self {
+        Self::Plan(error.into())
+    }
+}

@@ -1,0 +1,362 @@
+//! An opened device with everything that operations share: capabilities, compiled kernels, memory accounting.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::kernel::Kernel;
+use crate::shader::Shader;
+use crate::{Caps, Error, caps};
+
+/// An opened GPU. Cheap to clone: clones share the device, the kernels and the counters.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    caps: Caps,
+    shader_checks: bool,
+    /// Bound where a kernel declares a tensor that its plan does not use.
+    unused: wgpu::Buffer,
+    kernels: Mutex<HashMap<String, Kernel>>,
+    memory: Arc<Memory>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+/// What the device reported outside of any call.
+#[derive(Debug, Default)]
+struct Faults {
+    lost: Option<String>,
+    refused: Option<String>,
+}
+
+/// How to choose and open an adapter.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, in any case; by default the fastest adapter.
+    pub adapter: Option<String>,
+    /// Plan as if the adapter had no more than these capabilities.
+    pub ceiling: Option<Caps>,
+    /// Keep the driver's bounds checks in shaders and the zeroing of workgroup memory: slower, and a second opinion
+    /// on the kernels' own bounds.
+    pub shader_checks: bool,
+}
+
+impl Gpu {
+    /// Opens the fastest adapter, with all that it can do and tilewise can use.
+    pub async fn request() -> Result<Self, Error> {
+        Self::request_with(GpuOptions::default()).await
+    }
+
+    /// [`request`](Self::request), blocking.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn request_blocking() -> Result<Self, Error> {
+        pollster::block_on(Self::request())
+    }
+
+    /// Opens an adapter of the caller's choice.
+    pub async fn request_with(options: GpuOptions) -> Result<Self, Error> {
+        let adapter = choose_adapter(options.adapter.as_deref()).await?;
+        Self::open(&adapter, options).await
+    }
+
+    /// Opens this adapter.
+    pub async fn open(adapter: &wgpu::Adapter, options: GpuOptions) -> Result<Self, Error> {
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("tilewise"),
+            required_features: adapter.features() & caps::wanted_features(),
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| Error::NoDevice {
+            adapter: adapter.get_info().name,
+            reason: error.to_string(),
+        })?;
+        let gpu = Self::new(device, queue, options);
+        gpu.watch();
+        Ok(gpu)
+    }
+
+    /// Uses a device that the caller already has. Its own limits and features decide the plans; its error handler
+    /// and device-lost callback stay the caller's.
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        Self::new(device, queue, GpuOptions::default())
+    }
+
+    fn new(device: wgpu::Device, queue: wgpu::Queue, options: GpuOptions) -> Self {
+        let caps = Caps::from_wgpu(&device.limits(), device.features(), &device.adapter_info());
+        let caps = options.ceiling.map_or_else(|| caps.clone(), |ceiling| caps.restricted_to(&ceiling));
+        let unused = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("unused"),
+            size: 16,
+            usage: wgpu::BufferUsages::STORAGE,
+            mapped_at_creation: false,
+        });
+        Self {
+            inner: Arc::new(Inner {
+                device,
+                queue,
+                caps,
+                shader_checks: options.shader_checks,
+                unused,
+                kernels: Mutex::default(),
+                memory: Arc::default(),
+                faults: Arc::default(),
+            }),
+        }
+    }
+
+    /// Keeps what the device reports on its own, so that the next call returns it instead of the process ending.
+    fn watch(&self) {
+        let faults = Arc::clone(&self.inner.faults);
+        self.inner.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            log::error!("{error}");
+            lock(&faults).refused.get_or_insert_with(|| error.to_string());
+        }));
+        let faults = Arc::clone(&self.inner.faults);
+        self.inner.device.set_device_lost_callback(move |reason, message| {
+            lock(&faults).lost.get_or_insert_with(|| format!("{reason:?}: {message}"));
+        });
+    }
+
+    /// The device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// What plans are made from.
+    pub fn caps(&self) -> &Caps {
+        &self.inner.caps
+    }
+
+    /// Whether shaders keep the driver's own bounds checks.
+    pub fn shader_checks(&self) -> bool {
+        self.inner.shader_checks
+    }
+
+    /// Bytes of tensors and scratch that operations of this [`Gpu`] allocated.
+    pub fn memory(&self) -> &Memory {
+        &self.inner.memory
+    }
+
+    /// How many kernels were compiled so far.
+    pub fn kernels_compiled(&self) -> usize {
+        lock(&self.inner.kernels).len()
+    }
+
+    /// The kernel for this shader, compiled the first time it is asked for. The linked source is the key: plans
+    /// that lead to the same shader share it, and lengths are not part of it.
+    pub(crate) fn kernel(&self, shader: &Shader) -> Result<Kernel, Error> {
+        if let Some(kernel) = lock(&self.inner.kernels).get(&shader.source) {
+            return Ok(kernel.clone());
+        }
+        let kernel = self.guard(shader.label, || Kernel::compile(self, shader))?;
+        lock(&self.inner.kernels).insert(shader.source.clone(), kernel.clone());
+        Ok(kernel)
+    }
+
+    pub(crate) fn unused(&self) -> &wgpu::Buffer {
+        &self.inner.unused
+    }
+
+    /// Submits the recorded commands.
+    pub fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<(), Error> {
+        self.guard("submit", || self.inner.queue.submit([encoder.finish()])).map(drop)
+    }
+
+    /// A new encoder for a batch of operations.
+    pub fn encoder(&self) -> wgpu::CommandEncoder {
+        self.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    /// Waits until the device has done everything submitted.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn wait(&self) -> Result<(), Error> {
+        self.poll()?;
+        self.check()
+    }
+
+    fn poll(&self) -> Result<(), Error> {
+        match self.inner.device.poll(wgpu::PollType::wait_indefinitely()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.refusal("waiting for the device", &error.to_string())),
+        }
+    }
+
+    /// Reports what the device complained of since the last check.
+    fn check(&self) -> Result<(), Error> {
+        let mut faults = lock(&self.inner.faults);
+        if let Some(reason) = &faults.lost {
+            return Err(Error::DeviceLost(reason.clone()));
+        }
+        match faults.refused.take() {
+            Some(message) => Err(Error::Gpu { label: "the last submission".to_owned(), message }),
+            None => Ok(()),
+        }
+    }
+
+    /// A refusal in the device's words, or its loss if that is the cause.
+    pub(crate) fn refusal(&self, label: &str, message: &str) -> Error {
+        match &lock(&self.inner.faults).lost {
+            Some(reason) => Error::DeviceLost(reason.clone()),
+            None => Error::Gpu { label: label.to_owned(), message: message.to_owned() },
+        }
+    }
+
+    /// Runs `work` and returns what wgpu's validation says of it. In a browser errors arrive later, and the next
+    /// read reports them.
+    fn guard<R>(&self, label: &str, work: impl FnOnce() -> R) -> Result<R, Error> {
+        self.check()?;
+        #[cfg(target_arch = "wasm32")]
+        let (result, error): (R, Option<wgpu::Error>) = (work(), None);
+        #[cfg(not(target_arch = "wasm32"))]
+        let (result, error) = {
+            let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let result = work();
+            (result, pollster::block_on(scope.pop()))
+        };
+        error.map_or(Ok(result), |error| Err(self.refusal(label, &error.to_string())))
+    }
+
+    /// A storage buffer, counted for as long as its lease lives.
+    pub(crate) fn allocate(
+        &self,
+        bytes: u64,
+        mapped: bool,
+        what: impl Fn() -> String,
+    ) -> Result<(wgpu::Buffer, Arc<Lease>), Error> {
+        let limit = self.inner.caps.buffer_bytes;
+        let refused = |reason| Error::Allocation { what: what(), bytes, reason };
+        if bytes > limit {
+            return Err(refused(format!("this adapter's buffers hold at most {}", caps::Bytes(limit))));
+        }
+        self.check()?;
+        let descriptor = wgpu::BufferDescriptor {
+            label: None,
+            size: bytes,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: mapped,
+        };
+        #[cfg(target_arch = "wasm32")]
+        let (buffer, error): (_, Option<wgpu::Error>) = (self.inner.device.create_buffer(&descriptor), None);
+        #[cfg(not(target_arch = "wasm32"))]
+        let (buffer, error) = {
+            let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let buffer = self.inner.device.create_buffer(&descriptor);
+            (buffer, pollster::block_on(scope.pop()))
+        };
+        match error {
+            Some(error) => Err(refused(error.to_string())),
+            None => Ok((buffer, Arc::new(Lease::new(&self.inner.memory, bytes)))),
+        }
+    }
+
+    /// The first `bytes` of a buffer, once all submitted work is done.
+    pub(crate) async fn download(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, Error> {
+        self.check()?;
+        let staging = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read back"),
+            size: bytes.max(4),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.encoder();
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
+        self.submit(encoder)?;
+        let (sender, receiver) = futures_channel::oneshot::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
+        // Natively somebody has to drive the device; in a browser this does nothing and the callback comes by itself.
+        self.poll()?;
+        let mapped = receiver.await.map_err(|_| self.refusal("reading back", "the device did not answer"))?;
+        mapped.map_err(|error| self.refusal("reading back", &error.to_string()))?;
+        let view = staging
+            .get_mapped_range(..bytes)
+            .map_err(|error| self.refusal("reading back", &error.to_string()))?;
+        let raw = view.to_vec();
+        drop(view);
+        self.check()?;
+        Ok(raw)
+    }
+}
+
+/// A lock whose poisoning is no concern: every critical section leaves its data whole.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The instance that adapters are asked from; `WGPU_BACKEND` and its like are respected.
+pub fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+}
+
+async fn choose_adapter(name: Option<&str>) -> Result<wgpu::Adapter, Error> {
+    let instance = instance();
+    let Some(name) = name else {
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        return instance.request_adapter(&options).await.map_err(|error| Error::NoAdapter(error.to_string()));
+    };
+    let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    let names: Vec<_> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
+    let wanted = name.to_lowercase();
+    let found = adapters.into_iter().zip(&names).find(|(_, name)| name.to_lowercase().contains(&wanted));
+    found
+        .map(|(adapter, _)| adapter)
+        .ok_or_else(|| Error::NoAdapter(format!("none is named {name:?} among {names:?}")))
+}
+
+/// How many bytes the tensors and scratch buffers of a [`Gpu`] take.
+#[derive(Debug, Default)]
+pub struct Memory {
+    live: AtomicU64,
+    peak: AtomicU64,
+}
+
+impl Memory {
+    /// Bytes allocated now.
+    pub fn live(&self) -> u64 {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes allocated at once since the last [`reset_peak`](Self::reset_peak).
+    pub fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// Starts a new measurement of the peak.
+    pub fn reset_peak(&self) {
+        self.peak.store(self.live(), Ordering::Relaxed);
+    }
+}
+
+/// A share of [`Memory`], given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    memory: Arc<Memory>,
+    bytes: u64,
+}
+
+impl Lease {
+    fn new(memory: &Arc<Memory>, bytes: u64) -> Self {
+        let live = memory.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        memory.peak.fetch_max(live, Ordering::Relaxed);
+        Self { memory: Arc::clone(memory), bytes }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.memory.live.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

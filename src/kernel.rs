@@ -1,0 +1,180 @@
+//! A compiled kernel: pipeline, bind-group layout, dispatch.
+
+use wgpu::util::DeviceExt as _;
+
+use crate::shader::{Access, Shader};
+use crate::{Error, Gpu};
+
+/// A [`Shader`] compiled for a [`Gpu`]. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    label: &'static str,
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+    bindings: usize,
+}
+
+impl Kernel {
+    pub(crate) fn compile(gpu: &Gpu, shader: &Shader) -> Self {
+        let device = gpu.device();
+        let entries: Vec<_> = (0..).zip(&shader.bindings).map(|(i, b)| layout_entry(i, b.access)).collect();
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(shader.label),
+            entries: &entries,
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(shader.label),
+            bind_group_layouts: &[Some(&layout)],
+            ..Default::default()
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(shader.label),
+            layout: Some(&pipeline_layout),
+            module: &module(gpu, shader),
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Every kernel writes its workgroup memory before it reads it, and the checked run of the test
+                // suite would show one that does not.
+                zero_initialize_workgroup_memory: gpu.shader_checks(),
+                ..Default::default()
+            },
+            cache: None,
+        });
+        Self { label: shader.label, pipeline, layout, bindings: entries.len() }
+    }
+
+    /// Records `groups` workgroups. `params` is the kernel's uniform struct, whose first field is `groups`;
+    /// `buffers` are its tensors, in the order of their bindings.
+    pub(crate) fn dispatch(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        params: &impl Params,
+        buffers: &[&wgpu::Buffer],
+    ) -> Result<(), Error> {
+        assert_eq!(
+            buffers.len() + 1,
+            self.bindings,
+            "{}: tensors given against bindings declared",
+            self.label
+        );
+        let groups = fold(params.groups(), gpu.caps().groups_per_dim).ok_or_else(|| Error::Gpu {
+            label: self.label.to_owned(),
+            message: format!("{} workgroups are more than a dispatch can have", params.groups()),
+        })?;
+        let uniform = gpu.device().create_buffer_init(&wgpu::util::BufferInitDescriptor {
+            label: Some(self.label),
+            contents: bytemuck::bytes_of(params),
+            usage: wgpu::BufferUsages::UNIFORM,
+        });
+        let entries: Vec<_> = (0..)
+            .zip(std::iter::once(&uniform).chain(buffers.iter().copied()))
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let bind_group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(self.label),
+            layout: &self.layout,
+            entries: &entries,
+        });
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some(self.label),
+            timestamp_writes: None,
+        });
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &bind_group, &[]);
+        pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+        Ok(())
+    }
+}
+
+/// A kernel's uniform struct. [`params!`] declares one.
+pub trait Params: bytemuck::Pod {
+    /// Field names and their offsets in bytes, to be compared with the shader's own struct.
+    const FIELDS: &'static [(&'static str, usize)];
+    /// How many workgroups the call needs.
+    fn groups(&self) -> u32;
+}
+
+/// Declares the host side of a kernel's `struct Params`: 4-byte fields in the shader's order, `groups` first.
+macro_rules! params {
+    ($(#[$meta:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+        #[allow(missing_docs, reason = "each field is described in the shader, where it is used")]
+        pub struct $name {
+            pub groups: u32,
+            $(pub $field: $type,)*
+        }
+
+        impl $crate::kernel::Params for $name {
+            const FIELDS: &'static [(&'static str, usize)] = &[
+                ("groups", 0),
+                $((stringify!($field), std::mem::offset_of!($name, $field)),)*
+            ];
+            fn groups(&self) -> u32 {
+                self.groups
+            }
+        }
+    };
+}
+pub(crate) use params;
+
+fn module(gpu: &Gpu, shader: &Shader) -> wgpu::ShaderModule {
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(shader.label),
+        source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
+    };
+    if gpu.shader_checks() {
+        return gpu.device().create_shader_module(descriptor);
+    }
+    // SAFETY: kernels mask their own loads and stores, so no index leaves its buffer, and every loop's trip count
+    // is bounded by a uniform size. The whole test suite also runs with the checks on.
+    unsafe { gpu.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+}
+
+fn layout_entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
+    let ty = match access {
+        Access::Uniform => wgpu::BufferBindingType::Uniform,
+        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+        Access::Write => wgpu::BufferBindingType::Storage { read_only: false },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    }
+}
+
+/// Folds a count of workgroups into three dimensions of at most `limit`, none of which overshoots more than needed;
+/// `common/dispatch.wgsl` undoes it.
+fn fold(groups: u32, limit: u32) -> Option<[u32; 3]> {
+    let x = groups.min(limit);
+    let rows = groups.div_ceil(x.max(1));
+    let y = rows.min(limit);
+    let z = rows.div_ceil(y.max(1));
+    (z <= limit).then_some([x, y, z])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fold;
+
+    #[test]
+    fn folding_covers_every_group_within_the_limit() {
+        for limit in [1, 7, 65_535] {
+            for groups in [0, 1, 2, 6, 7, 8, 48, 49, 50, 342, 65_535, 65_536, 10_000_000, u32::MAX] {
+                let Some([x, y, z]) = fold(groups, limit) else {
+                    assert!(
+                        u64::from(groups) > u64::from(limit).pow(3),
+                        "{groups} groups refused at {limit}"
+                    );
+                    continue;
+                };
+                assert!(x <= limit && y <= limit && z <= limit);
+                assert!(u64::from(x) * u64::from(y) * u64::from(z) >= u64::from(groups));
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Hardware-aware machine-learning kernels for every GPU.
+#![doc = ""]
+
+pub mod caps;
+mod dtype;
+mod error;
+mod gpu;
+pub mod kernel;
+pub mod ops;
+pub mod oracle;
+pub mod plan;
+pub mod shader;
+mod spec;
+mod tensor;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod timing;
+pub mod verify;
+
+pub use caps::{Bytes, Caps};
+pub use dtype::{DType, Element};
+pub use error::{Error, PlanError, SpecError};
+pub use gpu::{Gpu, GpuOptions, Memory, instance};
+pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
+pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
+pub use tensor::Tensor;
+pub use wgpu;

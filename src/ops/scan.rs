@@ -1,0 +1,156 @@
+//! Operations of the scan family.
+
+use super::compile;
+use crate::kernel::{Kernel, params};
+use crate::plan::{LinearScanPlan, Plan as _, ScanLanes};
+use crate::shader::{Linker, Shader, ShaderError};
+use crate::tensor::expect_optional;
+use crate::{Element, Error, Gpu, LinearScanSpec, Tensor};
+
+params! {
+    /// `scan/chunk_reduce` and `scan/chunk_scan`.
+    ChunkParams { length: u32, chunk: u32, chunks: u32 }
+}
+
+params! {
+    /// `scan/carry`.
+    CarryParams { chunks: u32 }
+}
+
+/// Inputs of a [`LinearScan`]; shapes as in [`LinearScanSpec`].
+#[derive(Clone, Copy, Debug)]
+pub struct LinearScanInputs<'a, T> {
+    /// Factors of the state.
+    pub a: &'a Tensor<T>,
+    /// Terms added to the state.
+    pub b: &'a Tensor<T>,
+    /// States before the first step, if the spec has them.
+    pub initial: Option<&'a Tensor<f32>>,
+}
+
+/// Outputs of a [`LinearScan`]; shapes as in [`LinearScanSpec`].
+#[derive(Clone, Debug)]
+pub struct LinearScanOutputs<T> {
+    /// Every state.
+    pub h: Tensor<T>,
+    /// The states after the last step, in f32: an initial state for what follows.
+    pub last: Tensor<f32>,
+}
+
+/// The linear recurrence `h_t = a_t h_(t-1) + b_t`, as a scan of affine maps (Blelloch 1990), chunked so that one
+/// long row fills a GPU.
+#[derive(Clone, Debug)]
+pub struct LinearScan {
+    gpu: Gpu,
+    spec: LinearScanSpec,
+    plan: LinearScanPlan,
+    kernels: Vec<Kernel>,
+}
+
+/// The linked shaders of a plan, in the order of its footprints.
+pub fn shaders(plan: &LinearScanPlan) -> Result<Vec<Shader>, ShaderError> {
+    plan.footprints().iter().map(|footprint| shader(plan, footprint.kernel)).collect()
+}
+
+fn shader(plan: &LinearScanPlan, kernel: &'static str) -> Result<Shader, ShaderError> {
+    let linker = Linker::new(kernel).module("scan/affine").set("LANES", plan.lanes);
+    let linker = match plan.exchange {
+        ScanLanes::Workgroup => linker.module("scan/lanes_workgroup"),
+        ScanLanes::Subgroup => linker.module("scan/lanes_subgroup"),
+    };
+    if kernel == "scan/carry" {
+        return linker.set("HAS_INITIAL", plan.initial).link();
+    }
+    let linker = linker.module("scan/row").set("ITEMS", plan.items);
+    let linker = linker.tensor("a", plan.storage).tensor("b", plan.storage);
+    if kernel == "scan/chunk_reduce" {
+        return linker.link();
+    }
+    linker.set("HAS_CARRY", plan.initial || plan.chunks > 1).tensor("h", plan.storage).link()
+}
+
+impl LinearScan {
+    /// Plans the spec for this GPU and compiles what the plan needs.
+    pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
+        let plan = LinearScanPlan::new(&spec, gpu.caps())?;
+        Self::with_plan(gpu, spec, plan)
+    }
+
+    /// Compiles a plan of the caller's making. It must be a plan of this spec that fits the GPU.
+    pub fn with_plan(gpu: &Gpu, spec: LinearScanSpec, plan: LinearScanPlan) -> Result<Self, Error> {
+        let kernels = compile(gpu, &shaders(&plan)?)?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernels })
+    }
+
+    /// How it runs here.
+    pub fn plan(&self) -> &LinearScanPlan {
+        &self.plan
+    }
+
+    /// Tensors for the outputs.
+    pub fn outputs<T: Element>(&self) -> Result<LinearScanOutputs<T>, Error> {
+        Ok(LinearScanOutputs {
+            h: Tensor::zeros(&self.gpu, &self.spec.shape())?,
+            last: Tensor::zeros(&self.gpu, &self.spec.state_shape())?,
+        })
+    }
+
+    /// Records the scan.
+    pub fn encode<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: LinearScanInputs<'_, T>,
+        outputs: &LinearScanOutputs<T>,
+    ) -> Result<(), Error> {
+        self.check(&inputs, outputs)?;
+        let Self { gpu, spec, plan, kernels } = self;
+        let rows = spec.rows() as u32;
+        let (a, b) = (inputs.a.buffer(), inputs.b.buffer());
+        let initial = inputs.initial.map_or(gpu.unused(), Tensor::buffer);
+        let params = ChunkParams {
+            groups: rows * plan.chunks,
+            length: spec.length as u32,
+            chunk: plan.chunk,
+            chunks: plan.chunks,
+        };
+        let scan = |encoder: &mut _, kernel: &Kernel, carries| {
+            let buffers = [a, b, carries, outputs.h.buffer(), outputs.last.buffer()];
+            kernel.dispatch(gpu, encoder, &params, &buffers)
+        };
+        match kernels.as_slice() {
+            [chunk_scan] => scan(encoder, chunk_scan, initial),
+            [chunk_reduce, carry, chunk_scan] => {
+                let chunks = [spec.rows(), plan.chunks as usize];
+                let maps = Tensor::<f32>::zeros(gpu, &[chunks[0], chunks[1], 2])?;
+                let carries = Tensor::<f32>::zeros(gpu, &chunks)?;
+                chunk_reduce.dispatch(gpu, encoder, &params, &[a, b, maps.buffer()])?;
+                let params = CarryParams { groups: rows, chunks: plan.chunks };
+                carry.dispatch(gpu, encoder, &params, &[maps.buffer(), initial, carries.buffer()])?;
+                scan(encoder, chunk_scan, carries.buffer())
+            }
+            _ => unreachable!("a scan has one kernel or three"),
+        }
+    }
+
+    /// Allocates the outputs, records the scan and submits it.
+    pub fn run<T: Element>(&self, inputs: LinearScanInputs<'_, T>) -> Result<LinearScanOutputs<T>, Error> {
+        let outputs = self.outputs()?;
+        let mut encoder = self.gpu.encoder();
+        self.encode(&mut encoder, inputs, &outputs)?;
+        self.gpu.submit(encoder)?;
+        Ok(outputs)
+    }
+
+    fn check<T: Element>(
+        &self,
+        inputs: &LinearScanInputs<'_, T>,
+        outputs: &LinearScanOutputs<T>,
+    ) -> Result<(), Error> {
+        let spec = &self.spec;
+        inputs.a.expect("a", spec.dtype, &spec.shape())?;
+        inputs.b.expect("b", spec.dtype, &spec.shape())?;
+        expect_optional(inputs.initial, "the initial state", spec.initial, &spec.state_shape())?;
+        outputs.h.expect("h", spec.dtype, &spec.shape())?;
+        outputs.last.expect("the last state", crate::DType::F32, &spec.state_shape())
+    }
+}

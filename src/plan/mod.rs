@@ -1,0 +1,78 @@
+//! How to compute a spec on an adapter: a pure function of the spec and the adapter's [`Caps`].
+//!
+//! A plan holds every decision, and nothing of wgpu: it can be made, compared and explained for a machine that is
+//! not here. Its `Display` explains it. Structural decisions become constants of the shader; sizes that change from
+//! call to call travel in uniforms, so that a new length never compiles a new shader.
+
+mod scan;
+
+pub use scan::{LinearScanPlan, ScanLanes};
+
+use std::fmt;
+
+use crate::caps::{Bytes, Caps};
+use crate::{DType, PlanError};
+
+/// What one kernel of a plan takes of the adapter's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Footprint {
+    /// The kernel's file name without its ending.
+    pub kernel: &'static str,
+    /// Invocations of a workgroup.
+    pub lanes: u32,
+    /// Bytes of workgroup memory, exactly.
+    pub workgroup_bytes: u32,
+    /// Storage buffers bound.
+    pub storage_buffers: u32,
+}
+
+impl Footprint {
+    /// Whether an adapter can run the kernel.
+    pub fn fits(&self, caps: &Caps) -> bool {
+        self.lanes <= caps.workgroup_lanes
+            && self.workgroup_bytes <= caps.workgroup_bytes
+            && self.storage_buffers <= caps.storage_buffers
+    }
+}
+
+/// A plan of any family.
+pub trait Plan: Clone + fmt::Debug + fmt::Display + Eq + std::hash::Hash {
+    /// What each kernel of the plan takes, in the order in which they run.
+    fn footprints(&self) -> Vec<Footprint>;
+}
+
+/// Which limit kept a plan from being larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+pub enum Bound {
+    /// The adapter's workgroup memory, in bytes.
+    WorkgroupMemory(u32),
+    /// The adapter's invocations in a workgroup.
+    Lanes(u32),
+    /// The problem is small.
+    Problem,
+    /// The largest tile that pays: beyond it registers spill.
+    Registers,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WorkgroupMemory(limit) => {
+                write!(f, "bound by {} of workgroup memory", Bytes(u64::from(*limit)))
+            }
+            Self::Lanes(limit) => write!(f, "bound by {limit} invocations a workgroup"),
+            Self::Problem => f.write_str("bound by the size of the problem"),
+            Self::Registers => f.write_str("bound by registers"),
+        }
+    }
+}
+
+/// Fails if a tensor of that many elements cannot be bound at once.
+fn check_binding(tensor: &'static str, elements: usize, dtype: DType, caps: &Caps) -> Result<(), PlanError> {
+    let bytes = (elements * dtype.bytes()) as u64;
+    let bytes = bytes.next_multiple_of(16);
+    let limit = caps.binding_bytes.min(caps.buffer_bytes);
+    if bytes > limit { Err(PlanError::Binding { tensor, bytes, limit }) } else { Ok(()) }
+}

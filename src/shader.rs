@@ -1,0 +1,373 @@
+//! Linking and specialising WGSL: strings in, string out.
+//!
+//! Shader files are plain WGSL with no directives and no template language. Three mechanisms turn them into the
+//! module that a plan asks for, and each refuses a name that is absent, duplicated or left unset:
+//!
+//! - **consts**: `const HEAD_DIM: u32 = 64;` in a file is a default; the plan sets another value.
+//! - **modules**: a kernel calls functions that it does not define (`reduce_max`, …); the plan chooses which file
+//!   defines them. That takes the place of `#ifdef`.
+//! - **tensors**: a kernel declares `var<storage, read> q: array<q_word>`, and the plan says how `q` is stored.
+//!   The files under `elem/` define `q_word`, and `q_load`, `q_load4` or `q_store`, `q_store4` around it.
+
+use std::fmt::{self, Write as _};
+
+use crate::DType;
+
+/// How elements lie in a storage buffer, and in which unit a kernel addresses them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Storage {
+    /// The element type.
+    pub dtype: DType,
+    /// f16 as a type of its own (`shader-f16`) instead of packed in u32. The bytes are the same.
+    pub native_f16: bool,
+    /// Addressed four elements at a time: every row the kernel touches starts at a multiple of four.
+    pub vectors: bool,
+}
+
+impl Storage {
+    /// f32, addressed one element at a time.
+    pub const F32: Self = Self { dtype: DType::F32, native_f16: false, vectors: false };
+
+    /// How `dtype` is stored on an adapter with or without `shader-f16`.
+    pub fn new(dtype: DType, shader_f16: bool, vectors: bool) -> Self {
+        Self { dtype, native_f16: shader_f16 && dtype == DType::F16, vectors }
+    }
+
+    /// The file name under `elem/load` and `elem/store`.
+    fn module(self) -> &'static str {
+        match (self.dtype, self.native_f16, self.vectors) {
+            (DType::F32, _, false) => "f32",
+            (DType::F32, _, true) => "f32_x4",
+            (DType::F16, true, false) => "f16",
+            (DType::F16, true, true) => "f16_x4",
+            (DType::F16, false, false) => "f16_packed",
+            (DType::F16, false, true) => "f16_packed_x4",
+            (DType::Bf16, _, false) => "bf16_packed",
+            (DType::Bf16, _, true) => "bf16_packed_x4",
+        }
+    }
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let packed = if self.dtype == DType::F32 || self.native_f16 { "" } else { " packed in u32" };
+        let unit = if self.vectors { ", by fours" } else { "" };
+        write!(f, "{}{packed}{unit}", self.dtype)
+    }
+}
+
+/// A value for a `const` of a shader.
+#[derive(Clone, Copy, Debug)]
+pub enum Const {
+    /// For `const NAME: u32`.
+    U32(u32),
+    /// For `const NAME: bool`.
+    Bool(bool),
+}
+
+impl From<u32> for Const {
+    fn from(value: u32) -> Self {
+        Self::U32(value)
+    }
+}
+
+impl From<bool> for Const {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl Const {
+    fn wgsl_type(self) -> &'static str {
+        match self {
+            Self::U32(_) => "u32",
+            Self::Bool(_) => "bool",
+        }
+    }
+}
+
+impl fmt::Display for Const {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::U32(value) => write!(f, "{value}"),
+            Self::Bool(value) => write!(f, "{value}"),
+        }
+    }
+}
+
+/// What a kernel does with a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `var<uniform>`: the parameters that change from call to call.
+    Uniform,
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    Write,
+}
+
+/// One `@binding` of a linked shader, all in group 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The variable's name.
+    pub name: String,
+    /// What the kernel does with it.
+    pub access: Access,
+}
+
+/// A linked, specialised shader with one entry point, `main`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shader {
+    /// The kernel's file name without its ending, such as `attention/forward`.
+    pub label: &'static str,
+    /// Complete WGSL. It determines the pipeline, and so it is the key of the pipeline cache.
+    pub source: String,
+    /// The bindings, in order from 0.
+    pub bindings: Vec<Binding>,
+}
+
+/// A mistake in how a kernel was put together: a bug of this library, never of its user's input.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShaderError {
+    /// No shader file of that name.
+    #[error("{kernel}: there is no shader file {file:?}")]
+    NoFile {
+        /// The kernel being linked.
+        kernel: &'static str,
+        /// The file looked for.
+        file: String,
+    },
+    /// A const is declared nowhere, or more than once.
+    #[error("{kernel}: `const {name}: {wgsl_type}` is declared {count} times, expected once")]
+    Const {
+        /// The kernel being linked.
+        kernel: &'static str,
+        /// The const's name.
+        name: &'static str,
+        /// Its type.
+        wgsl_type: &'static str,
+        /// How often it was found.
+        count: usize,
+    },
+    /// The kernel's tensors and those that the plan stores differ.
+    #[error("{kernel}: binding {name:?} is {problem}")]
+    Binding {
+        /// The kernel being linked.
+        kernel: &'static str,
+        /// The variable's name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// The text of a shader file, by its path under `shaders/` without the ending.
+fn file(name: &str) -> Option<&'static str> {
+    FILES.iter().find(|(path, _)| *path == name).map(|(_, text)| *text)
+}
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        /// Every shader file; a test compares the list with the folder.
+        pub const FILES: &[(&str, &str)] = &[
+            $(($name, include_str!(concat!("../shaders/", $name, ".wgsl")))),*
+        ];
+    };
+}
+
+files![
+    "common/dispatch",
+    "elem/load/bf16_packed",
+    "elem/load/bf16_packed_x4",
+    "elem/load/f16",
+    "elem/load/f16_packed",
+    "elem/load/f16_packed_x4",
+    "elem/load/f16_x4",
+    "elem/load/f32",
+    "elem/load/f32_x4",
+    "elem/load/one_by_one",
+    "elem/store/bf16_packed",
+    "elem/store/bf16_packed_x4",
+    "elem/store/f16",
+    "elem/store/f16_packed",
+    "elem/store/f16_packed_x4",
+    "elem/store/f16_x4",
+    "elem/store/f32",
+    "elem/store/f32_x4",
+    "elem/store/one_by_one",
+    "scan/affine",
+    "scan/carry",
+    "scan/chunk_reduce",
+    "scan/chunk_scan",
+    "scan/lanes_subgroup",
+    "scan/lanes_workgroup",
+    "scan/row",
+];
+
+/// Puts a shader together; see the [module](self) for the mechanisms.
+#[derive(Clone, Debug)]
+pub struct Linker {
+    kernel: &'static str,
+    modules: Vec<&'static str>,
+    consts: Vec<(&'static str, Const)>,
+    tensors: Vec<(&'static str, Storage)>,
+}
+
+impl Linker {
+    /// Starts from the kernel in that file. `common/dispatch` is always linked.
+    pub fn new(kernel: &'static str) -> Self {
+        Self { kernel, modules: vec!["common/dispatch"], consts: vec![], tensors: vec![] }
+    }
+
+    /// Chooses the file that defines functions which the kernel calls.
+    #[must_use]
+    pub fn module(mut self, file: &'static str) -> Self {
+        self.modules.push(file);
+        self
+    }
+
+    /// Sets a const declared by the kernel or one of its modules.
+    #[must_use]
+    pub fn set(mut self, name: &'static str, value: impl Into<Const>) -> Self {
+        self.consts.push((name, value.into()));
+        self
+    }
+
+    /// Says how a tensor of the kernel is stored.
+    #[must_use]
+    pub fn tensor(mut self, name: &'static str, storage: Storage) -> Self {
+        self.tensors.push((name, storage));
+        self
+    }
+
+    /// Links everything into one module.
+    pub fn link(self) -> Result<Shader, ShaderError> {
+        let kernel_text = self.text(self.kernel)?;
+        let bindings = self.bindings(kernel_text)?;
+        let mut body = String::new();
+        for name in &self.modules {
+            let _ = writeln!(body, "// {name}.wgsl\n{}", self.text(name)?);
+        }
+        let _ = write!(body, "// {}.wgsl\n{kernel_text}", self.kernel);
+        for (name, value) in &self.consts {
+            body = self.set_const(&body, name, *value)?;
+        }
+        let source = format!("{}{}{body}", self.enables(), self.accessors(&bindings)?);
+        Ok(Shader { label: self.kernel, source, bindings })
+    }
+
+    fn text(&self, name: &str) -> Result<&'static str, ShaderError> {
+        file(name).ok_or_else(|| ShaderError::NoFile { kernel: self.kernel, file: name.to_owned() })
+    }
+
+    /// The directive follows from what was chosen; files never hold any. Subgroup operations need one in browsers
+    /// alone, where wgpu 30 reports no subgroups, while naga 30 refuses it.
+    fn enables(&self) -> &'static str {
+        if self.tensors.iter().any(|(_, storage)| storage.native_f16) { "enable f16;\n" } else { "" }
+    }
+
+    /// Reads the kernel's own declarations, so that the bind-group layout cannot drift from the shader.
+    fn bindings(&self, kernel_text: &str) -> Result<Vec<Binding>, ShaderError> {
+        let error = |name: &str, problem| ShaderError::Binding {
+            kernel: self.kernel,
+            name: name.to_owned(),
+            problem,
+        };
+        let mut bindings = Vec::new();
+        for line in kernel_text.lines().filter_map(|line| line.strip_prefix("@group(0) @binding(")) {
+            let (index, rest) =
+                line.split_once(") var<").ok_or_else(|| error(line, "not declared on one line"))?;
+            let (space, rest) =
+                rest.split_once("> ").ok_or_else(|| error(line, "not declared on one line"))?;
+            let name = rest.split(':').next().unwrap_or_default();
+            if index != bindings.len().to_string() {
+                return Err(error(name, "out of order"));
+            }
+            let access = match space {
+                "uniform" => Access::Uniform,
+                "storage, read" => Access::Read,
+                "storage, read_write" => Access::Write,
+                _ => return Err(error(name, "in an unknown address space")),
+            };
+            let is_tensor = rest.contains(&format!("array<{name}_word>"));
+            let stored = self.tensors.iter().filter(|(tensor, _)| *tensor == name).count();
+            match (is_tensor, stored) {
+                (true, 1) | (false, 0) => bindings.push(Binding { name: name.to_owned(), access }),
+                (true, 0) => return Err(error(name, "a tensor whose storage is not set")),
+                (true, _) => return Err(error(name, "given more than one storage")),
+                (false, _) => return Err(error(name, "given a storage but is no tensor")),
+            }
+        }
+        match self.tensors.iter().find(|(tensor, _)| bindings.iter().all(|b| b.name != *tensor)) {
+            Some((absent, _)) => Err(error(absent, "given a storage but not declared")),
+            None => Ok(bindings),
+        }
+    }
+
+    /// One copy of an `elem/` file for each tensor, under the tensor's name.
+    fn accessors(&self, bindings: &[Binding]) -> Result<String, ShaderError> {
+        let mut text = String::new();
+        for (tensor, storage) in &self.tensors {
+            let access = bindings.iter().find(|b| b.name == *tensor).map(|b| b.access);
+            let folder = if access == Some(Access::Read) { "load" } else { "store" };
+            let by_fours = (!storage.vectors).then_some("one_by_one");
+            for file in [Some(storage.module()), by_fours].into_iter().flatten() {
+                let name = format!("elem/{folder}/{file}");
+                let copy = self.text(&name)?.replace("tensor", tensor);
+                let _ = writeln!(text, "// {name}.wgsl for {tensor}\n{copy}");
+            }
+        }
+        Ok(text)
+    }
+
+    fn set_const(&self, text: &str, name: &'static str, value: Const) -> Result<String, ShaderError> {
+        let head = format!("const {name}: {} = ", value.wgsl_type());
+        let count = text.lines().filter(|line| line.starts_with(&head)).count();
+        if count != 1 {
+            return Err(ShaderError::Const {
+                kernel: self.kernel,
+                name,
+                wgsl_type: value.wgsl_type(),
+                count,
+            });
+        }
+        let mut lines = String::with_capacity(text.len());
+        for line in text.lines() {
+            match line.strip_prefix(&head) {
+                // What follows the semicolon is the comment that explains the const.
+                Some(rest) => {
+                    let comment = rest.split_once(';').map_or("", |(_, comment)| comment);
+                    let _ = writeln!(lines, "{head}{value};{comment}");
+                }
+                None => {
+                    lines.push_str(line);
+                    lines.push('\n');
+                }
+            }
+        }
+        Ok(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_are_refused() {
+        let absent = Linker::new("scan/carry").module("common/absent").link();
+        assert!(matches!(absent, Err(ShaderError::NoFile { .. })), "{absent:?}");
+        let unset = Linker::new("scan/chunk_scan").link();
+        assert!(matches!(unset, Err(ShaderError::Binding { .. })), "{unset:?}");
+        let linked = |name| {
+            Linker::new("scan/chunk_reduce")
+                .tensor("a", Storage::F32)
+                .tensor("b", Storage::F32)
+                .set(name, 64)
+                .link()
+        };
+        assert!(linked("LANES").is_ok());
+        assert!(matches!(linked("LANE"), Err(ShaderError::Const { count: 0, .. })));
+    }
+}

@@ -1,0 +1,147 @@
+//! Contiguous tensors in device memory.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::gpu::Lease;
+use crate::{DType, Element, Error, Gpu, SpecError};
+
+/// A contiguous, row-major tensor on a [`Gpu`]. Cheap to clone: clones share the buffer.
+#[derive(Clone, Debug)]
+pub struct Tensor<T> {
+    buffer: wgpu::Buffer,
+    shape: Vec<usize>,
+    _lease: Option<Arc<Lease>>,
+    element: PhantomData<T>,
+}
+
+/// Kernels may address a buffer in words of four elements.
+const WORD: u64 = 16;
+
+/// The number of elements of a shape, at most `i32::MAX`: kernels count in u32 and look a tile past the end.
+pub fn elements(tensor: &'static str, shape: &[usize]) -> Result<usize, SpecError> {
+    shape
+        .iter()
+        .try_fold(1_usize, |product, &size| product.checked_mul(size))
+        .filter(|&count| i32::try_from(count).is_ok())
+        .ok_or_else(|| SpecError::Elements { tensor, shape: shape.to_vec() })
+}
+
+impl<T: Element> Tensor<T> {
+    /// Copies `values` to the device. Fails if they do not fill `shape` exactly.
+    pub fn from_slice(gpu: &Gpu, shape: &[usize], values: &[T]) -> Result<Self, Error> {
+        let expected = elements("a tensor", shape)?;
+        if values.len() != expected {
+            return Err(Error::Length { shape: shape.to_vec(), found: values.len(), expected });
+        }
+        let tensor = Self::allocate(gpu, shape, true)?;
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let mut view = tensor
+            .buffer
+            .get_mapped_range_mut(..)
+            .map_err(|error| gpu.refusal("mapping a new tensor", &error.to_string()))?;
+        view.slice(..bytes.len()).copy_from_slice(bytes);
+        drop(view);
+        tensor.buffer.unmap();
+        Ok(tensor)
+    }
+
+    /// A tensor of zeros, ready to be written by an operation.
+    pub fn zeros(gpu: &Gpu, shape: &[usize]) -> Result<Self, Error> {
+        Self::allocate(gpu, shape, false)
+    }
+
+    /// Takes a buffer of the caller's own device. It must have the usages `STORAGE` and `COPY_SRC` and hold the
+    /// shape's elements, padded to a multiple of 16 bytes.
+    pub fn from_buffer(buffer: wgpu::Buffer, shape: &[usize]) -> Result<Self, Error> {
+        let expected = padded_bytes::<T>(elements("a tensor", shape)?);
+        if buffer.size() < expected {
+            let found = buffer.size() as usize / T::DTYPE.bytes();
+            return Err(Error::Length {
+                shape: shape.to_vec(),
+                found,
+                expected: expected as usize / T::DTYPE.bytes(),
+            });
+        }
+        Ok(Self { buffer, shape: shape.to_vec(), _lease: None, element: PhantomData })
+    }
+
+    fn allocate(gpu: &Gpu, shape: &[usize], mapped: bool) -> Result<Self, Error> {
+        let bytes = padded_bytes::<T>(elements("a tensor", shape)?);
+        let what = || format!("a {} tensor of shape {shape:?}", T::DTYPE);
+        let (buffer, lease) = gpu.allocate(bytes, mapped, what)?;
+        Ok(Self { buffer, shape: shape.to_vec(), _lease: Some(lease), element: PhantomData })
+    }
+
+    /// Sizes, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The element type.
+    pub const fn dtype(&self) -> DType {
+        T::DTYPE
+    }
+
+    /// The underlying buffer: the elements in row-major order, little-endian, padded to 16 bytes.
+    pub fn buffer(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits for all submitted work that writes this tensor, and copies it to the host.
+    ///
+    /// Fails if the device was lost or refused anything since the last read.
+    pub async fn read(&self, gpu: &Gpu) -> Result<Vec<T>, Error> {
+        let bytes = (self.len() * T::DTYPE.bytes()) as u64;
+        let mut raw = gpu.download(&self.buffer, bytes.next_multiple_of(4)).await?;
+        raw.truncate(bytes as usize);
+        Ok(bytemuck::pod_collect_to_vec(&raw))
+    }
+
+    /// [`read`](Self::read), blocking.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_blocking(&self, gpu: &Gpu) -> Result<Vec<T>, Error> {
+        pollster::block_on(self.read(gpu))
+    }
+
+    /// Fails unless the tensor has this shape and the spec's element type.
+    pub(crate) fn expect(&self, name: &'static str, dtype: DType, shape: &[usize]) -> Result<(), Error> {
+        if T::DTYPE != dtype {
+            return Err(Error::DType { tensor: name, found: T::DTYPE, expected: dtype });
+        }
+        if self.shape != shape {
+            return Err(Error::Shape { tensor: name, found: self.shape.clone(), expected: shape.to_vec() });
+        }
+        Ok(())
+    }
+}
+
+/// Fails unless an optional tensor is given exactly when the spec needs it, and has this shape and element type.
+pub(crate) fn expect_optional<T: Element>(
+    tensor: Option<&Tensor<T>>,
+    name: &'static str,
+    needed: bool,
+    shape: &[usize],
+) -> Result<(), Error> {
+    match tensor {
+        Some(tensor) if needed => tensor.expect(name, T::DTYPE, shape),
+        None if !needed => Ok(()),
+        _ => Err(Error::Presence { tensor: name, expected: needed }),
+    }
+}
+
+/// Bytes of a buffer for that many elements.
+fn padded_bytes<T: Element>(elements: usize) -> u64 {
+    // A binding of no bytes does not exist, so the least is one word.
+    ((elements * T::DTYPE.bytes()) as u64).next_multiple_of(WORD).max(WORD)
+}
