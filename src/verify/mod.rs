@@ -81,7 +81,8 @@ impl Case {
         }
     }
 
-    fn dtype(&self) -> DType {
+    /// The element type of its tensors.
+    pub fn dtype(&self) -> DType {
         match self {
             Self::LinearScan(spec) => spec.dtype,
         }
