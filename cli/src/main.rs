@@ -1,2 +1,44 @@
-//! x
-fn main() {}
+//! The command line of tilewise: tour, plan, verify and measure hardware-aware kernels on any GPU.
+
+mod args;
+mod commands;
+mod failure;
+mod output;
+mod progress;
+mod specs;
+mod table;
+mod tensors;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::try_parse().unwrap_or_else(|error| args::refuse(error));
+    cli.global.start_logging();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !matches!(failure, Failure::PipeClosed) {
+                output::note(&format!("error: {failure}"));
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let global = &cli.global;
+    match cli.command.unwrap_or_default() {
+        Command::Tour(tour) => tour.run(global),
+        Command::Info => commands::info::run(global),
+        Command::Plan(plan) => plan.run(global),
+        Command::Shader(shader) => shader.run(global),
+        Command::Verify(verify) => verify.run(global),
+        Command::Bench(bench) => bench.run(global),
+        Command::Run(run) => run.run(global),
+    }
+}
