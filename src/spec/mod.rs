@@ -16,11 +16,11 @@ use crate::SpecError;
 /// Fails unless every size is at least 1.
 fn at_least_one(sizes: &[(&'static str, usize)]) -> Result<(), SpecError> {
     match sizes.iter().find(|(_, size)| *size == 0) {
-        Some((name, _)) => Err(wrong(name, 0, "at least 1")),
+        Some((name, _)) => Err(wrong(name, &0, "at least 1")),
         None => Ok(()),
     }
 }
 
-fn wrong(name: &'static str, found: impl ToString, expected: impl Into<String>) -> SpecError {
+fn wrong(name: &'static str, found: &dyn std::fmt::Display, expected: impl Into<String>) -> SpecError {
     SpecError::Value { name, found: found.to_string(), expected: expected.into() }
 }
