@@ -179,6 +179,9 @@ macro_rules! files {
 }
 
 files![
+    "butterfly/block",
+    "butterfly/block_diagonal",
+    "butterfly/monarch",
     "common/dispatch",
     "elem/load/bf16_packed",
     "elem/load/bf16_packed_x4",
