@@ -4,7 +4,8 @@
 use half::{bf16, f16};
 use tilewise::caps::{Caps, PROFILES, Profile};
 use tilewise::{
-    DType, Element, Error, Gpu, GpuOptions, LinearScan, LinearScanInputs, LinearScanSpec, Tensor, wgpu,
+    DType, Element, Error, Gpu, GpuOptions, LinearScan, LinearScanInputs, LinearScanSpec, Monarch,
+    MonarchInputs, MonarchSpec, Tensor, wgpu,
 };
 
 /// A GPU with exactly the capabilities of a profile.
@@ -60,6 +61,12 @@ fn scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
     scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap();
 }
 
+fn monarch<T: Element>(gpu: &Gpu, spec: MonarchSpec) {
+    let x = zeros::<T>(gpu, &[spec.batch, spec.n_in()]);
+    let (w1, w2) = (zeros::<T>(gpu, &spec.w1), zeros::<T>(gpu, &spec.w2));
+    Monarch::new(gpu, spec).unwrap().run(MonarchInputs { x: &x, w1: &w1, w2: &w2 }).unwrap();
+}
+
 #[test]
 fn every_profile_creates_and_encodes_every_family() {
     for profile in PROFILES {
@@ -74,6 +81,12 @@ fn every_profile_creates_and_encodes_every_family() {
                 scan::<f16>(&gpu, LinearScanSpec { dtype: DType::F16, ..spec });
                 scan::<bf16>(&gpu, LinearScanSpec { dtype: DType::Bf16, ..spec });
             }
+        }
+        for (w1, w2) in [([4, 12, 9], [6, 10, 8]), ([64; 3], [64; 3]), ([128; 3], [128; 3])] {
+            let spec = MonarchSpec::new(DType::F32, 7, w1, w2);
+            monarch::<f32>(&gpu, spec);
+            monarch::<f16>(&gpu, MonarchSpec { dtype: DType::F16, ..spec });
+            monarch::<bf16>(&gpu, MonarchSpec { dtype: DType::Bf16, ..spec });
         }
         gpu.wait().unwrap_or_else(|error| panic!("{}: {error}", profile.name));
     }

@@ -4,8 +4,8 @@ mod plans;
 
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
-use tilewise::plan::{LinearScanPlan, Plan};
-use tilewise::{Caps, DType, LinearScanSpec};
+use tilewise::plan::{LinearScanPlan, MonarchPlan, Plan};
+use tilewise::{Caps, DType, LinearScanSpec, MonarchSpec, PlanError};
 
 fn dtype() -> impl Strategy<Value = DType> {
     prop::sample::select(&DType::ALL[..])
@@ -59,6 +59,20 @@ proptest! {
         fits(&plan, &caps)?;
         prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks) >= length as u64, "{plan} covers the row");
         prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks - 1) < length as u64, "{plan} has no empty chunk");
+    }
+
+    #[test]
+    fn monarch_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(3000),
+        k in size(130), q in size(130), p in size(130), l in size(16), s in size(130),
+    ) {
+        // k q = l r: the second factor takes as many inputs as the first gives.
+        let spec = MonarchSpec::new(dtype, batch, [k, q * l, p], [l, s, k * q]);
+        match MonarchPlan::new(&spec, &caps) {
+            Ok(plan) => fits(&plan, &caps)?,
+            Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
+            Err(error) => prop_assert!(false, "{spec:?}: {error}"),
+        }
     }
 }
 
