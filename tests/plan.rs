@@ -99,3 +99,18 @@ fn sizes_whose_product_overflows_are_refused() {
     let error = LinearScanPlan::new(&spec, &caps).unwrap_err();
     assert!(error.to_string().contains("has too many elements"), "{error}");
 }
+
+/// Plans must be possible, and oracles right, where there is no GPU at all.
+#[test]
+fn specs_plans_and_oracles_never_mention_wgpu() {
+    let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for folder in ["spec", "plan", "oracle"] {
+        for entry in std::fs::read_dir(src.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let mention = code.into_iter().find(|line| line.contains("wgpu") || line.contains("Gpu"));
+            assert_eq!(mention, None, "{}", path.display());
+        }
+    }
+}

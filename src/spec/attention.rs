@@ -1,7 +1,6 @@
 //! Specs of the attention family.
 
-use super::{at_least_one, wrong};
-use crate::tensor::elements;
+use super::{at_least_one, elements, wrong};
 use crate::{DType, SpecError};
 
 /// The largest head dimension of keys and of values.

@@ -1,7 +1,6 @@
 //! Specs of the butterfly family.
 
-use super::{at_least_one, wrong};
-use crate::tensor::elements;
+use super::{at_least_one, elements, wrong};
 use crate::{DType, SpecError};
 
 /// A Monarch product `y = M x`: block-diagonal, permute, block-diagonal, permute (Dao et al. 2022).

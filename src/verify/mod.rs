@@ -178,7 +178,7 @@ fn upload<T: Element>(gpu: &Gpu, shape: &[usize], values: &[f64]) -> Result<Tens
 
 /// A tensor in which every element is NaN until it is written.
 fn poisoned<T: Element>(gpu: &Gpu, shape: &[usize]) -> Result<Tensor<T>, Error> {
-    let count = crate::tensor::elements("a tensor", shape)?;
+    let count = crate::spec::elements("a tensor", shape)?;
     Tensor::from_slice(gpu, shape, &vec![T::from_f64(f64::NAN); count])
 }
 
