@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tilewise::ops::shaders;
-use tilewise::plan::{Footprint, LinearScanPlan, Plan};
+use tilewise::plan::{Footprint, LinearScanPlan, MonarchPlan, Plan};
 use tilewise::shader::{Shader, ShaderError};
 use tilewise::{Alibi, AttentionSpec, Caps, DType, Error, LinearScanSpec, MonarchSpec, Window};
 
@@ -34,10 +34,10 @@ pub struct AttentionOptions {
     #[arg(long, value_name = "LEFT,RIGHT", allow_hyphen_values = true)]
     pub window: Option<Sides>,
     /// Cap scores softly at ±CAP, a positive number
-    #[arg(long, value_name = "CAP", allow_negative_numbers = true)]
+    #[arg(long, value_name = "CAP", allow_hyphen_values = true)]
     pub softcap: Option<f32>,
     /// Factor of the scores [default: 1/sqrt(head dim)]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true)]
     pub scale: Option<f32>,
 }
 
@@ -121,7 +121,9 @@ impl FromStr for Sides {
         let side = |text: &str| match text.trim() {
             "" => Ok(None),
             number => number.parse().map(Some).map_err(|_| {
-                format!("{number:?} is no number of keys; a window is LEFT,RIGHT, and an empty side is unbounded")
+                format!(
+                    "{number:?} is no number of keys; a window is LEFT,RIGHT, and an empty side is unbounded"
+                )
             }),
         };
         let sides = text.split_once(',').ok_or("a window has two sides: 17,5 or 17, or ,5")?;
@@ -247,7 +249,8 @@ impl Spec {
     /// Plans the spec, and links the plan's shaders.
     pub fn plan(&self, caps: &Caps) -> Result<Planned, Failure> {
         match self {
-            Self::Attention(_) | Self::Monarch(_) => Err(Failure::Input("not yet".to_owned())),
+            Self::Attention(_) => Err(Failure::Input("not yet".to_owned())),
+            Self::Monarch(spec) => planned(&MonarchPlan::new(spec, caps)?, shaders::monarch),
             Self::LinearScan(spec) => planned(&LinearScanPlan::new(spec, caps)?, shaders::linear_scan),
         }
     }

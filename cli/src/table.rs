@@ -22,13 +22,13 @@ pub struct Cell {
 
 impl Cell {
     /// Something that is as it should be.
-    pub fn good(text: impl ToString) -> Self {
-        Self { text: text.to_string(), style: AnsiColor::Green.on_default() }
+    pub fn good(text: impl Into<String>) -> Self {
+        Self { text: text.into(), style: AnsiColor::Green.on_default() }
     }
 
     /// Something that is wrong.
-    pub fn bad(text: impl ToString) -> Self {
-        Self { text: text.to_string(), style: AnsiColor::Red.on_default().bold() }
+    pub fn bad(text: impl Into<String>) -> Self {
+        Self { text: text.into(), style: AnsiColor::Red.on_default().bold() }
     }
 }
 
@@ -78,9 +78,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = |(i, column): (usize, &Column)| {
             let cells = self.rows.iter().filter_map(|row| row.get(i));
-            cells
-                .map(|cell| cell.text.chars().count())
-                .fold(column.heading().chars().count(), usize::max)
+            cells.map(|cell| cell.text.chars().count()).fold(column.heading().chars().count(), usize::max)
         };
         let widths: Vec<usize> = self.columns.iter().enumerate().map(width).collect();
         let heading =

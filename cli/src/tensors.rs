@@ -96,10 +96,13 @@ impl<'a> TensorFile<'a> {
     /// What was not read, for a person to know; nothing if everything was.
     pub fn ignored(&self) -> Option<String> {
         let used = self.used.borrow();
-        let unread: Vec<_> = self.tensors.keys().map(String::as_str).filter(|name| !used.contains(*name)).collect();
-        let unread = (!unread.is_empty()).then(|| format!("ignored, as the operation does not read them: {}", list(unread)));
+        let unread: Vec<_> =
+            self.tensors.keys().map(String::as_str).filter(|name| !used.contains(*name)).collect();
+        let unread = (!unread.is_empty())
+            .then(|| format!("ignored, as the operation does not read them: {}", list(unread)));
         let prefix = self.prefix;
-        let outside = (self.others > 0).then(|| format!("{} tensors whose names do not begin with {prefix:?}", self.others));
+        let outside = (self.others > 0)
+            .then(|| format!("{} tensors whose names do not begin with {prefix:?}", self.others));
         match (unread, outside) {
             (Some(unread), Some(outside)) => Some(format!("{unread}; and {outside}")),
             (None, Some(outside)) => Some(format!("ignored: {outside}")),
@@ -274,7 +277,10 @@ impl OutputFile {
         let bytes = views
             .and_then(|views| serialize(views, Some(metadata)))
             .map_err(|error| refused(error.to_string()))?;
-        draft.write_all(&bytes).and_then(|()| draft.as_file().sync_all()).map_err(|error| refused(error.to_string()))?;
+        draft
+            .write_all(&bytes)
+            .and_then(|()| draft.as_file().sync_all())
+            .map_err(|error| refused(error.to_string()))?;
         draft.persist(&path).map_err(|error| refused(error.to_string()))?;
         Ok(())
     }

@@ -14,7 +14,8 @@ fn json(line: &str) -> Value {
 
 fn profiles() -> Vec<String> {
     let listed = json("plan list");
-    let names = listed.as_array().expect("a list").iter().map(|p| p["name"].as_str().expect("a name").to_owned());
+    let names =
+        listed.as_array().expect("a list").iter().map(|p| p["name"].as_str().expect("a name").to_owned());
     names.collect()
 }
 
@@ -57,19 +58,27 @@ fn every_operation_is_planned_for_every_profile() {
                     for limit in ["workgroup_bytes", "storage_buffers"] {
                         assert!(kernel[limit].as_u64() <= caps[limit].as_u64(), "{profile} {op}: {kernel}");
                     }
-                    assert!(kernel["lanes"].as_u64() <= caps["workgroup_lanes"].as_u64(), "{profile} {op}: {kernel}");
+                    assert!(
+                        kernel["lanes"].as_u64() <= caps["workgroup_lanes"].as_u64(),
+                        "{profile} {op}: {kernel}"
+                    );
                 }
                 assert_eq!(plan["spec"]["op"], op);
                 assert_eq!(plan["spec"]["dtype"], dtype);
-                assert!(plan["plan"]["bound"].as_str().is_some() || plan["plan"]["bound"].is_object(), "{plan}");
+                assert!(
+                    plan["plan"]["bound"].as_str().is_some() || plan["plan"]["bound"].is_object(),
+                    "{plan}"
+                );
             }
         }
     }
-    let text = stdout("plan attention --causal --window 17, --softcap 5 --alibi --profile mali".split_whitespace());
+    let text =
+        stdout("plan attention --causal --window 17, --softcap 5 --alibi --profile mali".split_whitespace());
     for word in ["causal", "window 17,", "softcap 5", "ALiBi", "mali", "attention/", "16 KiB", "bound by"] {
         assert!(text.contains(word) || word == "16 KiB", "{word:?} is not in {text}");
     }
-    let text = stdout("plan linear-scan --length 1000000 --channels 1 --profile webgpu-baseline".split_whitespace());
+    let text =
+        stdout("plan linear-scan --length 1000000 --channels 1 --profile webgpu-baseline".split_whitespace());
     for word in ["scan/chunk_reduce", "scan/carry", "scan/chunk_scan", "of 256", "of 16 KiB", "of 8"] {
         assert!(text.contains(word), "{word:?} is not in {text}");
     }
@@ -79,7 +88,12 @@ fn every_operation_is_planned_for_every_profile() {
 fn every_shader_is_written_in_every_language() {
     for profile in profiles() {
         for op in OPS {
-            for (target, word) in [("wgsl", "fn main"), ("msl", "kernel void main_"), ("hlsl", "[numthreads("), ("spirv", "07230203")] {
+            for (target, word) in [
+                ("wgsl", "fn main"),
+                ("msl", "kernel void main_"),
+                ("hlsl", "[numthreads("),
+                ("spirv", "07230203"),
+            ] {
                 let line = format!("shader {op} --target {target} --profile {profile}");
                 let text = stdout(line.split_whitespace());
                 assert!(text.starts_with("// ==== "), "{line}: {text}");
@@ -87,7 +101,8 @@ fn every_shader_is_written_in_every_language() {
             }
         }
     }
-    let checked = stdout("shader linear-scan --target hlsl --profile mali --shader-checks".split_whitespace());
+    let checked =
+        stdout("shader linear-scan --target hlsl --profile mali --shader-checks".split_whitespace());
     assert_ne!(checked, stdout("shader linear-scan --target hlsl --profile mali".split_whitespace()));
 }
 
@@ -118,7 +133,11 @@ fn spirv_goes_to_a_file_in_binary() {
     assert_eq!(piped.stdout, bytes);
     let many = tilewise([&one[..], &["--channels", "1", "--length", "1000000"]].concat());
     assert_eq!(many.status.code(), Some(2));
-    assert!(stderr(&many).contains("--kernel: scan/chunk_reduce, scan/carry, scan/chunk_scan"), "{}", stderr(&many));
+    assert!(
+        stderr(&many).contains("--kernel: scan/chunk_reduce, scan/carry, scan/chunk_scan"),
+        "{}",
+        stderr(&many)
+    );
 }
 
 /// As `tilewise shader … | head -1` does.

@@ -34,7 +34,7 @@ fn refused(op: &[&str], tensors: &[Named<'_>], words: &[&str]) {
     refused_bytes(op, &file(tensors), words);
 }
 
-fn qkv<'a>(dtype: Dtype, [q, k, v]: [&'a [usize; 4]; 3]) -> Vec<Named<'a>> {
+fn qkv(dtype: Dtype, [q, k, v]: [&[usize; 4]; 3]) -> Vec<Named<'_>> {
     vec![tensor("q", dtype, q), tensor("k", dtype, k), tensor("v", dtype, v)]
 }
 
@@ -85,11 +85,8 @@ fn attention_refuses_wrong_options() {
         (["--window", "-1,5"], ["\"-1\"", "an empty side is unbounded"]),
         (["--window", "1,2,3"], ["\"2,3\"", "an empty side is unbounded"]),
         (["--window", "99999999999999999999,1"], ["99999999999999999999", "no number of keys"]),
-        (["--adapter", ""], ["", ""]),
     ] {
-        if options[0] != "--adapter" {
-            refused(&["attention", options[0], options[1]], &qkv(F32, [Q, K, K]), &words);
-        }
+        refused(&["attention", options[0], options[1]], &qkv(F32, [Q, K, K]), &words);
     }
 }
 
@@ -137,13 +134,29 @@ fn damaged_files_are_refused_with_their_lengths() {
     refused_bytes(op, &[], &["it has 0 bytes", "at least 8"]);
     refused_bytes(op, &whole[..5], &["it has 5 bytes", "at least 8"]);
     refused_bytes(op, &whole[..20], &["truncated", "found 20"]);
-    refused_bytes(op, &whole[..whole.len() - 3], &["truncated", &promised, &format!("found {}", whole.len() - 3)]);
+    refused_bytes(
+        op,
+        &whole[..whole.len() - 3],
+        &["truncated", &promised, &format!("found {}", whole.len() - 3)],
+    );
     refused_bytes(op, &[whole.as_slice(), b"more"].concat(), &["too long", &promised]);
-    refused_bytes(op, &[u64::MAX.to_le_bytes().as_slice(), b"{}"].concat(), &["truncated", "18446744073709551623"]);
-    refused_bytes(op, &[1_u64.to_le_bytes().as_slice(), b"?"].concat(), &["no whole safetensors file", "JSON"]);
+    refused_bytes(
+        op,
+        &[u64::MAX.to_le_bytes().as_slice(), b"{}"].concat(),
+        &["truncated", "18446744073709551623"],
+    );
+    refused_bytes(
+        op,
+        &[1_u64.to_le_bytes().as_slice(), b"?"].concat(),
+        &["no whole safetensors file", "JSON"],
+    );
     refused_bytes(op, b"\x04\0\0\0\0\0\0\0\xff\xff\xff\xff", &["no whole safetensors file", "UTF-8"]);
     let huge = format!(r#"{{"a":{{"dtype":"F32","shape":[{0},{0},{0}],"data_offsets":[0,0]}}}}"#, u64::MAX);
-    refused_bytes(op, &[(huge.len() as u64).to_le_bytes().as_slice(), huge.as_bytes()].concat(), &["overflow"]);
+    refused_bytes(
+        op,
+        &[(huge.len() as u64).to_le_bytes().as_slice(), huge.as_bytes()].concat(),
+        &["overflow"],
+    );
     // A text file, as one gets by saving a web page under the wrong name.
     refused_bytes(op, b"<!DOCTYPE html><html><body>Not found</body></html>", &["no whole safetensors file"]);
 }
@@ -160,15 +173,20 @@ fn paths_that_cannot_be_used_are_refused() {
         for word in words {
             assert!(stderr(&ran).contains(word), "{word:?} is not in: {}", stderr(&ran));
         }
-        let left: Vec<_> = std::fs::read_dir(folder.path()).expect("the folder").flatten().map(|e| e.file_name()).collect();
-        assert_eq!(left.iter().filter(|name| name.to_string_lossy().contains("tilewise")).count(), 0, "{left:?}");
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path()).expect("the folder").flatten().map(|e| e.file_name()).collect();
+        assert_eq!(
+            left.iter().filter(|name| name.to_string_lossy().contains("tilewise")).count(),
+            0,
+            "{left:?}"
+        );
     };
     refused(&inside("absent"), &inside("out"), &["cannot read", "absent"]);
     refused(folder.path(), &inside("out"), &["cannot read"]);
     assert!(!inside("out").exists());
     refused(&inside("in"), &inside("no/such/folder/out"), &["cannot write", "no/such/folder"]);
     refused(&inside("in"), folder.path(), &["cannot write", "no regular file"]);
-    refused(&inside("in"), Path::new(""), &["cannot write"]);
+    refused(&inside("in"), Path::new(".."), &["cannot write"]);
     std::fs::write(inside("kept"), "kept").expect("written");
     let mut permissions = std::fs::metadata(inside("kept")).expect("there").permissions();
     permissions.set_readonly(true);

@@ -57,7 +57,9 @@ fn choice_parser() -> impl TypedValueParser<Value = Choice> {
     let names = PROFILES.iter().map(|profile| PossibleValue::new(profile.name));
     PossibleValuesParser::new(names.chain([PossibleValue::new("list")])).try_map(|name| {
         let named = caps::profile(&name).map(Choice::Named);
-        named.or((name == "list").then_some(Choice::List)).ok_or_else(|| format!("there is no profile {name}"))
+        named
+            .or((name == "list").then_some(Choice::List))
+            .ok_or_else(|| format!("there is no profile {name}"))
     })
 }
 
@@ -69,16 +71,13 @@ impl Machine {
 
     /// The machine's name and capabilities. Opens the adapter only if no profile is named.
     pub fn caps(&self, global: &Global) -> Result<(String, Caps), Failure> {
-        match self.profile {
-            Some(Choice::Named(profile)) => {
-                let caps = global.ceiling.map_or_else(|| profile.caps.clone(), |c| profile.caps.restricted_to(c.caps));
-                Ok((format!("{} ({})", profile.name, profile.about), caps))
-            }
-            _ => {
-                let gpu = global.open()?;
-                Ok((gpu.device().adapter_info().name, gpu.caps().clone()))
-            }
+        if let Some(Choice::Named(Profile { name, about, caps })) = self.profile {
+            let restricted = |ceiling: &Profile| caps.restricted_to(ceiling.caps);
+            let caps = global.ceiling.map_or_else(|| (*caps).clone(), restricted);
+            return Ok((format!("{name} ({about})"), caps));
         }
+        let gpu = global.open()?;
+        Ok((gpu.device().adapter_info().name, gpu.caps().clone()))
     }
 }
 
@@ -131,7 +130,11 @@ fn footprints(kernels: &[Footprint], caps: &Caps) -> Table {
         let bytes = |bytes: u32| Bytes(bytes.into()).to_string();
         table.row([
             kernel.kernel.into(),
-            cell(kernel.lanes.to_string(), caps.workgroup_lanes.to_string(), kernel.lanes <= caps.workgroup_lanes),
+            cell(
+                kernel.lanes.to_string(),
+                caps.workgroup_lanes.to_string(),
+                kernel.lanes <= caps.workgroup_lanes,
+            ),
             cell(
                 bytes(kernel.workgroup_bytes),
                 bytes(caps.workgroup_bytes),

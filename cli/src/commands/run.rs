@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use half::{bf16, f16};
 use serde::Serialize;
 use tilewise::{
-    Alibi, AttentionSpec, DType, Element, Gpu, LinearScan, LinearScanInputs, LinearScanSpec, MonarchSpec,
+    Alibi, AttentionSpec, DType, Element, Gpu, LinearScan, LinearScanInputs, LinearScanSpec, Monarch,
+    MonarchInputs, MonarchSpec,
 };
 
 use crate::args::Global;
@@ -33,11 +34,14 @@ pub struct Run {
 
 #[derive(Debug, Subcommand)]
 enum RunOp {
-    /// Reads q, k, v, and alibi_slopes if there are any; writes o and lse
-    ///
-    /// q (batch, q_len, heads, head_dim), k (batch, k_len, kv_heads, head_dim), v (batch, k_len, kv_heads, value_dim),
-    /// alibi_slopes (heads) or (batch, heads) in any of the types; o (batch, q_len, heads, value_dim), and lse
-    /// (batch, heads, q_len) in F32.
+    #[command(
+        about = "Reads q, k, v, and alibi_slopes if there are any; writes o and lse",
+        long_about = "Reads q, k, v, and alibi_slopes if there are any; writes o and lse
+
+q (batch, q_len, heads, head_dim), k (batch, k_len, kv_heads, head_dim), v (batch, k_len, kv_heads, value_dim),
+alibi_slopes (heads) or (batch, heads) in any of the types; o (batch, q_len, heads, value_dim), and lse (batch, heads,
+q_len) in F32."
+    )]
     Attention {
         #[command(flatten)]
         files: Files,
@@ -51,10 +55,12 @@ enum RunOp {
         #[command(flatten)]
         files: Files,
     },
-    /// Reads a, b, and h0 if there is one; writes h and last_state
-    ///
-    /// a, b and h (batch, channels, length); h0 (batch, channels) in any of the types; last_state (batch, channels)
-    /// in F32.
+    #[command(
+        about = "Reads a, b, and h0 if there is one; writes h and last_state",
+        long_about = "Reads a, b, and h0 if there is one; writes h and last_state
+
+a, b and h (batch, channels, length); h0 (batch, channels) in any of the types; last_state (batch, channels) in F32."
+    )]
     LinearScan {
         #[command(flatten)]
         files: Files,
@@ -69,7 +75,7 @@ struct Files {
     /// The safetensors file to write
     #[arg(short, long, value_name = "OUT.safetensors")]
     output: PathBuf,
-    /// Read only tensors whose names begin with PREFIX, such as `case/`, which their names then lose
+    /// Read only tensors whose names begin with PREFIX, such as `case/`; their names then lose it
     #[arg(long, default_value = "", hide_default_value = true)]
     prefix: String,
 }
@@ -93,7 +99,8 @@ struct Written {
 
 impl Run {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
-        let (RunOp::Attention { files, .. } | RunOp::Monarch { files } | RunOp::LinearScan { files }) = &self.op;
+        let (RunOp::Attention { files, .. } | RunOp::Monarch { files } | RunOp::LinearScan { files }) =
+            &self.op;
         let output = OutputFile::reserve(&files.output)?;
         let bytes = tensors::read(&files.input)?;
         let file = TensorFile::parse(&files.input, &bytes, &files.prefix)?;
@@ -110,7 +117,8 @@ impl Run {
         let metadata = [("made_by", made_by), ("adapter", adapter.clone()), ("spec", spec.to_string())];
         output.write(&outputs, metadata.map(|(key, value)| (key.to_owned(), value)).into())?;
         drop(progress);
-        let written = |output: Output| Written { name: output.name, dtype: output.dtype, shape: output.shape };
+        let written =
+            |output: Output| Written { name: output.name, dtype: output.dtype, shape: output.shape };
         let tensors = outputs.into_iter().map(written).collect();
         Report { adapter, spec, plan, output: files.output.clone(), tensors }.print(global)
     }
@@ -203,7 +211,12 @@ fn compute_as<T: Element>(gpu: &Gpu, file: &TensorFile<'_>, spec: Spec) -> Resul
     let tensor = |name| file.get(name)?.upload::<T>(gpu);
     let in_f32 = |name| file.find(name)?.map(|stored| stored.upload_f32(gpu)).transpose();
     match spec {
-        Spec::Attention(_) | Spec::Monarch(_) => Err(Failure::Input("not yet".to_owned())),
+        Spec::Attention(_) => Err(Failure::Input("not yet".to_owned())),
+        Spec::Monarch(spec) => {
+            let (x, w1, w2) = (tensor("x")?, tensor("w1")?, tensor("w2")?);
+            let y = Monarch::new(gpu, spec)?.run(MonarchInputs { x: &x, w1: &w1, w2: &w2 })?;
+            Ok(vec![Output::download(gpu, "y", &y)?])
+        }
         Spec::LinearScan(spec) => {
             let (a, b, initial) = (tensor("a")?, tensor("b")?, in_f32("h0")?);
             let inputs = LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() };
@@ -211,5 +224,77 @@ fn compute_as<T: Element>(gpu: &Gpu, file: &TensorFile<'_>, spec: Spec) -> Resul
             let last = Output::download(gpu, "last_state", &outputs.last)?;
             Ok(vec![Output::download(gpu, "h", &outputs.h)?, last])
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::StdRng;
+    use rand::{RngExt as _, SeedableRng as _};
+    use safetensors::tensor::{Dtype, TensorView};
+    use std::path::Path;
+
+    fn whole() -> Vec<u8> {
+        let shapes: [(&str, &[usize]); 11] = [
+            ("q", &[1, 3, 2, 4]),
+            ("k", &[1, 5, 1, 4]),
+            ("v", &[1, 5, 1, 4]),
+            ("alibi_slopes", &[2]),
+            ("x", &[2, 4]),
+            ("w1", &[2, 2, 2]),
+            ("w2", &[2, 2, 2]),
+            ("a", &[1, 2, 5]),
+            ("b", &[1, 2, 5]),
+            ("h0", &[1, 2]),
+            ("do", &[1, 3, 2, 4]),
+        ];
+        let zeros = [0_u8; 256];
+        let views = shapes.map(|(name, shape)| {
+            let bytes = &zeros[..shape.iter().product::<usize>() * 4];
+            (name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("bytes fill the shape"))
+        });
+        safetensors::serialize(views, None).expect("a file")
+    }
+
+    fn specs(bytes: &[u8]) -> [Result<Spec, Failure>; 3] {
+        let files = || Files { input: PathBuf::new(), output: PathBuf::new(), prefix: String::new() };
+        let options = AttentionOptions { causal: false, window: None, softcap: None, scale: None };
+        let ops = [
+            RunOp::Attention { files: files(), options },
+            RunOp::Monarch { files: files() },
+            RunOp::LinearScan { files: files() },
+        ];
+        ops.map(|op| op.spec(&TensorFile::parse(Path::new("in"), bytes, "")?))
+    }
+
+    /// What is taken from a damaged file is a spec that can be computed, or an error of exit code 2.
+    #[test]
+    fn damaged_files_give_whole_specs_or_none() {
+        let whole = whole();
+        assert!(specs(&whole).iter().all(Result::is_ok));
+        let header = 8 + usize::from(whole[0]) + 256 * usize::from(whole[1]);
+        let mut random = StdRng::seed_from_u64(1);
+        let mut taken = [0; 2];
+        for round in 0..20_000 {
+            let mut bytes = whole.clone();
+            if round % 3 == 0 {
+                bytes.truncate(random.random_range(0..bytes.len()));
+            } else {
+                for _ in 0..=(round % 2) {
+                    let place = random.random_range(0..header);
+                    bytes[place] =
+                        if round % 2 == 0 { random.random_range(b' '..b'~') } else { random.random() };
+                }
+            }
+            for spec in specs(&bytes) {
+                taken[usize::from(spec.is_ok())] += 1;
+                match spec {
+                    Ok(spec) => assert!(spec.plan(&tilewise::caps::WEBGPU_BASELINE).is_ok(), "{spec}"),
+                    Err(failure) => assert!(!failure.to_string().is_empty()),
+                }
+            }
+        }
+        assert!(taken.iter().all(|&count| count > 1000), "refused and taken: {taken:?}");
     }
 }

@@ -22,10 +22,13 @@ use crate::specs::Op;
 /// With --profile no GPU is needed. SPIR-V is binary: it goes to a file with -o, and to standard output as
 /// hexadecimal words.
 #[derive(Debug, Args)]
-#[command(subcommand_required = true, after_help = "Examples:
+#[command(
+    subcommand_required = true,
+    after_help = "Examples:
   tilewise shader attention --causal --profile webgpu-baseline
   tilewise shader linear-scan --target msl --profile apple-m1 --kernel scan/carry
-  tilewise shader linear-scan --target spirv --kernel scan/chunk_scan -o scan.spv")]
+  tilewise shader linear-scan --target spirv --kernel scan/chunk_scan -o scan.spv"
+)]
 pub struct Shader {
     /// Language to print
     #[arg(long, value_enum, default_value_t, global = true)]
@@ -102,7 +105,9 @@ impl Shader {
             _ if global.json => print_json(&translated),
             _ => {
                 if self.target == Target::Spirv {
-                    note("SPIR-V as hexadecimal words, little-endian in a file; -o FILE writes it in binary.");
+                    note(
+                        "SPIR-V as hexadecimal words, little-endian in a file; -o FILE writes it in binary.",
+                    );
                 }
                 print(&text(&translated, &machine))
             }
@@ -115,11 +120,14 @@ fn text(translated: &[Translated], machine: &str) -> String {
     let mut text = String::new();
     for (i, Translated { kernel, code, .. }) in translated.iter().enumerate() {
         let gap = if i > 0 { "\n" } else { "" };
-        let _ = writeln!(text, "{gap}// ==== {kernel}, {} of {}, for {machine} ====", i + 1, translated.len());
+        let _ =
+            writeln!(text, "{gap}// ==== {kernel}, {} of {}, for {machine} ====", i + 1, translated.len());
         match code {
             Code::Source(source) => text.push_str(source.trim_end()),
             Code::Words(words) => {
-                let line = |words: &[u32]| words.iter().map(|word| format!("{word:08x}")).collect::<Vec<_>>().join(" ");
+                let line = |words: &[u32]| {
+                    words.iter().map(|word| format!("{word:08x}")).collect::<Vec<_>>().join(" ")
+                };
                 text.push_str(&words.chunks(8).map(line).collect::<Vec<_>>().join("\n"));
             }
         }
@@ -141,7 +149,9 @@ fn write_binary(path: &Path, translated: &[Translated]) -> Result<(), Failure> {
         return write(path, &bytes);
     }
     if io::stdout().is_terminal() {
-        return Err(Failure::Input("SPIR-V is binary and standard output is a terminal: give -o FILE".to_owned()));
+        return Err(Failure::Input(
+            "SPIR-V is binary and standard output is a terminal: give -o FILE".to_owned(),
+        ));
     }
     let mut out = io::stdout().lock();
     out.write_all(&bytes)?;
@@ -149,7 +159,8 @@ fn write_binary(path: &Path, translated: &[Translated]) -> Result<(), Failure> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    fs::write(path, bytes).map_err(|error| Failure::Input(format!("cannot write {}: {error}", path.display())))
+    fs::write(path, bytes)
+        .map_err(|error| Failure::Input(format!("cannot write {}: {error}", path.display())))
 }
 
 /// Translates with the settings that [`tilewise::Gpu`] compiles with: unchecked unless checks are asked for.

@@ -149,7 +149,9 @@ impl Report {
         ]);
         for group in self.groups() {
             let wrong = group.iter().filter(|compared| !compared.passed).count();
-            let Some(worst) = group.iter().max_by(|a, b| a.severity().total_cmp(&b.severity())) else { continue };
+            let Some(worst) = group.iter().max_by(|a, b| a.severity().total_cmp(&b.severity())) else {
+                continue;
+            };
             let verdict = if wrong == 0 { Cell::good("ok") } else { Cell::bad(format!("{wrong} WRONG")) };
             let Outcome { tensor, error, allowed, .. } = worst.outcome;
             table.row([
@@ -175,7 +177,9 @@ impl Report {
                 for compared in self.compared.iter().filter(|c| (c.family, c.dtype) == (family, dtype)) {
                     let tensor = compared.outcome.tensor;
                     let same = |group: &&mut Vec<&Compared>| {
-                        group.first().is_some_and(|c| (c.family, c.dtype, c.outcome.tensor) == (family, dtype, tensor))
+                        group
+                            .first()
+                            .is_some_and(|c| (c.family, c.dtype, c.outcome.tensor) == (family, dtype, tensor))
                     };
                     match groups.iter_mut().find(same) {
                         Some(group) => group.push(compared),

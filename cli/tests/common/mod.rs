@@ -68,6 +68,7 @@ pub fn file(tensors: &[Named<'_>]) -> Vec<u8> {
     let view = |(name, dtype, shape, bytes)| {
         (name, TensorView::new(dtype, shape, bytes).expect("bytes fill the shape"))
     };
-    let views = tensors.iter().map(|(name, dtype, shape, bytes)| view((*name, *dtype, shape.to_vec(), bytes)));
+    let views =
+        tensors.iter().map(|(name, dtype, shape, bytes)| view((*name, *dtype, shape.to_vec(), bytes)));
     safetensors::serialize(views, None).expect("a file")
 }
