@@ -1,7 +1,9 @@
 //! The command line of tilewise: tour, plan, verify and measure hardware-aware kernels on any GPU.
 
+mod adapter;
 mod args;
 mod commands;
+mod draft;
 mod failure;
 mod output;
 mod progress;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tilewise::ops::shaders;
-use tilewise::plan::{Footprint, LinearScanPlan, MonarchPlan, Plan};
+use tilewise::plan::{AttentionPlan, Footprint, LinearScanPlan, MonarchPlan, Plan};
 use tilewise::shader::{Shader, ShaderError};
 use tilewise::{Alibi, AttentionSpec, Caps, DType, Error, LinearScanSpec, MonarchSpec, Window};
 
@@ -249,7 +249,7 @@ impl Spec {
     /// Plans the spec, and links the plan's shaders.
     pub fn plan(&self, caps: &Caps) -> Result<Planned, Failure> {
         match self {
-            Self::Attention(_) => Err(Failure::Input("not yet".to_owned())),
+            Self::Attention(spec) => planned(&AttentionPlan::new(spec, caps)?, shaders::attention),
             Self::Monarch(spec) => planned(&MonarchPlan::new(spec, caps)?, shaders::monarch),
             Self::LinearScan(spec) => planned(&LinearScanPlan::new(spec, caps)?, shaders::linear_scan),
         }

@@ -1,15 +1,12 @@
-//! Tensors in safetensors files: what a user gives, checked, and what an operation gives back, written whole or not
-//! at all.
+//! Tensors in safetensors files: what a user gives, checked, and what an operation gives back.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors, serialize};
-use tempfile::NamedTempFile;
 use tilewise::{DType, Element, Gpu, Tensor};
 
 use crate::failure::Failure;
@@ -231,57 +228,9 @@ impl Output {
     }
 }
 
-/// A file that will be written: made beside its place, and moved there when whole. Dropped before that, it leaves
-/// nothing behind.
-#[derive(Debug)]
-pub struct OutputFile {
-    path: PathBuf,
-    draft: NamedTempFile,
-}
-
-impl OutputFile {
-    /// Fails at once if the file could not be written later, so that nothing is computed in vain.
-    pub fn reserve(path: &Path) -> Result<Self, Failure> {
-        let refused = |why: String| Failure::Input(format!("cannot write {}: {why}", path.display()));
-        // A link stays a link: what it points to is replaced.
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if let Ok(existing) = fs::metadata(&target) {
-            if !existing.is_file() {
-                return Err(refused("it exists and is no regular file".to_owned()));
-            }
-            if existing.permissions().readonly() {
-                return Err(refused("it exists and is read-only".to_owned()));
-            }
-        }
-        if path.file_name().is_none() {
-            return Err(refused("it has no file name".to_owned()));
-        }
-        let folder = match target.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".tilewise-").suffix(".part");
-        // Like any file that a program makes, not private as temporary files are.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let draft = builder.tempfile_in(folder).map_err(|error| refused(error.to_string()))?;
-        Ok(Self { path: target, draft })
-    }
-
-    /// Writes the tensors, and moves the file to its place.
-    pub fn write(self, outputs: &[Output], metadata: HashMap<String, String>) -> Result<(), Failure> {
-        let Self { path, mut draft } = self;
-        let refused = |why: String| Failure::Input(format!("cannot write {}: {why}", path.display()));
-        let views: Result<Vec<_>, SafeTensorError> = outputs.iter().map(Output::view).collect();
-        let bytes = views
-            .and_then(|views| serialize(views, Some(metadata)))
-            .map_err(|error| refused(error.to_string()))?;
-        draft
-            .write_all(&bytes)
-            .and_then(|()| draft.as_file().sync_all())
-            .map_err(|error| refused(error.to_string()))?;
-        draft.persist(&path).map_err(|error| refused(error.to_string()))?;
-        Ok(())
-    }
+/// The bytes of a file of these tensors.
+pub fn file(outputs: &[Output], metadata: HashMap<String, String>) -> Result<Vec<u8>, Failure> {
+    let views: Result<Vec<_>, SafeTensorError> = outputs.iter().map(Output::view).collect();
+    let bytes = views.and_then(|views| serialize(views, Some(metadata)));
+    bytes.map_err(|error| Failure::Check(format!("a bug of tilewise: the outputs make no file: {error}")))
 }

@@ -3,9 +3,10 @@
 use std::fmt::{self, Write as _};
 
 use serde::Serialize;
-use tilewise::wgpu::{self, Adapter, AdapterInfo};
+use tilewise::wgpu::{self, AdapterInfo};
 use tilewise::{Bytes, Caps, Error};
 
+use crate::adapter::Adapter;
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{note, print, print_json};
@@ -14,14 +15,8 @@ use crate::table::{Cell, Column, Table};
 /// One adapter.
 #[derive(Debug, Serialize)]
 struct Described {
-    name: String,
-    backend: String,
-    driver: String,
-    driver_info: String,
-    device_type: String,
-    /// PCI identifiers.
-    vendor: u32,
-    device: u32,
+    #[serde(flatten)]
+    adapter: Adapter,
     /// Whether it is the one that the other commands use with these options.
     chosen: bool,
     caps: Caps,
@@ -62,10 +57,10 @@ async fn all(global: &Global) -> Result<Vec<Described>, Failure> {
     let adapters = tilewise::instance().enumerate_adapters(wgpu::Backends::all()).await;
     let wanted = global.adapter.as_deref().unwrap_or_default().to_lowercase();
     let described = adapters.iter().map(|adapter| describe(adapter, chosen.as_ref(), global));
-    Ok(described.filter(|adapter| adapter.name.to_lowercase().contains(&wanted)).collect())
+    Ok(described.filter(|adapter| adapter.adapter.name.to_lowercase().contains(&wanted)).collect())
 }
 
-fn describe(adapter: &Adapter, chosen: Option<&AdapterInfo>, global: &Global) -> Described {
+fn describe(adapter: &wgpu::Adapter, chosen: Option<&AdapterInfo>, global: &Global) -> Described {
     let info = adapter.get_info();
     let caps = Caps::from_wgpu(&adapter.limits(), adapter.features(), &info);
     let caps = caps.with_matrices(&adapter.cooperative_matrix_properties());
@@ -74,26 +69,10 @@ fn describe(adapter: &Adapter, chosen: Option<&AdapterInfo>, global: &Global) ->
         (&other.name, other.backend, other.device) == (&info.name, info.backend, info.device)
     };
     Described {
-        backend: info.backend.to_string(),
-        device_type: kind(info.device_type).to_owned(),
         chosen: chosen.is_some_and(same),
         features: features(&caps),
-        vendor: info.vendor,
-        device: info.device,
-        name: info.name,
-        driver: info.driver,
-        driver_info: info.driver_info,
+        adapter: info.into(),
         caps,
-    }
-}
-
-fn kind(device_type: wgpu::DeviceType) -> &'static str {
-    match device_type {
-        wgpu::DeviceType::DiscreteGpu => "discrete GPU",
-        wgpu::DeviceType::IntegratedGpu => "integrated GPU",
-        wgpu::DeviceType::VirtualGpu => "virtual GPU",
-        wgpu::DeviceType::Cpu => "software on the CPU",
-        wgpu::DeviceType::Other => "unknown kind",
     }
 }
 
@@ -137,13 +116,13 @@ fn features(caps: &Caps) -> Vec<Feature> {
 
 impl fmt::Display for Described {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, backend, device_type, driver, driver_info, caps, .. } = self;
+        let Self { adapter, caps, .. } = self;
+        let Adapter { name, backend, device_type, .. } = adapter;
         let chosen = if self.chosen { ", used by default" } else { "" };
         writeln!(f, "{name} ({device_type}, {backend}{chosen})")?;
-        let driver = [driver.as_str(), driver_info].into_iter().filter(|part| !part.is_empty());
         let mut table = Table::new(&[Column::Left("limit"), Column::Left("here")]);
         for (limit, here) in [
-            ("driver", driver.collect::<Vec<_>>().join(", ")),
+            ("driver", adapter.driver()),
             ("workgroup memory", Bytes(caps.workgroup_bytes.into()).to_string()),
             ("lanes of a workgroup", caps.workgroup_lanes.to_string()),
             ("workgroups along a dimension", caps.groups_per_dim.to_string()),

@@ -9,6 +9,7 @@ use tilewise::caps::{self, PROFILES, Profile};
 use tilewise::plan::Footprint;
 use tilewise::{Bytes, Caps};
 
+use crate::adapter::Adapter;
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
@@ -77,7 +78,7 @@ impl Machine {
             return Ok((format!("{name} ({about})"), caps));
         }
         let gpu = global.open()?;
-        Ok((gpu.device().adapter_info().name, gpu.caps().clone()))
+        Ok((Adapter::of(&gpu).name, gpu.caps().clone()))
     }
 }
 

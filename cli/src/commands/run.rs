@@ -6,17 +6,19 @@ use clap::{Args, Subcommand};
 use half::{bf16, f16};
 use serde::Serialize;
 use tilewise::{
-    Alibi, AttentionSpec, DType, Element, Gpu, LinearScan, LinearScanInputs, LinearScanSpec, Monarch,
+    Alibi, Attention, AttentionInputs, AttentionSpec, DType, Element, Gpu, LinearScan, LinearScanInputs, LinearScanSpec, Monarch,
     MonarchInputs, MonarchSpec,
 };
 
+use crate::adapter::Adapter;
 use crate::args::Global;
+use crate::draft::Draft;
 use crate::failure::Failure;
 use crate::output::{note, print, print_json};
 use crate::progress;
 use crate::specs::{AttentionOptions, Spec};
 use crate::table::{Column, Table};
-use crate::tensors::{self, Output, OutputFile, TensorFile};
+use crate::tensors::{self, Output, TensorFile};
 
 /// An operation on your own tensors, from one safetensors file to another
 ///
@@ -101,7 +103,7 @@ impl Run {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         let (RunOp::Attention { files, .. } | RunOp::Monarch { files } | RunOp::LinearScan { files }) =
             &self.op;
-        let output = OutputFile::reserve(&files.output)?;
+        let draft = Draft::reserve(&files.output)?;
         let bytes = tensors::read(&files.input)?;
         let file = TensorFile::parse(&files.input, &bytes, &files.prefix)?;
         let spec = self.op.spec(&file)?;
@@ -112,10 +114,11 @@ impl Run {
         let plan = spec.plan(gpu.caps())?.explanation;
         let progress = progress::spinner(format!("{spec}"));
         let outputs = compute(&gpu, &file, spec)?;
-        let adapter = gpu.device().adapter_info().name;
+        let adapter = Adapter::of(&gpu).name;
         let made_by = format!("tilewise {}", env!("CARGO_PKG_VERSION"));
         let metadata = [("made_by", made_by), ("adapter", adapter.clone()), ("spec", spec.to_string())];
-        output.write(&outputs, metadata.map(|(key, value)| (key.to_owned(), value)).into())?;
+        let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
+        draft.write(&tensors::file(&outputs, metadata)?)?;
         drop(progress);
         let written =
             |output: Output| Written { name: output.name, dtype: output.dtype, shape: output.shape };
@@ -211,7 +214,12 @@ fn compute_as<T: Element>(gpu: &Gpu, file: &TensorFile<'_>, spec: Spec) -> Resul
     let tensor = |name| file.get(name)?.upload::<T>(gpu);
     let in_f32 = |name| file.find(name)?.map(|stored| stored.upload_f32(gpu)).transpose();
     match spec {
-        Spec::Attention(_) => Err(Failure::Input("not yet".to_owned())),
+        Spec::Attention(spec) => {
+            let (q, k, v, slopes) = (tensor("q")?, tensor("k")?, tensor("v")?, in_f32("alibi_slopes")?);
+            let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: slopes.as_ref() };
+            let outputs = Attention::new(gpu, spec)?.run(inputs)?;
+            Ok(vec![Output::download(gpu, "o", &outputs.o)?, Output::download(gpu, "lse", &outputs.lse)?])
+        }
         Spec::Monarch(spec) => {
             let (x, w1, w2) = (tensor("x")?, tensor("w1")?, tensor("w2")?);
             let y = Monarch::new(gpu, spec)?.run(MonarchInputs { x: &x, w1: &w1, w2: &w2 })?;

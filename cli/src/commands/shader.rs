@@ -1,7 +1,6 @@
 //! `tilewise shader`: the linked, specialised shaders of a plan.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +12,7 @@ use serde::Serialize;
 
 use super::plan::{Machine, list_profiles};
 use crate::args::Global;
+use crate::draft::Draft;
 use crate::failure::Failure;
 use crate::output::{note, print, print_json};
 use crate::specs::Op;
@@ -101,7 +101,7 @@ impl Shader {
             .collect::<Result<_, _>>()?;
         match &self.output {
             Some(path) if self.target == Target::Spirv => write_binary(path, &translated),
-            Some(path) if path != Path::new("-") => write(path, text(&translated, &machine).as_bytes()),
+            Some(path) if path != Path::new("-") => Draft::reserve(path)?.write(text(&translated, &machine).as_bytes()),
             _ if global.json => print_json(&translated),
             _ => {
                 if self.target == Target::Spirv {
@@ -146,7 +146,7 @@ fn write_binary(path: &Path, translated: &[Translated]) -> Result<(), Failure> {
     };
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     if path != Path::new("-") {
-        return write(path, &bytes);
+        return Draft::reserve(path)?.write(&bytes);
     }
     if io::stdout().is_terminal() {
         return Err(Failure::Input(
@@ -156,11 +156,6 @@ fn write_binary(path: &Path, translated: &[Translated]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(&bytes)?;
     Ok(out.flush()?)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    fs::write(path, bytes)
-        .map_err(|error| Failure::Input(format!("cannot write {}: {error}", path.display())))
 }
 
 /// Translates with the settings that [`tilewise::Gpu`] compiles with: unchecked unless checks are asked for.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use tilewise::verify::{self, Family, Grid, Outcome};
 use tilewise::{DType, Error, Gpu};
 
+use crate::adapter::Adapter;
 use crate::args::{Global, families, family_parser};
 use crate::failure::Failure;
 use crate::output::{note, print, print_json};
@@ -51,7 +52,7 @@ struct Refused {
 /// Everything that was found.
 #[derive(Debug, Serialize)]
 struct Report {
-    adapter: String,
+    adapter: Adapter,
     compared: Vec<Compared>,
     refused: Vec<Refused>,
 }
@@ -60,7 +61,7 @@ impl Verify {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         let gpu = global.open()?;
         let grid = if self.full { Grid::Full } else { Grid::Thin };
-        let adapter = gpu.device().adapter_info().name;
+        let adapter = Adapter::of(&gpu);
         let mut report = Report { adapter, compared: vec![], refused: vec![] };
         for family in families(self.family) {
             report.add(&gpu, family, grid)?;
@@ -110,7 +111,7 @@ impl Report {
             note(&format!("not run: {case}: {reason}"));
         }
         let table = if global.verbose > 0 { self.every_case() } else { self.worst() };
-        print(&format!("on {}\n\n{table}", self.adapter))
+        print(&format!("on {}\n\n{table}", self.adapter.name))
     }
 
     fn every_case(&self) -> Table {
