@@ -45,7 +45,7 @@ pub mod caps;
 mod dtype;
 mod error;
 mod gpu;
-pub mod kernel;
+mod kernel;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
