@@ -4,6 +4,7 @@
 //! the rounded inputs, `plain` the same mathematics done naively at the kernel's storage precision. Outputs are
 //! poisoned with NaN before each run, so that an element nobody wrote cannot pass.
 
+mod attention;
 mod inputs;
 mod scan;
 
@@ -53,6 +54,8 @@ pub enum Grid {
 /// One row of an acceptance grid.
 #[derive(Clone, Debug)]
 pub enum Case {
+    /// Attention, forward.
+    Attention(attention::Case),
     /// A linear scan, forward.
     LinearScan(LinearScanSpec),
 }
@@ -60,7 +63,8 @@ pub enum Case {
 /// The grid of a family.
 pub fn cases(family: Family, grid: Grid) -> Vec<Case> {
     match family {
-        Family::Attention | Family::Butterfly => vec![],
+        Family::Attention => attention::cases(grid).into_iter().map(Case::Attention).collect(),
+        Family::Butterfly => vec![],
         Family::Scan => scan::cases(grid).into_iter().map(Case::LinearScan).collect(),
     }
 }
@@ -77,12 +81,14 @@ impl Case {
 
     async fn run_as<T: Element>(&self, gpu: &Gpu) -> Result<Vec<Outcome>, Error> {
         match self {
+            Self::Attention(case) => attention::run::<T>(gpu, case).await,
             Self::LinearScan(spec) => scan::run::<T>(gpu, *spec).await,
         }
     }
 
     fn dtype(&self) -> DType {
         match self {
+            Self::Attention(case) => case.spec.dtype,
             Self::LinearScan(spec) => spec.dtype,
         }
     }
@@ -91,6 +97,7 @@ impl Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Attention(case) => case.fmt(f),
             Self::LinearScan(spec) => {
                 let LinearScanSpec { dtype, batch, channels, length, initial } = spec;
                 let initial = if *initial { ", initial state" } else { "" };
