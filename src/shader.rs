@@ -179,10 +179,16 @@ macro_rules! files {
 }
 
 files![
+    "attention/forward",
+    "attention/mask",
+    "attention/score",
     "butterfly/block",
     "butterfly/block_diagonal",
     "butterfly/monarch",
     "common/dispatch",
+    "common/product",
+    "common/reduce_subgroup",
+    "common/reduce_workgroup",
     "elem/load/bf16_packed",
     "elem/load/bf16_packed_x4",
     "elem/load/f16",
