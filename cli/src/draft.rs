@@ -52,7 +52,9 @@ impl Draft {
     /// Writes the bytes, and moves the file to its place.
     pub fn write(self, bytes: &[u8]) -> Result<(), Failure> {
         let Self { path, mut file } = self;
-        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|error| refused(&path, error))?;
+        file.write_all(bytes)
+            .and_then(|()| file.as_file().sync_all())
+            .map_err(|error| refused(&path, error))?;
         file.persist(&path).map_err(|error| refused(&path, error))?;
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::process::ExitCode;
 
 use tilewise::{Error, PlanError, SpecError};
 
@@ -28,8 +27,8 @@ pub const EXIT_CODES: &str = "Exit codes:
 
 impl Failure {
     /// The process's exit code.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
+    pub fn exit_code(&self) -> u8 {
+        match self {
             Self::PipeClosed => 0,
             Self::Check(_) => 1,
             Self::Input(_) => 2,
@@ -44,7 +43,7 @@ impl Failure {
                 | Error::Length { .. } => 2,
                 _ => 1,
             },
-        })
+        }
     }
 }
 
@@ -87,6 +86,30 @@ impl From<io::Error> for Failure {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::PipeClosed,
             _ => Self::Input(format!("cannot write to standard output: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_as_documented() {
+        let gone = || "gone".to_owned();
+        let refused = Error::Gpu { label: gone(), message: gone() };
+        let wrong = SpecError::Value { name: "q_len", found: gone(), expected: gone() };
+        for (failure, code) in [
+            (Failure::PipeClosed, 0),
+            (Failure::Check(gone()), 1),
+            (Error::DeviceLost(gone()).into(), 1),
+            (refused.into(), 1),
+            (Failure::Input(gone()), 2),
+            (wrong.into(), 2),
+            (PlanError::Binding { tensor: "q", bytes: 2, limit: 1 }.into(), 2),
+            (Error::NoAdapter(gone()).into(), 3),
+        ] {
+            assert_eq!(failure.exit_code(), code, "{failure:?}");
         }
     }
 }

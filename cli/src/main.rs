@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             if !matches!(failure, Failure::PipeClosed) {
                 output::note(&format!("error: {failure}"));
             }
-            failure.exit_code()
+            failure.exit_code().into()
         }
     }
 }

@@ -1,22 +1,228 @@
 //! `tilewise bench`: fused beside unfused, beside what this adapter can do at all.
 
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use clap::Args;
-
+use serde::Serialize;
+use tilewise::bench::{Ceilings, Depth, Figures, Measured, Report, ceilings, measure, suite};
+use tilewise::timing::{Effort, Spread};
 use tilewise::verify::Family;
+use tilewise::{Bytes, Caps, Gpu};
 
-use crate::args::{Global, family_parser};
+use crate::adapter::Adapter;
+use crate::args::{Global, families, family_parser};
+use crate::draft::Draft;
 use crate::failure::Failure;
+use crate::output::{note, print, print_json};
+use crate::progress;
+use crate::table::{Cell, Column, Table};
 
 /// Fused kernels beside unfused ones, beside this adapter's own copy bandwidth and FMA rate
+///
+/// Every answer is checked before it is timed. Times are medians: on the device's clock where it has one, and on the
+/// host's from submission to completion. Memory is what is allocated beyond the inputs.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tilewise bench --quick
+  tilewise bench attention -o attention.json
+  tilewise bench --json | jq '.reports[].fused.timing'")]
 pub struct Bench {
     /// Only this family
     #[arg(value_parser = family_parser())]
     family: Option<Family>,
+    /// Few workloads and few runs
+    #[arg(long)]
+    quick: bool,
+    /// Write the record of the measurement to this file, as JSON
+    #[arg(short, long, value_name = "FILE.json")]
+    output: Option<PathBuf>,
+}
+
+/// A measurement with everything that is needed to judge it later.
+#[derive(Debug, Serialize)]
+struct Record {
+    /// When it was finished, in UTC.
+    date: String,
+    versions: Versions,
+    adapter: Adapter,
+    caps: Caps,
+    shader_checks: bool,
+    ceilings: Ceilings,
+    reports: Vec<Report>,
+}
+
+#[derive(Debug, Serialize)]
+struct Versions {
+    tilewise: &'static str,
+    wgpu: &'static str,
 }
 
 impl Bench {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
-        Ok(())
+        let draft = self.output.as_deref().map(Draft::reserve).transpose()?;
+        let gpu = global.open()?;
+        let record = self.measure(&gpu, global)?;
+        if let (Some(draft), Some(path)) = (draft, &self.output) {
+            let text = serde_json::to_string_pretty(&record).map_err(std::io::Error::from)?;
+            draft.write(format!("{text}\n").as_bytes())?;
+            note(&format!("written to {}", path.display()));
+        }
+        if global.json { print_json(&record) } else { print(&record.in_words()) }
+    }
+
+    fn measure(&self, gpu: &Gpu, global: &Global) -> Result<Record, Failure> {
+        let (depth, effort) = if self.quick {
+            (Depth::Quick, Effort { warm_up: 1, runs: 7, budget: Duration::from_millis(500) })
+        } else {
+            (Depth::Standard, Effort::default())
+        };
+        let progress = progress::spinner("copy bandwidth and FMA rate");
+        let ceilings = ceilings(gpu, effort)?;
+        drop(progress);
+        let families = families(self.family).into_iter();
+        let workloads: Vec<_> = families.flat_map(|family| suite(family, &ceilings, depth)).collect();
+        let bar = progress::bar(workloads.len(), "bench");
+        let mut reports = Vec::new();
+        for workload in &workloads {
+            bar.set_message(workload.to_string());
+            reports.push(measure(gpu, workload, effort, &ceilings)?);
+            bar.inc(1);
+        }
+        drop(bar);
+        Ok(Record {
+            date: utc(SystemTime::now()),
+            versions: Versions { tilewise: env!("CARGO_PKG_VERSION"), wgpu: env!("WGPU_VERSION") },
+            adapter: Adapter::of(gpu),
+            caps: gpu.caps().clone(),
+            shader_checks: global.shader_checks,
+            ceilings,
+            reports,
+        })
+    }
+}
+
+impl Record {
+    fn in_words(&self) -> String {
+        let Self { adapter, versions, date, ceilings, reports, .. } = self;
+        let (name, driver) = (&adapter.name, adapter.driver());
+        let Versions { tilewise, wgpu } = versions;
+        let checks = if self.shader_checks { ", with shader checks" } else { "" };
+        format!(
+            "on {name} ({driver}), tilewise {tilewise}, wgpu {wgpu}, {date}{checks}\nceilings: {ceilings}\n\n{}",
+            table(reports)
+        )
+    }
+}
+
+/// One row an implementation: what it takes, and how near it is to what this adapter can do.
+pub fn table(reports: &[Report]) -> Table {
+    let mut table = Table::new(&[
+        Column::Left("workload"),
+        Column::Left("version"),
+        Column::Right("device ms"),
+        Column::Right("quartiles"),
+        Column::Right("wall ms"),
+        Column::Right("memory"),
+        Column::Right("GFLOP/s"),
+        Column::Right("GB/s"),
+        Column::Right("of ceiling"),
+    ]);
+    for report in reports {
+        table.row(row(&report.workload, "fused", &report.fused));
+        for yardstick in &report.yardsticks {
+            match &yardstick.measured {
+                Measured::Figures(figures) => table.row(row("", yardstick.name, figures)),
+                Measured::Refused(_) => {
+                    let mut cells = ["", yardstick.name, "", "", "", "", "", "", ""].map(Cell::from);
+                    cells[2] = Cell::from("none");
+                    table.row(cells);
+                }
+            }
+        }
+    }
+    table
+}
+
+fn row(workload: &str, version: &str, figures: &Figures) -> [Cell; 9] {
+    let Figures { timing, peak_bytes, flops_per_second, bytes_per_second, ceiling_fraction, .. } = figures;
+    // Quartiles of the clock that counts.
+    let Spread { lower, upper, .. } = timing.device.unwrap_or(timing.wall);
+    let quartiles = format!("{}-{}", milliseconds(lower), milliseconds(upper));
+    [
+        workload.into(),
+        version.into(),
+        timing.device.map_or_else(|| "-".to_owned(), |spread| milliseconds(spread.median)).into(),
+        quartiles.into(),
+        milliseconds(timing.wall.median).into(),
+        Bytes(*peak_bytes).into(),
+        format!("{:.1}", flops_per_second / 1e9).into(),
+        format!("{:.1}", bytes_per_second / 1e9).into(),
+        format!("{:.0} %", 100.0 * ceiling_fraction).into(),
+    ]
+}
+
+/// Three digits that say something.
+pub fn milliseconds(duration: Duration) -> String {
+    let ms = duration.as_secs_f64() * 1e3;
+    let digits = match ms {
+        100.0.. => 0,
+        10.0.. => 1,
+        1.0.. => 2,
+        _ => 3,
+    };
+    format!("{ms:.digits$}")
+}
+
+/// A time in UTC, as RFC 3339 has it.
+fn utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = date(days);
+    format!("{year}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+/// Year, month and day, that many days after 1 January 1970 in the Gregorian calendar.
+fn date(mut days: u64) -> (u64, usize, u64) {
+    let leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    (year, month, days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_follow_the_calendar() {
+        let at = |seconds| utc(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(at(951_868_800), "2000-03-01T00:00:00Z");
+        assert_eq!(at(1_709_164_800), "2024-02-29T00:00:00Z");
+        assert_eq!(at(4_102_444_799), "2099-12-31T23:59:59Z");
+        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn small_and_large_times_have_three_digits() {
+        let ms = |nanoseconds| milliseconds(Duration::from_nanos(nanoseconds));
+        assert_eq!(
+            [ms(12_345), ms(1_234_567), ms(12_345_678), ms(123_456_789)],
+            ["0.012", "1.23", "12.3", "123"]
+        );
     }
 }

@@ -68,12 +68,7 @@ fn describe(adapter: &wgpu::Adapter, chosen: Option<&AdapterInfo>, global: &Glob
     let same = |other: &AdapterInfo| {
         (&other.name, other.backend, other.device) == (&info.name, info.backend, info.device)
     };
-    Described {
-        chosen: chosen.is_some_and(same),
-        features: features(&caps),
-        adapter: info.into(),
-        caps,
-    }
+    Described { chosen: chosen.is_some_and(same), features: features(&caps), adapter: info.into(), caps }
 }
 
 fn features(caps: &Caps) -> Vec<Feature> {

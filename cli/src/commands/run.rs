@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 use half::{bf16, f16};
 use serde::Serialize;
 use tilewise::{
-    Alibi, Attention, AttentionInputs, AttentionSpec, DType, Element, Gpu, LinearScan, LinearScanInputs, LinearScanSpec, Monarch,
-    MonarchInputs, MonarchSpec,
+    Alibi, Attention, AttentionInputs, AttentionSpec, DType, Element, Gpu, LinearScan, LinearScanInputs,
+    LinearScanSpec, Monarch, MonarchInputs, MonarchSpec,
 };
 
 use crate::adapter::Adapter;
@@ -303,6 +303,6 @@ mod tests {
                 }
             }
         }
-        assert!(taken.iter().all(|&count| count > 1000), "refused and taken: {taken:?}");
+        assert!(taken.iter().all(|&count| count > 500), "refused and taken: {taken:?}");
     }
 }

@@ -101,7 +101,9 @@ impl Shader {
             .collect::<Result<_, _>>()?;
         match &self.output {
             Some(path) if self.target == Target::Spirv => write_binary(path, &translated),
-            Some(path) if path != Path::new("-") => Draft::reserve(path)?.write(text(&translated, &machine).as_bytes()),
+            Some(path) if path != Path::new("-") => {
+                Draft::reserve(path)?.write(text(&translated, &machine).as_bytes())
+            }
             _ if global.json => print_json(&translated),
             _ => {
                 if self.target == Target::Spirv {

@@ -31,7 +31,7 @@ pub struct Verify {
 }
 
 /// One compared output.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Compared {
     family: Family,
     case: String,
@@ -211,5 +211,42 @@ impl Compared {
             (false, true) => f64::INFINITY,
             (false, false) => share.max(1.0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(dtype: DType, error: f64) -> Compared {
+        let outcome = Outcome { tensor: "h", error, allowed: 1.0, largest: 9.0 };
+        let passed = outcome.passed();
+        Compared { family: Family::Scan, case: format!("error {error}"), dtype, passed, outcome }
+    }
+
+    fn report(compared: Vec<Compared>) -> Report {
+        let adapter =
+            tilewise::wgpu::AdapterInfo::new(tilewise::wgpu::DeviceType::Cpu, tilewise::wgpu::Backend::Noop);
+        Report { adapter: adapter.into(), compared, refused: vec![] }
+    }
+
+    #[test]
+    fn one_wrong_output_fails_the_whole() {
+        assert!(report(vec![compared(DType::F32, 0.5)]).verdict().is_ok());
+        for bad in [1.5, f64::NAN, f64::INFINITY] {
+            let wrong = report(vec![compared(DType::F32, 0.5), compared(DType::F16, bad)]).verdict();
+            assert!(wrong.is_err_and(|failure| failure.exit_code() == 1), "{bad}");
+        }
+        assert!(report(vec![]).verdict().is_err(), "nothing was checked");
+    }
+
+    #[test]
+    fn the_table_shows_the_worst_of_each_kind() {
+        let all =
+            vec![compared(DType::F32, 0.25), compared(DType::F32, f64::NAN), compared(DType::F32, 0.75)];
+        let table = report([all, vec![compared(DType::F16, 0.1)]].concat()).worst().to_string();
+        assert!(table.contains("error NaN") && table.contains("1 WRONG"), "{table}");
+        assert!(table.contains("error 0.1") && table.contains("10 %"), "{table}");
+        assert_eq!(table.lines().count(), 3, "{table}");
     }
 }
