@@ -1,6 +1,7 @@
 //! Hardware-aware machine-learning kernels for every GPU.
 #![doc = ""]
 
+pub mod baseline;
 pub mod caps;
 mod dtype;
 mod error;

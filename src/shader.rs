@@ -177,6 +177,15 @@ macro_rules! files {
 }
 
 files![
+    "baseline/matmul",
+    "baseline/scan_apply",
+    "baseline/scan_double",
+    "baseline/scan_pairs",
+    "baseline/scan_sequential",
+    "baseline/softmax",
+    "baseline/transpose",
+    "bench/copy",
+    "bench/fma",
     "common/dispatch",
     "elem/load/bf16_packed",
     "elem/load/bf16_packed_x4",
