@@ -4,8 +4,10 @@
 //! it is the *plain* computation: the same mathematics done step by step in that precision, which says how much
 //! error is fair. A kernel passes when its error is within twice the plain one.
 
+mod butterfly;
 mod scan;
 
+pub use butterfly::monarch;
 pub use scan::{LinearScanResult, linear_scan};
 
 use crate::DType;

@@ -4,6 +4,7 @@
 //! the rounded inputs, `plain` the same mathematics done naively at the kernel's storage precision. Outputs are
 //! poisoned with NaN before each run, so that an element nobody wrote cannot pass.
 
+mod butterfly;
 mod inputs;
 mod scan;
 
@@ -12,7 +13,7 @@ pub use inputs::Inputs;
 use std::fmt;
 
 use crate::oracle::Precision;
-use crate::{DType, Element, Error, Gpu, LinearScanSpec, Tensor};
+use crate::{DType, Element, Error, Gpu, LinearScanSpec, MonarchSpec, Tensor};
 
 /// The families, by the name they have everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub enum Grid {
 /// One row of an acceptance grid.
 #[derive(Clone, Debug)]
 pub enum Case {
+    /// A Monarch product, forward.
+    Monarch(MonarchSpec),
     /// A linear scan, forward.
     LinearScan(LinearScanSpec),
 }
@@ -60,7 +63,8 @@ pub enum Case {
 /// The grid of a family.
 pub fn cases(family: Family, grid: Grid) -> Vec<Case> {
     match family {
-        Family::Attention | Family::Butterfly => vec![],
+        Family::Attention => vec![],
+        Family::Butterfly => butterfly::cases(grid).into_iter().map(Case::Monarch).collect(),
         Family::Scan => scan::cases(grid).into_iter().map(Case::LinearScan).collect(),
     }
 }
@@ -77,12 +81,14 @@ impl Case {
 
     async fn run_as<T: Element>(&self, gpu: &Gpu) -> Result<Vec<Outcome>, Error> {
         match self {
+            Self::Monarch(spec) => butterfly::run::<T>(gpu, *spec).await,
             Self::LinearScan(spec) => scan::run::<T>(gpu, *spec).await,
         }
     }
 
     fn dtype(&self) -> DType {
         match self {
+            Self::Monarch(spec) => spec.dtype,
             Self::LinearScan(spec) => spec.dtype,
         }
     }
@@ -91,6 +97,10 @@ impl Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Monarch(spec) => {
+                let MonarchSpec { dtype, batch, w1: [k, q, p], w2: [l, s, r] } = spec;
+                write!(f, "monarch {dtype} batch {batch} ({k},{q},{p}) × ({l},{s},{r})")
+            }
             Self::LinearScan(spec) => {
                 let LinearScanSpec { dtype, batch, channels, length, initial } = spec;
                 let initial = if *initial { ", initial state" } else { "" };
