@@ -2,6 +2,7 @@
 #![doc = ""]
 
 pub mod baseline;
+pub mod bench;
 pub mod caps;
 mod dtype;
 mod error;
@@ -13,7 +14,6 @@ pub mod plan;
 pub mod shader;
 mod spec;
 mod tensor;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod timing;
 pub mod verify;
 

@@ -3,7 +3,7 @@
 #[allow(dead_code, reason = "each test uses its own part")]
 mod common;
 
-use tilewise::baseline::stub::{AttentionInputs,MonarchInputs};
+use tilewise::baseline::stub::AttentionInputs;
 use half::{bf16, f16};
 use tilewise::baseline::{
     Dense, Matmul, MatmulSpec, Operand, SequentialLinearScan, UnfusedAttention, UnfusedLinearScan,
@@ -13,7 +13,7 @@ use tilewise::oracle::{self, Precision};
 use tilewise::verify::{Inputs, Outcome, Tolerance};
 use tilewise::{
     Alibi, AttentionSpec, DType, Element, Gpu, LinearScanInputs, LinearScanOutputs,
-    LinearScanSpec, MonarchSpec, Tensor,
+    LinearScanSpec, MonarchInputs, MonarchSpec, Tensor,
 };
 
 /// Values rounded to `T`, on the host and on the device.

@@ -4,12 +4,11 @@ use std::fmt;
 
 use super::compile;
 use super::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
-use super::stub::MonarchInputs;
 use crate::kernel::{Kernel, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::tensor::elements;
-use crate::{Caps, Element, Error, Gpu, MonarchSpec, PlanError, Tensor};
+use crate::{Caps, Element, Error, Gpu, MonarchInputs, MonarchSpec, PlanError, Tensor};
 
 const TRANSPOSE: &str = "baseline/transpose";
 

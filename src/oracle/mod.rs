@@ -4,9 +4,11 @@
 //! it is the *plain* computation: the same mathematics done step by step in that precision, which says how much
 //! error is fair. A kernel passes when its error is within twice the plain one.
 
+mod attention;
 mod butterfly;
 mod scan;
 
+pub use attention::{AttentionResult, attention};
 pub use butterfly::monarch;
 pub use scan::{LinearScanResult, linear_scan};
 
