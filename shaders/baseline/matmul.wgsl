@@ -111,15 +111,23 @@ fn multiply_tile(lane: u32, group: u32) {
         // The next step overwrites the tiles.
         workgroupBarrier();
     }
-    for (var i = 0u; i < LANE_M; i++) {
-        let row = tile.m + ((i / 4u) * LANES_M + lane_m) * 4u + i % 4u;
-        if (row < params.m) {
-            let start = tile.c + row * params.c_row;
-            for (var j = 0u; j < VECTORS_N; j++) {
-                let column = tile.n + (j * LANES_N + lane_n) * 4u;
-                c_store4(start + column, start + params.n, params.scale * sums[i * VECTORS_N + j]);
-            }
+    for (var i = 0u; i < VECTORS_M; i++) {
+        for (var j = 0u; j < VECTORS_N; j++) {
+            let s = i * 4u * VECTORS_N + j;
+            let row = tile.m + 4u * (i * LANES_M + lane_m);
+            let column = tile.n + 4u * (j * LANES_N + lane_n);
+            store(tile, row, column, sums[s]);
+            store(tile, row + 1u, column, sums[s + VECTORS_N]);
+            store(tile, row + 2u, column, sums[s + 2u * VECTORS_N]);
+            store(tile, row + 3u, column, sums[s + 3u * VECTORS_N]);
         }
+    }
+}
+
+fn store(tile: Tile, row: u32, column: u32, four: vec4<f32>) {
+    if (row < params.m) {
+        let start = tile.c + row * params.c_row;
+        c_store4(start + column, start + params.n, params.scale * four);
     }
 }
 

@@ -194,7 +194,7 @@ fn tile_bytes([m, n, k]: [u32; 3]) -> u32 {
 
 /// 128 rows are shared by lanes of eight rows each, fewer by lanes of four: a workgroup has 256 lanes at most.
 fn lane_side(tile_side: u32) -> u32 {
-    if tile_side == 128 { 8 } else { 4 }
+    if tile_side >= 64 { 8 } else { 4 }
 }
 
 /// The largest tile that the problem fills and the adapter holds.
