@@ -21,6 +21,7 @@ pub use caps::{Bytes, Caps};
 pub use dtype::{DType, Element};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
+pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs, Monarch, MonarchInputs};
 pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
 pub use tensor::Tensor;

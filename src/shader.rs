@@ -177,6 +177,9 @@ macro_rules! files {
 }
 
 files![
+    "attention/forward",
+    "attention/mask",
+    "attention/score",
     "baseline/matmul",
     "baseline/scan_apply",
     "baseline/scan_double",
@@ -190,6 +193,9 @@ files![
     "butterfly/block_diagonal",
     "butterfly/monarch",
     "common/dispatch",
+    "common/product",
+    "common/reduce_subgroup",
+    "common/reduce_workgroup",
     "elem/load/bf16_packed",
     "elem/load/bf16_packed_x4",
     "elem/load/f16",

@@ -3,7 +3,6 @@
 #[allow(dead_code, reason = "each test uses its own part")]
 mod common;
 
-use tilewise::baseline::stub::AttentionInputs;
 use half::{bf16, f16};
 use tilewise::baseline::{
     Dense, Matmul, MatmulSpec, Operand, SequentialLinearScan, UnfusedAttention, UnfusedLinearScan,
@@ -12,7 +11,7 @@ use tilewise::baseline::{
 use tilewise::oracle::{self, Precision};
 use tilewise::verify::{Inputs, Outcome, Tolerance};
 use tilewise::{
-    Alibi, AttentionSpec, DType, Element, Gpu, LinearScanInputs, LinearScanOutputs,
+    Alibi, AttentionInputs, AttentionSpec, DType, Element, Gpu, LinearScanInputs, LinearScanOutputs,
     LinearScanSpec, MonarchInputs, MonarchSpec, Tensor,
 };
 
@@ -169,7 +168,7 @@ fn check_attention<T: Element>(gpu: &Gpu, case: &str, spec: AttentionSpec) {
         oracle::attention(&spec, precision, &q.host, &k.host, &v.host, slopes).o
     };
     let alibi = slopes.as_ref().map(|slopes| &slopes.tensor);
-    let given = AttentionInputs { q: &q.tensor, k: &k.tensor, v: &v.tensor, alibi_slopes: alibi };
+    let given = AttentionInputs { q: &q.tensor, k: &k.tensor, v: &v.tensor, alibi };
     check(gpu, case, &o, oracle, |encoder| attention.encode(encoder, given, &o, &scratch));
 }
 

@@ -4,12 +4,11 @@ use std::fmt;
 
 use super::compile;
 use super::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
-use super::stub::AttentionInputs;
 use crate::kernel::{Kernel, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::tensor::{elements, expect_optional};
-use crate::{Alibi, AttentionSpec, Caps, Element, Error, Gpu, PlanError, Tensor};
+use crate::{Alibi, AttentionInputs, AttentionSpec, Caps, Element, Error, Gpu, PlanError, Tensor};
 
 /// How to run the softmax between the products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -188,8 +187,8 @@ impl UnfusedAttention {
         inputs.v.expect("v", spec.dtype, &spec.v_shape())?;
         o.expect("o", spec.dtype, &spec.o_shape())?;
         let needed = spec.alibi != Alibi::None;
-        expect_optional(inputs.alibi_slopes, "the ALiBi slopes", needed, &spec.alibi_shape())?;
-        let slopes = inputs.alibi_slopes.map_or(self.gpu.unused(), Tensor::buffer);
+        expect_optional(inputs.alibi, "the ALiBi slopes", needed, &spec.alibi_shape())?;
+        let slopes = inputs.alibi.map_or(self.gpu.unused(), Tensor::buffer);
         self.scores.encode(encoder, inputs.q, inputs.k, &scratch.scores)?;
         let buffers = [scratch.scores.buffer(), slopes, scratch.weights.buffer()];
         self.softmax.dispatch(&self.gpu, encoder, &self.params(), &buffers)?;

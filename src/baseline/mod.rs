@@ -36,4 +36,3 @@ fn compile<const N: usize>(gpu: &Gpu, shaders: &[Shader]) -> Result<[Kernel; N],
     let kernels: Result<Vec<_>, _> = shaders.iter().map(|shader| gpu.kernel(shader)).collect();
     Ok(kernels?.try_into().expect("every plan of a family has as many kernels"))
 }
-pub mod stub;

@@ -4,9 +4,11 @@
 //! not here. Its `Display` explains it. Structural decisions become constants of the shader; sizes that change from
 //! call to call travel in uniforms, so that a new length never compiles a new shader.
 
+mod attention;
 mod butterfly;
 mod scan;
 
+pub use attention::{AttentionPlan, RowLanes};
 pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
 pub use scan::{LinearScanPlan, ScanLanes};
 

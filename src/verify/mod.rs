@@ -4,6 +4,7 @@
 //! the rounded inputs, `plain` the same mathematics done naively at the kernel's storage precision. Outputs are
 //! poisoned with NaN before each run, so that an element nobody wrote cannot pass.
 
+mod attention;
 mod butterfly;
 mod inputs;
 mod scan;
@@ -54,6 +55,8 @@ pub enum Grid {
 /// One row of an acceptance grid.
 #[derive(Clone, Debug)]
 pub enum Case {
+    /// Attention, forward.
+    Attention(attention::Case),
     /// A Monarch product, forward.
     Monarch(MonarchSpec),
     /// A linear scan, forward.
@@ -63,7 +66,7 @@ pub enum Case {
 /// The grid of a family.
 pub fn cases(family: Family, grid: Grid) -> Vec<Case> {
     match family {
-        Family::Attention => vec![],
+        Family::Attention => attention::cases(grid).into_iter().map(Case::Attention).collect(),
         Family::Butterfly => butterfly::cases(grid).into_iter().map(Case::Monarch).collect(),
         Family::Scan => scan::cases(grid).into_iter().map(Case::LinearScan).collect(),
     }
@@ -81,6 +84,7 @@ impl Case {
 
     async fn run_as<T: Element>(&self, gpu: &Gpu) -> Result<Vec<Outcome>, Error> {
         match self {
+            Self::Attention(case) => attention::run::<T>(gpu, case).await,
             Self::Monarch(spec) => butterfly::run::<T>(gpu, *spec).await,
             Self::LinearScan(spec) => scan::run::<T>(gpu, *spec).await,
         }
@@ -88,6 +92,7 @@ impl Case {
 
     fn dtype(&self) -> DType {
         match self {
+            Self::Attention(case) => case.spec.dtype,
             Self::Monarch(spec) => spec.dtype,
             Self::LinearScan(spec) => spec.dtype,
         }
@@ -97,6 +102,7 @@ impl Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Attention(case) => case.fmt(f),
             Self::Monarch(spec) => {
                 let MonarchSpec { dtype, batch, w1: [k, q, p], w2: [l, s, r] } = spec;
                 write!(f, "monarch {dtype} batch {batch} ({k},{q},{p}) × ({l},{s},{r})")

@@ -1,0 +1,31 @@
+// From dot products to scores, in base 2: the host multiplies `scale` and `softcap` by log2(e), which makes exp2 of a
+// score what exp would be of the natural one. The kernel's params hold q_len, k_len, scale and softcap.
+
+const SOFTCAP: bool = false;
+const ALIBI: bool = false;
+const LOG2_E = 1.4426950408889634;
+
+// The scores of one query and four neighbouring keys.
+fn score(dots: vec4<f32>, query: u32, key: u32, slope: f32) -> vec4<f32> {
+    var scores = dots * params.scale;
+    if (SOFTCAP) {
+        scores = params.softcap * bounded_tanh(scores / params.softcap);
+    }
+    if (ALIBI) {
+        let position = i32(query) - i32(params.q_len) + i32(params.k_len);
+        let distance = abs(vec4<i32>(position - i32(key)) - vec4<i32>(0, 1, 2, 3));
+        scores -= slope * vec4<f32>(distance);
+    }
+    return scores;
+}
+
+// The built-in tanh becomes NaN for large arguments on some drivers, and on others loses all digits of small ones.
+fn bounded_tanh(x: vec4<f32>) -> vec4<f32> {
+    let size = min(abs(x), vec4<f32>(10.0));
+    // Lambert's continued fraction, cut where it errs by less than half a unit in the last place up to 0.6.
+    let square = size * size;
+    let small = size * fma(square, square + 105.0, vec4<f32>(945.0))
+        / fma(square, fma(square, vec4<f32>(15.0), vec4<f32>(420.0)), vec4<f32>(945.0));
+    let large = 1.0 - 2.0 / (exp2(2.0 * LOG2_E * size) + 1.0);
+    return sign(x) * select(large, small, size < vec4<f32>(0.6));
+}

@@ -1,0 +1,252 @@
+//! Plans of the attention family.
+
+use std::fmt;
+
+use super::{Bound, Footprint, Plan, check_binding};
+use crate::caps::{Bytes, Caps};
+use crate::shader::Storage;
+use crate::{Alibi, AttentionSpec, DType, PlanError};
+
+/// How the lanes that share a row of scores find its maximum and its sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
+pub enum RowLanes {
+    /// Through workgroup memory.
+    Workgroup,
+    /// Through shuffles within a subgroup.
+    Subgroup,
+}
+
+/// How to run an [`AttentionSpec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct AttentionPlan {
+    /// Width of a query and a key.
+    pub head_dim: u32,
+    /// Width of a value.
+    pub value_dim: u32,
+    /// Lanes down a tile of scores.
+    pub row_lanes: u32,
+    /// Lanes across a tile of scores.
+    pub key_lanes: u32,
+    /// Queries of a lane, in fours.
+    pub row_fours: u32,
+    /// Keys of a lane, in fours.
+    pub key_fours: u32,
+    /// How much of the head dimension is staged in workgroup memory at a time.
+    pub head_slice: u32,
+    /// Keys whose values are staged in workgroup memory at a time.
+    pub key_slice: u32,
+    /// How lanes find the maximum and the sum of a row.
+    pub exchange: RowLanes,
+    /// How `q` and `k` are stored.
+    pub key_storage: Storage,
+    /// How `v` and `o` are stored.
+    pub value_storage: Storage,
+    /// Whether scores are capped.
+    pub softcap: bool,
+    /// Whether there are linear biases.
+    pub alibi: bool,
+    /// What kept the tile from being larger.
+    pub bound: Bound,
+}
+
+/// The lanes of a workgroup and their share of a tile: `row_lanes × key_lanes` lanes of `row_fours × 4` queries by
+/// `key_fours × 4` keys.
+#[derive(Clone, Copy)]
+struct Tile {
+    row_lanes: u32,
+    key_lanes: u32,
+    row_fours: u32,
+    key_fours: u32,
+}
+
+const fn tile(row_lanes: u32, key_lanes: u32, row_fours: u32, key_fours: u32) -> Tile {
+    Tile { row_lanes, key_lanes, row_fours, key_fours }
+}
+
+/// Tiles in order of preference. More queries a tile mean that keys and values are read less often; the last ones
+/// are for few queries, and spread the lanes over the keys instead.
+const TILES: &[Tile] = &[
+    tile(16, 16, 1, 1),
+    tile(16, 8, 1, 1),
+    tile(8, 8, 1, 1),
+    tile(4, 16, 1, 1),
+    tile(1, 32, 1, 1),
+];
+
+/// The largest slice of the head dimension: longer ones hardly save barriers.
+const HEAD_SLICE: u32 = 32;
+
+/// Bytes of a slice of values, where its keys allow it: as with [`HEAD_SLICE`].
+const VALUE_SLICE_BYTES: u32 = 8 << 10;
+
+impl AttentionPlan {
+    /// Plans attention. Fails if the spec is wrong, a tensor exceeds a binding, or not even the smallest tile fits.
+    pub fn new(spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
+        spec.check()?;
+        check_bindings(spec, caps)?;
+        let mut bound = Bound::Registers;
+        for tile in TILES {
+            if tile.too_tall(spec.q_len) {
+                bound = Bound::Problem;
+                continue;
+            }
+            match Self::with_tile(spec, caps, *tile) {
+                Ok(plan) => return Ok(Self { bound, ..plan }),
+                Err(limit) => bound = limit,
+            }
+        }
+        Err(too_small(bound))
+    }
+
+    /// The plan with this tile and the largest slices that fit, or the limit that it exceeds.
+    fn with_tile(spec: &AttentionSpec, caps: &Caps, tile: Tile) -> Result<Self, Bound> {
+        let Tile { row_lanes, key_lanes, row_fours, key_fours } = tile;
+        let storage = |dim: usize| Storage::new(spec.dtype, caps.f16, dim.is_multiple_of(4));
+        let mut plan = Self {
+            head_dim: spec.head_dim as u32,
+            value_dim: spec.value_dim as u32,
+            row_lanes,
+            key_lanes,
+            row_fours,
+            key_fours,
+            head_slice: HEAD_SLICE.min(spec.head_dim.next_multiple_of(4) as u32),
+            key_slice: tile.keys(),
+            exchange: exchange(tile, caps),
+            key_storage: storage(spec.head_dim),
+            value_storage: storage(spec.value_dim),
+            softcap: spec.softcap.is_some(),
+            alibi: spec.alibi != Alibi::None,
+            bound: Bound::Registers,
+        };
+        if plan.lanes() > caps.workgroup_lanes {
+            return Err(Bound::Lanes(caps.workgroup_lanes));
+        }
+        while plan.key_slice > 4 && plan.value_slice_bytes() > VALUE_SLICE_BYTES {
+            plan.key_slice /= 2;
+        }
+        while plan.workgroup_bytes() > caps.workgroup_bytes {
+            let values_are_larger = plan.value_slice_bytes() >= plan.key_slice_bytes();
+            if values_are_larger && plan.key_slice > 4 {
+                plan.key_slice /= 2;
+            } else if plan.head_slice > 4 {
+                plan.head_slice = (plan.head_slice / 2).next_multiple_of(4);
+            } else {
+                return Err(Bound::WorkgroupMemory(caps.workgroup_bytes));
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Invocations of a workgroup.
+    pub fn lanes(&self) -> u32 {
+        self.row_lanes * self.key_lanes
+    }
+
+    /// Queries of a tile.
+    pub fn queries(&self) -> u32 {
+        self.row_lanes * self.row_fours * 4
+    }
+
+    /// Keys of a tile.
+    pub fn keys(&self) -> u32 {
+        self.key_lanes * self.key_fours * 4
+    }
+
+    /// Slices of queries, and the probabilities of a tile, take turns in the same rows, padded by four.
+    fn left_bytes(&self) -> u32 {
+        self.queries() * (self.head_slice.max(self.keys()) + 4) * 4
+    }
+
+    /// A slice of keys: rows padded by four.
+    fn key_slice_bytes(&self) -> u32 {
+        self.head_slice * (self.keys() + 4) * 4
+    }
+
+    fn value_slice_bytes(&self) -> u32 {
+        self.key_slice * self.value_dim.next_multiple_of(4) * 4
+    }
+
+    fn workgroup_bytes(&self) -> u32 {
+        // Four f32 a lane.
+        let exchanged = if self.exchange == RowLanes::Workgroup { self.lanes() * 16 } else { 0 };
+        self.left_bytes() + self.key_slice_bytes().max(self.value_slice_bytes()) + exchanged
+    }
+}
+
+impl Tile {
+    /// Whether a tile of half the queries would still hold all of them.
+    fn too_tall(self, q_len: usize) -> bool {
+        let queries = self.row_lanes * self.row_fours * 4;
+        queries > 4 && queries as usize / 2 >= q_len
+    }
+
+    fn keys(self) -> u32 {
+        self.key_lanes * self.key_fours * 4
+    }
+}
+
+/// Shuffles need the lanes of a row in one subgroup, and subgroups that fill the workgroup without remainder,
+/// whichever size they have.
+fn exchange(tile: Tile, caps: &Caps) -> RowLanes {
+    match caps.subgroups {
+        Some(sizes)
+            if sizes.min >= tile.key_lanes && (tile.row_lanes * tile.key_lanes).is_multiple_of(sizes.max) =>
+        {
+            RowLanes::Subgroup
+        }
+        _ => RowLanes::Workgroup,
+    }
+}
+
+fn check_bindings(spec: &AttentionSpec, caps: &Caps) -> Result<(), PlanError> {
+    let AttentionSpec { dtype, .. } = *spec;
+    let check = |tensor, shape: &[usize], dtype| check_binding(tensor, shape.iter().product(), dtype, caps);
+    check("q", &spec.q_shape(), dtype)?;
+    check("k", &spec.k_shape(), dtype)?;
+    check("v", &spec.v_shape(), dtype)?;
+    check("o", &spec.o_shape(), dtype)?;
+    check("lse", &spec.lse_shape(), DType::F32)?;
+    check("the ALiBi slopes", &spec.alibi_shape(), DType::F32)
+}
+
+/// The smallest tile asks for less than WebGPU guarantees, so this is for adapters below it.
+fn too_small(bound: Bound) -> PlanError {
+    let (resource, limit) = match bound {
+        Bound::Lanes(limit) => ("invocations a workgroup", limit),
+        Bound::WorkgroupMemory(limit) => ("bytes of workgroup memory", limit),
+        Bound::Problem | Bound::Registers => unreachable!("the smallest tile is bound by a limit of the adapter"),
+    };
+    let needed = u64::from(limit) + 1;
+    PlanError::TooSmall { kernel: "attention", resource, needed, limit: limit.into() }
+}
+
+impl Plan for AttentionPlan {
+    fn footprints(&self) -> Vec<Footprint> {
+        vec![Footprint {
+            kernel: "attention/forward",
+            lanes: self.lanes(),
+            workgroup_bytes: self.workgroup_bytes(),
+            storage_buffers: 6,
+        }]
+    }
+}
+
+impl fmt::Display for AttentionPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exchange = match self.exchange {
+            RowLanes::Workgroup => "workgroup memory",
+            RowLanes::Subgroup => "subgroup shuffles",
+        };
+        let Self { row_fours, key_fours, head_slice, key_slice, key_storage, value_storage, bound, .. } = self;
+        let bytes = Bytes(u64::from(self.workgroup_bytes()));
+        write!(f, "q {} × kv {}, {} lanes of ", self.queries(), self.keys(), self.lanes())?;
+        write!(f, "{} × {} scores, rows through {exchange}, {bytes} of ", row_fours * 4, key_fours * 4)?;
+        write!(f, "workgroup memory for slices of {head_slice} dimensions and {key_slice} values; ")?;
+        match key_storage == value_storage {
+            true => write!(f, "{key_storage}; {bound}"),
+            false => write!(f, "q, k {key_storage}; v, o {value_storage}; {bound}"),
+        }
+    }
+}
