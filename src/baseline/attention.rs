@@ -7,7 +7,8 @@ use super::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
 use crate::kernel::{Kernel, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
-use crate::tensor::{elements, expect_optional};
+use crate::spec::elements;
+use crate::tensor::expect_optional;
 use crate::{Alibi, AttentionInputs, AttentionSpec, Caps, Element, Error, Gpu, PlanError, Tensor};
 
 /// How to run the softmax between the products.

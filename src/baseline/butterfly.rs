@@ -7,7 +7,7 @@ use super::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
 use crate::kernel::{Kernel, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
-use crate::tensor::elements;
+use crate::spec::elements;
 use crate::{Caps, Element, Error, Gpu, MonarchInputs, MonarchSpec, PlanError, Tensor};
 
 const TRANSPOSE: &str = "baseline/transpose";

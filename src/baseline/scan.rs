@@ -6,7 +6,8 @@ use super::compile;
 use crate::kernel::{Kernel, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
-use crate::tensor::{elements, expect_optional};
+use crate::spec::elements;
+use crate::tensor::expect_optional;
 use crate::{
     Caps, DType, Element, Error, Gpu, LinearScanInputs, LinearScanOutputs, LinearScanSpec, PlanError, Tensor,
 };

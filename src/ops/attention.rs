@@ -64,7 +64,8 @@ pub fn shaders(plan: &AttentionPlan) -> Result<Vec<Shader>, ShaderError> {
 }
 
 fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderError> {
-    let linker = Linker::new(kernel).module("common/product").module("attention/mask").module("attention/score");
+    let linker =
+        Linker::new(kernel).module("common/product").module("attention/mask").module("attention/score");
     let linker = match plan.exchange {
         RowLanes::Workgroup => linker.module("common/reduce_workgroup"),
         RowLanes::Subgroup => linker.module("common/reduce_subgroup"),
@@ -123,8 +124,7 @@ impl Attention {
         self.check(&inputs, outputs)?;
         let AttentionInputs { q, k, v, alibi } = inputs;
         let alibi = alibi.map_or(self.gpu.unused(), Tensor::buffer);
-        let buffers =
-            [q.buffer(), k.buffer(), v.buffer(), alibi, outputs.o.buffer(), outputs.lse.buffer()];
+        let buffers = [q.buffer(), k.buffer(), v.buffer(), alibi, outputs.o.buffer(), outputs.lse.buffer()];
         let params = self.params()?;
         self.kernels.iter().try_for_each(|forward| forward.dispatch(&self.gpu, encoder, &params, &buffers))
     }

@@ -177,7 +177,8 @@ impl MonarchRows {
         // Narrow rows leave lanes over, which take further rows.
         let sets = (lanes / power_of_two(quads)).clamp(1, spec.batch.div_ceil(lane_rows as usize) as u32);
         let rows = lane_rows * sets.min(fitting / lane_rows);
-        let z_floats = (rows * width).next_power_of_two().min(floats);
+        // Workgroup variables take a multiple of 16 bytes.
+        let z_floats = (rows * width).next_power_of_two().max(4).min(floats);
         let bound = if lane_rows < batch_rows(spec) || sets > fitting / lane_rows {
             Bound::WorkgroupMemory(caps.workgroup_bytes)
         } else if wanted_lanes > lanes && most_lanes < MOST_LANES {
