@@ -41,6 +41,8 @@
 //! [`oracle`] computes the same in f64, naively; [`verify`] compares the two over the acceptance grids; [`shader`]
 //! links the WGSL. ARCHITECTURE.md in the repository is a tour of the code.
 
+pub mod baseline;
+pub mod bench;
 pub mod caps;
 mod dtype;
 mod error;
@@ -52,7 +54,6 @@ pub mod plan;
 pub mod shader;
 mod spec;
 mod tensor;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod timing;
 pub mod verify;
 
