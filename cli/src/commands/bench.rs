@@ -8,7 +8,7 @@ use serde::Serialize;
 use tilewise::bench::{Ceilings, Depth, Figures, Measured, Report, ceilings, measure, suite};
 use tilewise::timing::{Effort, Spread};
 use tilewise::verify::Family;
-use tilewise::{Bytes, Caps, Gpu};
+use tilewise::{Bytes, Caps, Error, Gpu};
 
 use crate::adapter::Adapter;
 use crate::args::{Global, families, family_parser};
@@ -50,6 +50,16 @@ struct Record {
     shader_checks: bool,
     ceilings: Ceilings,
     reports: Vec<Report>,
+    /// Workloads that are more than this adapter holds.
+    refused: Vec<Unmeasured>,
+    /// Workloads that went wrong.
+    failed: Vec<Unmeasured>,
+}
+
+#[derive(Debug, Serialize)]
+struct Unmeasured {
+    workload: String,
+    reason: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,7 +78,15 @@ impl Bench {
             draft.write(format!("{text}\n").as_bytes())?;
             note(&format!("written to {}", path.display()));
         }
-        if global.json { print_json(&record) } else { print(&record.in_words()) }
+        for Unmeasured { workload, reason } in record.refused.iter().chain(&record.failed) {
+            note(&format!("not measured: {workload}: {reason}"));
+        }
+        let printed = if global.json { print_json(&record) } else { print(&record.in_words()) };
+        // A wrong result matters more than whether anyone read the table.
+        match record.failed.len() {
+            0 => printed,
+            failed => Err(Failure::Check(format!("{failed} workloads went wrong"))),
+        }
     }
 
     fn measure(&self, gpu: &Gpu, global: &Global) -> Result<Record, Failure> {
@@ -83,10 +101,17 @@ impl Bench {
         let families = families(self.family).into_iter();
         let workloads: Vec<_> = families.flat_map(|family| suite(family, &ceilings, depth)).collect();
         let bar = progress::bar(workloads.len(), "bench");
-        let mut reports = Vec::new();
+        let (mut reports, mut refused, mut failed) = (vec![], vec![], vec![]);
         for workload in &workloads {
-            bar.set_message(workload.to_string());
-            reports.push(measure(gpu, workload, effort, &ceilings)?);
+            let unmeasured =
+                |error: Error| Unmeasured { workload: workload.to_string(), reason: error.to_string() };
+            match measure(gpu, workload, effort, &ceilings) {
+                Ok(report) => reports.push(report),
+                Err(lost @ Error::DeviceLost(_)) => return Err(lost.into()),
+                Err(error @ (Error::Plan(_) | Error::Allocation { .. })) => refused.push(unmeasured(error)),
+                // The other workloads are worth knowing all the same.
+                Err(error) => failed.push(unmeasured(error)),
+            }
             bar.inc(1);
         }
         drop(bar);
@@ -98,6 +123,8 @@ impl Bench {
             shader_checks: global.shader_checks,
             ceilings,
             reports,
+            refused,
+            failed,
         })
     }
 }

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
-use tilewise::bench::{Ceilings, Depth, Measured, Report, Workload, ceilings, measure, suite};
+use tilewise::bench::{
+    Ceilings, Depth, Figures, Measured, Report, Workload, Yardstick, ceilings, measure, suite,
+};
 use tilewise::timing::Effort;
 use tilewise::verify::{self, Family, Grid};
 use tilewise::{Bytes, Error, Gpu};
@@ -15,7 +17,7 @@ use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::progress;
-use crate::table::{Column, Table};
+use crate::table::{Cell, Column, Table};
 
 /// For each family: how it runs here, whether the answer is right, and what fusing gains
 ///
@@ -116,38 +118,38 @@ impl Stop {
         let Report { workload, fused, .. } = report;
         let Checks { cases, cases_of_grid, outputs, wrong, worst } = checks;
         let verdict = match wrong {
-            0 => format!("right: the worst error is {:.0} % of what is allowed", 100.0 * worst),
+            0 => format!("right, the worst error is {:.0} % of what is allowed", 100.0 * worst),
             _ => format!("{wrong} WRONG"),
         };
         let mut table = Table::new(&[
             Column::Left(""),
             Column::Right("time"),
             Column::Right("memory"),
-            Column::Right("of ceiling"),
-            Column::Left("how"),
+            Column::Right("of what the adapter can do"),
         ]);
-        let mut row = |name: &str, measured: &Measured| match measured {
-            Measured::Figures(figures) => table.row([
-                name.into(),
-                format!("{} ms", milliseconds(figures.timing.median())).into(),
-                Bytes(figures.peak_bytes).into(),
-                format!("{:.0} %", 100.0 * figures.ceiling_fraction).into(),
-                (&figures.plan).into(),
-            ]),
-            Measured::Refused(reason) => {
-                table.row([name.into(), "none".into(), "".into(), "".into(), reason.into()]);
+        table.row(row("fused", fused));
+        let mut refused = String::new();
+        for Yardstick { name, measured } in &report.yardsticks {
+            match measured {
+                Measured::Figures(figures) => table.row(row(name, figures)),
+                Measured::Refused(reason) => refused += &format!("{name} does not run here: {reason}\n"),
             }
-        };
-        row("fused", &Measured::Figures(fused.clone()));
-        for yardstick in &report.yardsticks {
-            row(yardstick.name, &yardstick.measured);
         }
         format!(
-            "\n== {family}: {workload} ==\nplan   {}\ncheck  {outputs} outputs of {cases} cases (of {cases_of_grid}) \
-             against the oracle: {verdict}\n\n{table}\n{meaning}\n",
+            "\n== {family} ==\nplan   {}\ncheck  {outputs} outputs of {cases} cases ({cases_of_grid} in the grid) \
+             against the oracle: {verdict}\ntimed  {workload}\n\n{table}{refused}\n{meaning}\n",
             fused.plan
         )
     }
+}
+
+fn row(name: &str, figures: &Figures) -> [Cell; 4] {
+    [
+        name.into(),
+        format!("{} ms", milliseconds(figures.timing.median())).into(),
+        Bytes(figures.peak_bytes).into(),
+        format!("{:.0} %", 100.0 * figures.ceiling_fraction).into(),
+    ]
 }
 
 impl Checks {
