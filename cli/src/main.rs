@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let global = &cli.global;
     match cli.command.unwrap_or_default() {
-        Command::Tour(tour) => tour.run(global),
+        Command::Tour => commands::tour::run(global),
         Command::Info => commands::info::run(global),
         Command::Plan(plan) => plan.run(global),
         Command::Shader(shader) => shader.run(global),

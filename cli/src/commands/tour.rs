@@ -1,8 +1,8 @@
 //! `tilewise tour`: what the library does, on this machine.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use serde::Serialize;
 use tilewise::bench::{
     Ceilings, Depth, Figures, Measured, Report, Workload, Yardstick, ceilings, measure, suite,
@@ -18,13 +18,6 @@ use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::progress;
 use crate::table::{Cell, Column, Table};
-
-/// For each family: how it runs here, whether the answer is right, and what fusing gains
-///
-/// Each family is checked against its oracle on as much of the acceptance grid as a few seconds allow, then measured
-/// beside an unfused version on the same adapter. It takes under two minutes on two processor cores.
-#[derive(Debug, Default, Args)]
-pub struct Tour {}
 
 /// How long a family's checks may take.
 const CHECKS: Duration = Duration::from_secs(8);
@@ -61,45 +54,43 @@ struct Checks {
     worst: f64,
 }
 
-impl Tour {
-    pub fn run(self, global: &Global) -> Result<(), Failure> {
-        let gpu = global.open()?;
-        let adapter = Adapter::of(&gpu);
-        let introduction = format!(
-            "tilewise {} on {} ({}, {})\n",
-            env!("CARGO_PKG_VERSION"),
-            adapter.name,
-            adapter.device_type,
-            adapter.driver()
-        );
-        let say = |text: &str| if global.json { Ok(()) } else { print(text) };
-        say(&introduction)?;
-        let progress = progress::spinner("measuring copy bandwidth and FMA rate");
-        let ceilings = ceilings(&gpu, EFFORT)?;
-        drop(progress);
-        say(&format!("What it can do at all: {ceilings}.\n"))?;
-        let mut families = Vec::new();
-        for family in Family::ALL {
-            let stop = Stop::visit(&gpu, family, &ceilings)?;
-            say(&stop.in_words())?;
-            families.push(stop);
-        }
-        let wrong: usize = families.iter().map(|stop| stop.checks.wrong).sum();
-        if global.json {
-            print_json(&Shown { adapter, ceilings, families })?;
-        } else {
-            say(
-                "\nMore: `tilewise verify` for whole grids, `tilewise bench` for measurements, `tilewise plan` for other \
+/// Goes from family to family.
+pub fn run(global: &Global) -> Result<(), Failure> {
+    let gpu = global.open()?;
+    let adapter = Adapter::of(&gpu);
+    let introduction = format!(
+        "tilewise {} on {} ({}, {})\n",
+        env!("CARGO_PKG_VERSION"),
+        adapter.name,
+        adapter.device_type,
+        adapter.driver()
+    );
+    let say = |text: &str| if global.json { Ok(()) } else { print(text) };
+    say(&introduction)?;
+    let progress = progress::spinner("measuring copy bandwidth and FMA rate");
+    let ceilings = ceilings(&gpu, EFFORT)?;
+    drop(progress);
+    say(&format!("What it can do at all: {ceilings}.\n"))?;
+    let mut families = Vec::new();
+    for family in Family::ALL {
+        let stop = Stop::visit(&gpu, family, &ceilings)?;
+        say(&stop.in_words())?;
+        families.push(stop);
+    }
+    let wrong: usize = families.iter().map(|stop| stop.checks.wrong).sum();
+    if global.json {
+        print_json(&Shown { adapter, ceilings, families })?;
+    } else {
+        say(
+            "\nMore: `tilewise verify` for whole grids, `tilewise bench` for measurements, `tilewise plan` for other \
                  machines,\n`tilewise run` for your own tensors.\n",
-            )?;
-        }
-        match wrong {
-            0 => Ok(()),
-            _ => Err(Failure::Check(format!("{wrong} outputs are wrong; `tilewise verify -v` lists them"))),
-        }
+        )?;
+    }
+    match wrong {
+        0 => Ok(()),
+        _ => Err(Failure::Check(format!("{wrong} outputs are wrong; `tilewise verify -v` lists them"))),
     }
 }
-
 impl Stop {
     fn visit(gpu: &Gpu, family: Family, ceilings: &Ceilings) -> Result<Self, Failure> {
         let checks = Checks::run(gpu, family)?;
@@ -132,7 +123,9 @@ impl Stop {
         for Yardstick { name, measured } in &report.yardsticks {
             match measured {
                 Measured::Figures(figures) => table.row(row(name, figures)),
-                Measured::Refused(reason) => refused += &format!("{name} does not run here: {reason}\n"),
+                Measured::Refused(reason) => {
+                    let _ = writeln!(refused, "{name} does not run here: {reason}");
+                }
             }
         }
         format!(
@@ -160,7 +153,7 @@ impl Checks {
         let bar = progress::bar(grid.len(), format!("checking {family}"));
         let mut checks = Self { cases_of_grid: grid.len(), ..Self::default() };
         // A stride without a common factor visits every case once, far apart from the one before.
-        let stride = (grid.len() / 3..).find(|stride| gcd(*stride, grid.len()) == 1).unwrap_or(1);
+        let stride = (grid.len() / 3..=grid.len()).find(|stride| gcd(*stride, grid.len()) == 1).unwrap_or(1);
         for case in (0..grid.len()).filter_map(|i| grid.get(i * stride % grid.len())) {
             if started.elapsed() > CHECKS {
                 break;
