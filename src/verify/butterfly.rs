@@ -37,16 +37,18 @@ pub(super) fn cases(grid: Grid) -> Vec<MonarchSpec> {
     let mut cases = Vec::new();
     match grid {
         Grid::Full => {
-            product(&mut cases, &small, &[1, 7, 33, 97, 1000]);
+            product(&mut cases, &small, &[1, 7, 33, 97, 2000]);
             product(&mut cases, LARGE, &[1, 7, 33, 97]);
             // Many workgroups, and a width that no adapter fuses.
             product(&mut cases, &[([128; 3], [128; 3])], &[5]);
             product(&mut cases, &[([4; 3], [4; 3])], &[100_000]);
         }
         Grid::Thin => {
-            product(&mut cases, &small, &[7, 97]);
-            product(&mut cases, &small[..6], &[1, 33]);
-            product(&mut cases, LARGE, &[1, 33]);
+            // Software adapters spend their time compiling: each shape meets one batch, and each batch many shapes.
+            for (i, &shape) in small.iter().chain(LARGE).enumerate() {
+                product(&mut cases, &[shape], &[[7, 97, 1, 33][i % 4]]);
+            }
+            product(&mut cases, &[([4; 3], [4; 3])], &[2000]);
         }
     }
     cases
