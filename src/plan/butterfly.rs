@@ -85,6 +85,12 @@ const LEAST_LANE_ROWS: u32 = 4;
 /// Rows of a lane in the fused path beyond which their sums, four for each, leave the registers.
 const MOST_LANE_ROWS: u32 = 8;
 
+/// Inputs of a step of a pass beyond which barriers are rare enough.
+const MOST_WIDTH: u32 = 16;
+
+/// Workgroup memory of a pass beyond which too few workgroups share a compute unit to hide each other's barriers.
+const MOST_TILE_BYTES: u32 = 16 << 10;
+
 /// Workgroups that occupy a large GPU: only batches that give more of them have more than the least rows a lane.
 const OCCUPYING: usize = 128;
 
@@ -254,6 +260,9 @@ impl BlockTile {
             if !wider.fits(caps) {
                 return Ok((tile, wider.excess(caps)));
             }
+            if wider.workgroup_bytes() > MOST_TILE_BYTES {
+                break;
+            }
             tile = wider;
         }
         Ok((tile, bound))
@@ -304,9 +313,6 @@ impl BlockTile {
         }
     }
 }
-
-/// Inputs of a step beyond which nothing is gained: each is already used by the whole tile.
-const MOST_WIDTH: u32 = 16;
 
 impl Plan for MonarchPlan {
     fn footprints(&self) -> Vec<Footprint> {
