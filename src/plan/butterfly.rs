@@ -172,7 +172,8 @@ fn power_of_two(size: usize) -> u32 {
 impl MonarchRows {
     /// As many rows for each weight as registers and memory hold, then enough rows to occupy the lanes.
     fn new(spec: &MonarchSpec, caps: &Caps) -> Result<(Self, Bound), PlanError> {
-        let (width, floats) = (spec.n_mid() as u32, caps.workgroup_bytes / 4);
+        // Whole words of 16 bytes.
+        let (width, floats) = (spec.n_mid() as u32, caps.workgroup_bytes / 16 * 4);
         let fitting = floats / width;
         if fitting == 0 {
             return Err(PlanError::TooSmall {
