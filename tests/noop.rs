@@ -4,8 +4,8 @@
 use half::{bf16, f16};
 use tilewise::caps::{Caps, PROFILES, Profile};
 use tilewise::{
-    DType, Element, Error, Gpu, GpuOptions, LinearScan, LinearScanInputs, LinearScanSpec, Monarch,
-    MonarchInputs, MonarchSpec, Tensor, wgpu,
+    Attention, AttentionInputs, AttentionSpec, DType, Element, Error, Gpu, GpuOptions, LinearScan,
+    LinearScanInputs, LinearScanSpec, Monarch, MonarchInputs, MonarchSpec, Tensor, wgpu,
 };
 
 /// A GPU with exactly the capabilities of a profile.
@@ -61,6 +61,13 @@ fn scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
     scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap();
 }
 
+fn attention<T: Element>(gpu: &Gpu, spec: AttentionSpec) {
+    let (q, k, v) =
+        (zeros::<T>(gpu, &spec.q_shape()), zeros(gpu, &spec.k_shape()), zeros(gpu, &spec.v_shape()));
+    let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: None };
+    Attention::new(gpu, spec).unwrap().run(inputs).unwrap();
+}
+
 fn monarch<T: Element>(gpu: &Gpu, spec: MonarchSpec) {
     let x = zeros::<T>(gpu, &[spec.batch, spec.n_in()]);
     let (w1, w2) = (zeros::<T>(gpu, &spec.w1), zeros::<T>(gpu, &spec.w2));
@@ -82,6 +89,12 @@ fn every_profile_creates_and_encodes_every_family() {
                 scan::<bf16>(&gpu, LinearScanSpec { dtype: DType::Bf16, ..spec });
             }
         }
+        for (head_dim, q_len) in [(64, 97), (111, 1), (256, 203)] {
+            let spec = AttentionSpec::new(DType::F32, 2, (q_len, 113), 6, head_dim).kv_heads(2).causal();
+            attention::<f32>(&gpu, spec);
+            attention::<f16>(&gpu, AttentionSpec { dtype: DType::F16, ..spec });
+            attention::<bf16>(&gpu, AttentionSpec { dtype: DType::Bf16, ..spec });
+        }
         for (w1, w2) in [([4, 12, 9], [6, 10, 8]), ([64; 3], [64; 3]), ([128; 3], [128; 3])] {
             let spec = MonarchSpec::new(DType::F32, 7, w1, w2);
             monarch::<f32>(&gpu, spec);
@@ -98,6 +111,15 @@ fn a_new_length_compiles_nothing() {
     scan::<f32>(&gpu, LinearScanSpec::new(DType::F32, 1, 8, 100_000));
     let compiled = gpu.kernels_compiled();
     scan::<f32>(&gpu, LinearScanSpec::new(DType::F32, 2, 3, 123_456));
+    assert_eq!(gpu.kernels_compiled(), compiled);
+
+    let spec = AttentionSpec::new(DType::F32, 1, (1000, 1000), 4, 64);
+    attention::<f32>(&gpu, spec);
+    let compiled = gpu.kernels_compiled();
+    attention::<f32>(
+        &gpu,
+        AttentionSpec { q_len: 777, k_len: 1234, heads: 6, kv_heads: 3, ..spec }.window(Some(9), None),
+    );
     assert_eq!(gpu.kernels_compiled(), compiled);
 }
 

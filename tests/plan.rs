@@ -4,8 +4,8 @@ mod plans;
 
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
-use tilewise::plan::{LinearScanPlan, MonarchPlan, Plan};
-use tilewise::{Caps, DType, LinearScanSpec, MonarchSpec, PlanError};
+use tilewise::plan::{AttentionPlan, LinearScanPlan, MonarchPlan, Plan};
+use tilewise::{AttentionSpec, Caps, DType, LinearScanSpec, MonarchSpec, PlanError};
 
 fn dtype() -> impl Strategy<Value = DType> {
     prop::sample::select(&DType::ALL[..])
@@ -45,6 +45,20 @@ fn fits(plan: &impl Plan, caps: &Caps) -> Result<(), TestCaseError> {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn attention_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(4), q_len in size(3000), k_len in size(3000),
+        kv_heads in size(8), group in size(8), head_dim in size(256), value_dim in size(256),
+    ) {
+        let spec = AttentionSpec::new(dtype, batch, (q_len, k_len), kv_heads * group, head_dim);
+        let spec = spec.kv_heads(kv_heads).value_dim(value_dim);
+        match AttentionPlan::new(&spec, &caps) {
+            Ok(plan) => fits(&plan, &caps)?,
+            Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
+            Err(error) => prop_assert!(false, "{spec:?}: {error}"),
+        }
+    }
 
     #[test]
     fn linear_scan_plans_fit(

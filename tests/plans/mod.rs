@@ -1,9 +1,9 @@
 //! Plans of every family on a given machine, for the tests that need no GPU.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use tilewise::plan::{Footprint, LinearScanPlan, MonarchPlan, Plan};
+use tilewise::plan::{AttentionPlan, Footprint, LinearScanPlan, MonarchPlan, Plan};
 use tilewise::shader::{Shader, ShaderError};
-use tilewise::{Caps, DType, LinearScanSpec, MonarchSpec, PlanError, ops};
+use tilewise::{Alibi, AttentionSpec, Caps, DType, LinearScanSpec, MonarchSpec, PlanError, ops};
 
 /// A plan with what the tests ask of it.
 pub struct Planned {
@@ -29,6 +29,10 @@ impl Planned {
     }
 }
 
+pub fn attention(name: &str, spec: AttentionSpec, caps: &Caps) -> Planned {
+    Planned::new(name, AttentionPlan::new(&spec, caps), ops::shaders::attention)
+}
+
 pub fn linear_scan(name: &str, spec: LinearScanSpec, caps: &Caps) -> Planned {
     Planned::new(name, LinearScanPlan::new(&spec, caps), ops::shaders::linear_scan)
 }
@@ -47,10 +51,23 @@ const MONARCHS: [([usize; 3], [usize; 3]); 6] = [
     ([128, 128, 128], [128, 128, 128]),
 ];
 
+/// Widths of keys and of values: by fours and by ones, within a slice and over many.
+const HEAD_DIMS: [(usize, usize); 7] =
+    [(1, 1), (8, 8), (40, 40), (64, 96), (111, 59), (128, 128), (256, 256)];
+
 /// Specs that lead to every structural choice of every plan.
 pub fn samples(caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
     for dtype in DType::ALL {
+        for (head_dim, value_dim) in HEAD_DIMS {
+            for q_len in [1, 10, 30, 100] {
+                let spec = AttentionSpec::new(dtype, 1, (q_len, 1000), 4, head_dim).value_dim(value_dim);
+                planned.push(attention(&format!("{spec:?}"), spec, caps));
+            }
+            let spec = AttentionSpec::new(dtype, 1, (64, 64), 1, head_dim).value_dim(value_dim);
+            planned.push(attention(&format!("{spec:?}, softcap"), spec.softcap(5.0), caps));
+            planned.push(attention(&format!("{spec:?}, alibi"), spec.alibi(Alibi::PerHead), caps));
+        }
         for (channels, length) in [(1, 5), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)] {
             let spec = LinearScanSpec::new(dtype, 1, channels, length);
             planned.push(linear_scan(&format!("{spec:?}"), spec, caps));
@@ -71,6 +88,7 @@ pub fn samples(caps: &Caps) -> Vec<Planned> {
 /// One plan a family, small enough to be read.
 pub fn reviewed(caps: &Caps) -> Vec<Planned> {
     vec![
+        attention("attention", AttentionSpec::new(DType::F16, 1, (4096, 4096), 8, 64).causal(), caps),
         linear_scan("linear-scan", LinearScanSpec::new(DType::F16, 1, 4, 65_536).with_initial(), caps),
         monarch("monarch", MonarchSpec::square(DType::F16, 512, 64), caps),
     ]
