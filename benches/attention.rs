@@ -23,9 +23,8 @@ fn race(criterion: &mut Criterion, gpu: &Gpu, name: &str, spec: AttentionSpec) {
     let mut inputs = Inputs::new(1);
     let [q, k, v] = [spec.q_shape(), spec.k_shape(), spec.v_shape()]
         .map(|shape| Given::normal(gpu, &mut inputs, &shape, 1.0));
-    let answer = Answer::of(|precision| {
-        oracle::attention(&spec, precision, &q.host, &k.host, &v.host, None).o
-    });
+    let answer =
+        Answer::of(|precision| oracle::attention(&spec, precision, &q.host, &k.host, &v.host, None).o);
     let mut race = Race::new(criterion, gpu, name, Throughput::Elements(spec.flops() as u64), answer);
     let inputs = AttentionInputs { q: &q.device, k: &k.device, v: &v.device, alibi: None };
 
@@ -34,7 +33,8 @@ fn race(criterion: &mut Criterion, gpu: &Gpu, name: &str, spec: AttentionSpec) {
     race.enter("fused", &outputs.o, |encoder| fused.encode(encoder, inputs, &outputs));
 
     let unfused = UnfusedAttention::new(gpu, spec).expect("the scores fit");
-    let (o, scratch) = (unfused.outputs().expect("the output fits"), unfused.scratch().expect("the scores fit"));
+    let (o, scratch) =
+        (unfused.outputs().expect("the output fits"), unfused.scratch().expect("the scores fit"));
     race.enter("unfused", &o, |encoder| unfused.encode(encoder, inputs, &o, &scratch));
 }
 

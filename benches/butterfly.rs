@@ -20,8 +20,7 @@ fn monarch(criterion: &mut Criterion) {
     // Weights that keep the variance of a row.
     let [w1, w2] = [spec.w1, spec.w2]
         .map(|shape| Given::normal(&gpu, &mut inputs, &shape, (shape[2] as f64).powf(-0.5)));
-    let answer =
-        Answer::of(|precision| oracle::monarch(&spec, precision, &x.host, &w1.host, &w2.host));
+    let answer = Answer::of(|precision| oracle::monarch(&spec, precision, &x.host, &w1.host, &w2.host));
     let mut race =
         Race::new(criterion, &gpu, "monarch/1024", Throughput::Elements(spec.flops() as u64), answer);
     let inputs = MonarchInputs { x: &x.device, w1: &w1.device, w2: &w2.device };
@@ -31,7 +30,8 @@ fn monarch(criterion: &mut Criterion) {
     race.enter("fused", &y, |encoder| fused.encode(encoder, inputs, &y));
 
     let unfused = UnfusedMonarch::new(&gpu, spec).expect("the spec fits");
-    let (y, scratch) = (unfused.outputs().expect("the output fits"), unfused.scratch().expect("the rows fit"));
+    let (y, scratch) =
+        (unfused.outputs().expect("the output fits"), unfused.scratch().expect("the rows fit"));
     race.enter("unfused", &y, |encoder| unfused.encode(encoder, inputs, &y, &scratch));
 }
 

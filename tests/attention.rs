@@ -60,7 +60,10 @@ fn packed_and_native_f16_agree() {
         // Inputs are read exactly either way, and outputs rounded by two means: a unit in the last place.
         for (native, packed) in native.iter().zip(&packed) {
             let (native, packed) = (native.to_f64(), packed.to_f64());
-            assert!((native - packed).abs() <= f16::EPSILON.to_f64() * native.abs().max(1e-4), "{native} {packed}");
+            assert!(
+                (native - packed).abs() <= f16::EPSILON.to_f64() * native.abs().max(1e-4),
+                "{native} {packed}"
+            );
         }
         assert_eq!(native_lse, packed_lse);
     }

@@ -238,7 +238,8 @@ fn linear_scan() {
 }
 
 fn check_scans<T: Element>(gpu: &Gpu, name: &str) {
-    for (batch, channels, length) in [(1, 1, 1), (2, 3, 5), (1, 7, 64), (1, 65, 203), (2, 2, 1000), (1, 1, 70_001)]
+    for (batch, channels, length) in
+        [(1, 1, 1), (2, 3, 5), (1, 7, 64), (1, 65, 203), (2, 2, 1000), (1, 1, 70_001)]
     {
         let spec = LinearScanSpec::new(T::DTYPE, batch, channels, length);
         for spec in [spec, spec.with_initial()] {
@@ -257,8 +258,11 @@ fn check_scan<T: Element>(gpu: &Gpu, case: &str, spec: LinearScanSpec) {
         let initial = initial.as_ref().map(|initial| initial.host.as_slice());
         oracle::linear_scan(&spec, precision, &a.host, &b.host, initial)
     };
-    let given =
-        LinearScanInputs { a: &a.tensor, b: &b.tensor, initial: initial.as_ref().map(|initial| &initial.tensor) };
+    let given = LinearScanInputs {
+        a: &a.tensor,
+        b: &b.tensor,
+        initial: initial.as_ref().map(|initial| &initial.tensor),
+    };
     let outputs = || LinearScanOutputs::<T> {
         h: poisoned(gpu, &spec.shape()),
         last: poisoned(gpu, &spec.state_shape()),
@@ -273,16 +277,24 @@ fn check_scan<T: Element>(gpu: &Gpu, case: &str, spec: LinearScanSpec) {
 
     let doubling = UnfusedLinearScan::new(gpu, spec).unwrap();
     let (scratch, found) = (doubling.scratch().unwrap(), outputs());
-    check(gpu, case, &found.h, |precision| oracle(precision).h, |encoder| {
-        doubling.encode(encoder, given, &found, &scratch)
-    });
+    check(
+        gpu,
+        case,
+        &found.h,
+        |precision| oracle(precision).h,
+        |encoder| doubling.encode(encoder, given, &found, &scratch),
+    );
     check_last(&found);
 
     let sequential = SequentialLinearScan::new(gpu, spec).unwrap();
     let found = outputs();
-    check(gpu, case, &found.h, |precision| oracle(precision).h, |encoder| {
-        sequential.encode(encoder, given, &found)
-    });
+    check(
+        gpu,
+        case,
+        &found.h,
+        |precision| oracle(precision).h,
+        |encoder| sequential.encode(encoder, given, &found),
+    );
     check_last(&found);
 }
 

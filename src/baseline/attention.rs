@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use super::compile;
 use super::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
-use crate::kernel::{Kernel, params};
+use crate::kernel::{Kernel, compile, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::elements;
@@ -46,7 +45,8 @@ impl UnfusedAttentionPlan {
         spec.check()?;
         let scores = elements("the score matrix", &score_shape(spec))?;
         check_binding("the score matrix", scores, spec.dtype, caps)?;
-        let lanes = (spec.k_len as u32).div_ceil(4).next_power_of_two().clamp(32, 256.min(caps.workgroup_lanes));
+        let lanes =
+            (spec.k_len as u32).div_ceil(4).next_power_of_two().clamp(32, 256.min(caps.workgroup_lanes));
         Ok(Self {
             scores: MatmulPlan::new(&scores_product(spec), caps)?,
             softmax: SoftmaxPlan {
@@ -119,7 +119,8 @@ params! {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &UnfusedAttentionPlan) -> Result<Vec<Shader>, ShaderError> {
     let SoftmaxPlan { lanes, softcap, alibi, storage } = plan.softmax;
-    let softmax = Linker::new(SOFTMAX).set("LANES", lanes).set("HAS_SOFTCAP", softcap).set("HAS_ALIBI", alibi);
+    let softmax =
+        Linker::new(SOFTMAX).set("LANES", lanes).set("HAS_SOFTCAP", softcap).set("HAS_ALIBI", alibi);
     let softmax = softmax.tensor("scores", storage).tensor("weights", storage).link()?;
     let (scores, values) = (super::shaders::matmul(&plan.scores)?, super::shaders::matmul(&plan.values)?);
     Ok([scores, vec![softmax], values].concat())
@@ -171,7 +172,10 @@ impl UnfusedAttention {
     /// The tensors between the kernels.
     pub fn scratch<T: Element>(&self) -> Result<AttentionScratch<T>, Error> {
         let shape = score_shape(&self.spec);
-        Ok(AttentionScratch { scores: Tensor::zeros(&self.gpu, &shape)?, weights: Tensor::zeros(&self.gpu, &shape)? })
+        Ok(AttentionScratch {
+            scores: Tensor::zeros(&self.gpu, &shape)?,
+            weights: Tensor::zeros(&self.gpu, &shape)?,
+        })
     }
 
     /// Records the three kernels.
@@ -198,15 +202,16 @@ impl UnfusedAttention {
 
     fn params(&self) -> SoftmaxParams {
         let spec = &self.spec;
-        let side = |keys: Option<usize>| keys.map_or(i32::MAX, |keys| i32::try_from(keys).unwrap_or(i32::MAX));
+        let side =
+            |keys: Option<usize>| keys.map_or(i32::MAX, |keys| i32::try_from(keys).unwrap_or(i32::MAX));
         let right = if spec.causal { 0 } else { i32::MAX };
         SoftmaxParams {
             groups: (spec.batch * spec.heads * spec.q_len) as u32,
             heads: spec.heads as u32,
             queries: spec.q_len as u32,
             keys: spec.k_len as u32,
-            // Lengths are below 2^31, and so is their difference.
-            delta: (spec.k_len as i64 - spec.q_len as i64) as i32,
+            // Lengths are below 2^31: the difference is right in two's complement.
+            delta: (spec.k_len as u32).wrapping_sub(spec.q_len as u32).cast_signed(),
             left: side(spec.window.left),
             right: side(spec.window.right).min(right),
             softcap: spec.softcap.unwrap_or(1.0),

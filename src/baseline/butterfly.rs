@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use super::compile;
 use super::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
-use crate::kernel::{Kernel, params};
+use crate::kernel::{Kernel, compile, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::elements;
@@ -12,8 +11,7 @@ use crate::{Caps, Element, Error, Gpu, MonarchInputs, MonarchSpec, PlanError, Te
 
 const TRANSPOSE: &str = "baseline/transpose";
 
-/// Invocations of a transposing workgroup, and the side of its square tile.
-const LANES: u32 = 256;
+/// The side of the square tile that a copying workgroup turns.
 const SIDE: usize = 32;
 
 /// How to run a [`MonarchSpec`] unfused.
@@ -22,6 +20,8 @@ const SIDE: usize = 32;
 pub struct UnfusedMonarchPlan {
     /// The block-diagonal products of the two factors.
     pub factors: [MatmulPlan; 2],
+    /// Invocations of a workgroup of the copies.
+    pub copy_lanes: u32,
     /// How the permuting copy after each factor reads and writes.
     pub copies: [[Storage; 2]; 2],
 }
@@ -32,11 +32,6 @@ impl UnfusedMonarchPlan {
         spec.check()?;
         let between = elements("the row between the factors", &[spec.batch, spec.n_mid()])?;
         check_binding("the row between the factors", between, spec.dtype, caps)?;
-        let needed = LANES;
-        if caps.workgroup_lanes < needed {
-            let (needed, limit) = (u64::from(needed), u64::from(caps.workgroup_lanes));
-            return Err(PlanError::TooSmall { kernel: TRANSPOSE, resource: "invocations", needed, limit });
-        }
         let storage = |row: usize| Storage::new(spec.dtype, caps.f16, row.is_multiple_of(4));
         let [first, second] = turns(spec);
         Ok(Self {
@@ -44,6 +39,7 @@ impl UnfusedMonarchPlan {
                 MatmulPlan::new(&first_product(spec), caps)?,
                 MatmulPlan::new(&second_product(spec), caps)?,
             ],
+            copy_lanes: 256.min(caps.workgroup_lanes),
             copies: [first, second].map(|[rows, columns]| [storage(columns), storage(rows)]),
         })
     }
@@ -83,7 +79,7 @@ impl Plan for UnfusedMonarchPlan {
     fn footprints(&self) -> Vec<Footprint> {
         let copy = Footprint {
             kernel: TRANSPOSE,
-            lanes: LANES,
+            lanes: self.copy_lanes,
             workgroup_bytes: 4 * (SIDE * (SIDE + 1)) as u32,
             storage_buffers: 2,
         };
@@ -95,7 +91,7 @@ impl Plan for UnfusedMonarchPlan {
 impl fmt::Display for UnfusedMonarchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [first, second] = self.factors;
-        write!(f, "w1: {first} | copy | w2: {second} | copy")
+        write!(f, "w1: {first} | copy | w2: {second} | copy, {} lanes", self.copy_lanes)
     }
 }
 
@@ -107,7 +103,11 @@ params! {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &UnfusedMonarchPlan) -> Result<Vec<Shader>, ShaderError> {
     let copy = |[source, turned]: [Storage; 2]| {
-        Linker::new(TRANSPOSE).set("LANES", LANES).tensor("source", source).tensor("turned", turned).link()
+        Linker::new(TRANSPOSE)
+            .set("LANES", plan.copy_lanes)
+            .tensor("source", source)
+            .tensor("turned", turned)
+            .link()
     };
     let [first, second] = plan.factors;
     let (first, second) = (super::shaders::matmul(&first)?, super::shaders::matmul(&second)?);

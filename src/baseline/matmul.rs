@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use super::compile;
-use crate::kernel::{Kernel, params};
+use crate::kernel::{Kernel, compile, params};
 use crate::plan::{Bound, Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::{Caps, DType, Element, Error, Gpu, PlanError, SpecError, Tensor};
@@ -78,7 +77,10 @@ impl MatmulSpec {
 
     /// Floating-point operations, a multiply and an add each.
     pub fn flops(&self) -> f64 {
-        [self.batch[0], self.batch[1], self.m, self.n, self.k].iter().map(|&size| size as f64).product::<f64>()
+        [self.batch[0], self.batch[1], self.m, self.n, self.k]
+            .iter()
+            .map(|&size| size as f64)
+            .product::<f64>()
             * 2.0
     }
 
@@ -96,9 +98,7 @@ impl MatmulSpec {
             });
             let extent = extent.filter(|&extent| i32::try_from(extent).is_ok());
             let shape = vec![self.batch[0], self.batch[1], rows, columns];
-            extent
-                .map(|extent| (name, operand, extent))
-                .ok_or(SpecError::Elements { tensor: name, shape })
+            extent.map(|extent| (name, operand, extent)).ok_or(SpecError::Elements { tensor: name, shape })
         };
         Ok([
             extent("A", self.a, 1, self.m, self.k)?,
@@ -113,7 +113,11 @@ impl MatmulSpec {
         let sizes = [("outer", outer), ("inner", inner), ("m", self.m), ("n", self.n), ("k", self.k)];
         for (name, size) in sizes.into_iter().chain([("b_share", self.b_share)]) {
             if size == 0 {
-                return Err(SpecError::Value { name, found: "0".to_owned(), expected: "at least 1".to_owned() });
+                return Err(SpecError::Value {
+                    name,
+                    found: "0".to_owned(),
+                    expected: "at least 1".to_owned(),
+                });
             }
         }
         self.extents().map(drop)
@@ -203,12 +207,15 @@ fn tile(spec: &MatmulSpec, caps: &Caps) -> ([u32; 3], Bound) {
     let mut tile = [side(spec.m), side(spec.n), 16];
     let mut bound = if tile[0] * tile[1] == 128 * 128 { Bound::Registers } else { Bound::Problem };
     let products = spec.batch[0] * spec.batch[1];
-    let groups = |tile: [u32; 3]| {
-        products * spec.m.div_ceil(tile[0] as usize) * spec.n.div_ceil(tile[1] as usize)
-    };
+    let groups =
+        |tile: [u32; 3]| products * spec.m.div_ceil(tile[0] as usize) * spec.n.div_ceil(tile[1] as usize);
     let lanes = |tile: [u32; 3]| tile[0] / lane_side(tile[0]) * (tile[1] / lane_side(tile[1]));
     loop {
-        let next = if tile[0] >= tile[1] { [tile[0] / 2, tile[1], tile[2]] } else { [tile[0], tile[1] / 2, tile[2]] };
+        let next = if tile[0] >= tile[1] {
+            [tile[0] / 2, tile[1], tile[2]]
+        } else {
+            [tile[0], tile[1] / 2, tile[2]]
+        };
         if next[0] < 32 {
             break;
         }
@@ -242,7 +249,11 @@ impl fmt::Display for MatmulPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ([m, n, k], [lane_m, lane_n], [a, b, c]) = (self.tile, self.lane, self.storage);
         write!(f, "tile {m} × {n} × {k}, {} lanes of {lane_m} × {lane_n}, ", self.lanes())?;
-        if a == b && b == c { write!(f, "{a}")? } else { write!(f, "{a} · {b} → {c}")? }
+        if a == b && b == c {
+            write!(f, "{a}")?;
+        } else {
+            write!(f, "{a} · {b} → {c}")?;
+        }
         write!(f, "; {}", self.bound)
     }
 }

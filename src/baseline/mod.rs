@@ -1,6 +1,6 @@
 //! The unfused versions of every family: what the fused kernels are measured against.
 //!
-//! They compute the same specs on the same [`Gpu`] with the kernels that a framework would compose: a tiled matrix
+//! They compute the same specs on the same [`Gpu`](crate::Gpu) with the kernels that a framework would compose: a tiled matrix
 //! product, a softmax, a transposing copy, element-wise passes, each reading and writing whole tensors. The kernels
 //! are planned and written with care, since a slow yardstick measures nothing. Intermediate tensors are allocated
 //! once as a scratch and reused, as a caching allocator would.
@@ -24,15 +24,4 @@ pub mod shaders {
     pub use super::matmul::shaders as matmul;
     pub use super::scan::sequential_shaders as sequential_linear_scan;
     pub use super::scan::shaders as linear_scan;
-}
-
-use crate::Error;
-use crate::Gpu;
-use crate::kernel::Kernel;
-use crate::shader::Shader;
-
-/// The kernels of these shaders, of which there are `N`.
-fn compile<const N: usize>(gpu: &Gpu, shaders: &[Shader]) -> Result<[Kernel; N], Error> {
-    let kernels: Result<Vec<_>, _> = shaders.iter().map(|shader| gpu.kernel(shader)).collect();
-    Ok(kernels?.try_into().expect("every plan of a family has as many kernels"))
 }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use super::compile;
-use crate::kernel::{Kernel, params};
+use crate::kernel::{Kernel, compile, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::elements;
@@ -54,7 +53,11 @@ impl Plan for UnfusedLinearScanPlan {
             workgroup_bytes: 0,
             storage_buffers,
         };
-        vec![kernel("baseline/scan_pairs", 3), kernel("baseline/scan_double", 2), kernel("baseline/scan_apply", 4)]
+        vec![
+            kernel("baseline/scan_pairs", 3),
+            kernel("baseline/scan_double", 2),
+            kernel("baseline/scan_apply", 4),
+        ]
     }
 }
 
@@ -81,7 +84,7 @@ params! {
 
 params! {
     /// `baseline/scan_sequential`.
-    SequentialParams { length: u32, rows: u32 }
+    SequentialParams { length: u32, rows: u32, first: u32, end: u32 }
 }
 
 /// The linked shaders of a plan, in the order of its footprints.
@@ -115,14 +118,7 @@ impl UnfusedLinearScan {
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
         let plan = UnfusedLinearScanPlan::new(&spec, gpu.caps())?;
         let [pairs, double, apply] = compile(gpu, &shaders(&plan)?)?;
-        Ok(Self {
-            gpu: gpu.clone(),
-            spec,
-            plan,
-            pairs,
-            double,
-            apply,
-        })
+        Ok(Self { gpu: gpu.clone(), spec, plan, pairs, double, apply })
     }
 
     /// How it runs here.
@@ -166,6 +162,9 @@ impl UnfusedLinearScan {
         self.apply.dispatch(gpu, encoder, &ApplyParams { groups: by_fours, length, total }, &buffers)
     }
 }
+
+/// Steps of one dispatch of the sequential kernel, which says why.
+const DISPATCH_STEPS: u32 = 1 << 16;
 
 /// How to run a [`LinearScanSpec`] with a lane for each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -245,13 +244,17 @@ impl SequentialLinearScan {
         outputs: &LinearScanOutputs<T>,
     ) -> Result<(), Error> {
         check(&self.spec, &inputs, outputs)?;
-        let rows = self.spec.rows() as u32;
-        let params =
-            SequentialParams { groups: rows.div_ceil(self.plan.lanes), length: self.spec.length as u32, rows };
+        let (length, rows) = (self.spec.length as u32, self.spec.rows() as u32);
         let initial = inputs.initial.map_or(self.gpu.unused(), Tensor::buffer);
         let (h, last) = (outputs.h.buffer(), outputs.last.buffer());
         let buffers = [inputs.a.buffer(), inputs.b.buffer(), initial, h, last];
-        self.kernel.dispatch(&self.gpu, encoder, &params, &buffers)
+        for first in (0..length).step_by(DISPATCH_STEPS as usize) {
+            let end = length.min(first + DISPATCH_STEPS);
+            let params =
+                SequentialParams { groups: rows.div_ceil(self.plan.lanes), length, rows, first, end };
+            self.kernel.dispatch(&self.gpu, encoder, &params, &buffers)?;
+        }
+        Ok(())
     }
 }
 

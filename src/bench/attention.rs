@@ -5,7 +5,10 @@ use super::{Figures, Yardstick};
 use crate::baseline::UnfusedAttention;
 use crate::oracle::{self, AttentionResult};
 use crate::verify::{Inputs, Outcome, both, poisoned};
-use crate::{Alibi, Attention, AttentionInputs, AttentionOutputs, AttentionSpec, Element, Error, Gpu, SpecError, Tensor};
+use crate::{
+    Alibi, Attention, AttentionInputs, AttentionOutputs, AttentionSpec, Element, Error, Gpu, SpecError,
+    Tensor,
+};
 
 /// The same inputs on the host and on the device.
 struct Given<T> {
@@ -18,7 +21,8 @@ impl<T: Element> Given<T> {
         let mut inputs = Inputs::new(1);
         let host = [spec.q_shape(), spec.k_shape(), spec.v_shape()]
             .map(|shape| (centred(&mut inputs, shape.iter().product(), 1.0), shape));
-        let [q, k, v] = [&host[0], &host[1], &host[2]].map(|(values, shape)| Tensor::from_slice(gpu, shape, values));
+        let [q, k, v] =
+            [&host[0], &host[1], &host[2]].map(|(values, shape)| Tensor::from_slice(gpu, shape, values));
         Ok(Self { device: [q?, k?, v?], host: host.map(|(values, _)| values) })
     }
 
@@ -43,9 +47,16 @@ pub(super) fn measure<T: Element>(
     let figures = bench.contend(
         "fused",
         fused.plan(),
-        || Ok(AttentionOutputs { o: poisoned(gpu, &spec.o_shape())?, lse: poisoned(gpu, &spec.lse_shape())? }),
+        || {
+            Ok(AttentionOutputs {
+                o: poisoned(gpu, &spec.o_shape())?,
+                lse: poisoned(gpu, &spec.lse_shape())?,
+            })
+        },
         |encoder, outputs| fused.encode(encoder, given.inputs(), outputs),
-        |outputs| Ok(vec![sample.check_o(fetch(gpu, &outputs.o)?), sample.check_lse(fetch(gpu, &outputs.lse)?)]),
+        |outputs| {
+            Ok(vec![sample.check_o(fetch(gpu, &outputs.o)?), sample.check_lse(fetch(gpu, &outputs.lse)?)])
+        },
     )?;
     let unfused = Bench::yardstick("unfused", || {
         let unfused = UnfusedAttention::new(gpu, *spec)?;
@@ -114,9 +125,8 @@ impl Sample {
         let spec = &self.spec;
         let place = |&[batch, head, i]: &[usize; 3]| (batch * spec.heads + head) * spec.q_len + i;
         let ours = self.queries.iter().map(|query| f64::from(lse[place(query)])).collect();
-        let all = |results: &[AttentionResult]| {
-            results.iter().map(|result| result.lse[0]).collect::<Vec<_>>()
-        };
+        let all =
+            |results: &[AttentionResult]| results.iter().map(|result| result.lse[0]).collect::<Vec<_>>();
         compare("lse", (ours, whole), &all(&self.reference), &all(&self.plain))
     }
 }

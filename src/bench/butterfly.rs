@@ -57,7 +57,8 @@ pub(super) fn measure<T: Element>(
         )
     })?;
     let mut yardsticks = vec![unfused];
-    let dense_flops = 2.0 * [spec.batch, spec.n_in(), spec.n_out()].map(|size| size as f64).iter().product::<f64>();
+    let dense_flops =
+        2.0 * [spec.batch, spec.n_in(), spec.n_out()].map(|size| size as f64).iter().product::<f64>();
     if bench.ceilings.floor(dense_flops, 0) < DENSE_SECONDS {
         yardsticks.push(Bench::yardstick("dense", || {
             let dense = Dense::new(gpu, spec)?;
@@ -79,9 +80,8 @@ pub(super) fn measure<T: Element>(
 
 /// Every row of `x` times every row of `weight`.
 fn dense_rows(precision: Precision, width: usize, x: &[f64], weight: &[f64]) -> Vec<f64> {
-    let product = |x: &[f64], w: &[f64]| {
-        precision.store(precision.dot(x.iter().copied().zip(w.iter().copied())))
-    };
+    let product =
+        |x: &[f64], w: &[f64]| precision.store(precision.dot(x.iter().copied().zip(w.iter().copied())));
     x.chunks_exact(width).flat_map(|x| weight.chunks_exact(width).map(move |w| product(x, w))).collect()
 }
 

@@ -97,7 +97,9 @@ impl Bench<'_> {
     ) -> Result<Yardstick, Error> {
         let measured = match figures() {
             Ok(figures) => Measured::Figures(figures),
-            Err(refused @ (Error::Plan(_) | Error::Allocation { .. })) => Measured::Refused(refused.to_string()),
+            Err(refused @ (Error::Plan(_) | Error::Allocation { .. })) => {
+                Measured::Refused(refused.to_string())
+            }
             Err(error) => return Err(error),
         };
         Ok(Yardstick { name, measured })

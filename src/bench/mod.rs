@@ -17,7 +17,7 @@ mod scan;
 mod workloads;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use ceilings::ceilings;
+pub use ceilings::{CeilingsPlan, ceilings, shaders};
 #[cfg(not(target_arch = "wasm32"))]
 pub use measure::measure;
 pub use workloads::suite;

@@ -7,6 +7,9 @@ use crate::oracle;
 use crate::verify::{Inputs, Outcome, both, poisoned};
 use crate::{Element, Error, LinearScan, LinearScanInputs, LinearScanOutputs, LinearScanSpec, Tensor};
 
+/// A loop over more steps than this takes a large GPU seconds, since one lane waits for every load.
+const SEQUENTIAL_STEPS: usize = 1 << 20;
+
 pub(super) fn measure<T: Element>(
     bench: &Bench<'_>,
     spec: &LinearScanSpec,
@@ -21,8 +24,7 @@ pub(super) fn measure<T: Element>(
     let sample = Sample::new(spec, &a, &b);
     let (a, b) = (Tensor::from_slice(gpu, &spec.shape(), &a)?, Tensor::from_slice(gpu, &spec.shape(), &b)?);
     let initial = vec![0.5; spec.rows()];
-    let initial =
-        spec.initial.then(|| Tensor::from_slice(gpu, &spec.state_shape(), &initial)).transpose()?;
+    let initial = spec.initial.then(|| Tensor::from_slice(gpu, &spec.state_shape(), &initial)).transpose()?;
     let inputs = LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() };
     let outputs = || -> Result<LinearScanOutputs<T>, Error> {
         Ok(LinearScanOutputs { h: poisoned(gpu, &spec.shape())?, last: poisoned(gpu, &spec.state_shape())? })
@@ -48,17 +50,20 @@ pub(super) fn measure<T: Element>(
             |(outputs, _)| check(outputs),
         )
     })?;
-    let sequential = Bench::yardstick("sequential", || {
-        let sequential = SequentialLinearScan::new(gpu, *spec)?;
-        bench.contend(
-            "sequential",
-            sequential.plan(),
-            outputs,
-            |encoder, outputs| sequential.encode(encoder, inputs, outputs),
-            check,
-        )
-    })?;
-    Ok((figures, vec![unfused, sequential]))
+    let mut yardsticks = vec![unfused];
+    if spec.length <= SEQUENTIAL_STEPS {
+        yardsticks.push(Bench::yardstick("sequential", || {
+            let sequential = SequentialLinearScan::new(gpu, *spec)?;
+            bench.contend(
+                "sequential",
+                sequential.plan(),
+                outputs,
+                |encoder, outputs| sequential.encode(encoder, inputs, outputs),
+                check,
+            )
+        })?);
+    }
+    Ok((figures, yardsticks))
 }
 
 /// The oracle's answer for some rows.
@@ -75,8 +80,9 @@ impl Sample {
         let (a, b) = (pick(a, spec.length, &rows), pick(b, spec.length, &rows));
         let initial = spec.initial.then(|| vec![0.5; rows.len()]);
         let alone = LinearScanSpec { batch: 1, channels: rows.len(), ..*spec };
-        let (reference, plain) =
-            both(spec.dtype, |precision| oracle::linear_scan(&alone, precision, &a, &b, initial.as_deref()).h);
+        let (reference, plain) = both(spec.dtype, |precision| {
+            oracle::linear_scan(&alone, precision, &a, &b, initial.as_deref()).h
+        });
         Self { rows, length: spec.length, reference, plain }
     }
 

@@ -117,9 +117,8 @@ pub fn suite(family: Family, ceilings: &Ceilings, depth: Depth) -> Vec<Workload>
 /// 16,384 tokens and a hidden size of 2048.
 fn attention_suite(scale: Scale, depth: Depth) -> Vec<AttentionSpec> {
     use DType::{Bf16, F16, F32};
-    let square = |dtype, batch, length, heads, dim| {
-        AttentionSpec::new(dtype, batch, (length, length), heads, dim)
-    };
+    let square =
+        |dtype, batch, length, heads, dim| AttentionSpec::new(dtype, batch, (length, length), heads, dim);
     let (batch, heads) = match scale {
         Scale::Software => (1, 1),
         Scale::Modest => (1, 8),

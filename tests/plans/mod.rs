@@ -1,6 +1,11 @@
 //! Plans of every family on a given machine, for the tests that need no GPU.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use tilewise::baseline::{
+    self, MatmulPlan, MatmulSpec, SequentialLinearScanPlan, UnfusedAttentionPlan, UnfusedLinearScanPlan,
+    UnfusedMonarchPlan,
+};
+use tilewise::bench::{self, CeilingsPlan};
 use tilewise::plan::{AttentionPlan, Footprint, LinearScanPlan, MonarchPlan, Plan};
 use tilewise::shader::{Shader, ShaderError};
 use tilewise::{Alibi, AttentionSpec, Caps, DType, LinearScanSpec, MonarchSpec, PlanError, ops};
@@ -82,6 +87,42 @@ pub fn samples(caps: &Caps) -> Vec<Planned> {
             }
         }
     }
+    planned.extend(yardsticks(caps));
+    planned
+}
+
+/// What the fused plans are measured against, and with.
+fn yardsticks(caps: &Caps) -> Vec<Planned> {
+    let mut planned = vec![Planned::new("ceilings", Ok(CeilingsPlan::new(caps)), bench::shaders)];
+    for dtype in DType::ALL {
+        for (m, n, k) in [(1, 1, 1), (64, 500, 8), (5000, 5000, 3), (4096, 4096, 4096)] {
+            for spec in [MatmulSpec::new(dtype, m, n, k), MatmulSpec::new(dtype, m, n, k).b_transposed()] {
+                let plan = MatmulPlan::new(&spec, caps);
+                planned.push(Planned::new(&format!("{spec:?}"), plan, baseline::shaders::matmul));
+            }
+        }
+        for spec in [
+            AttentionSpec::new(dtype, 1, (100, 1000), 4, 64),
+            AttentionSpec::new(dtype, 2, (17, 23), 2, 33).softcap(5.0).alibi(Alibi::PerHead),
+        ] {
+            let plan = UnfusedAttentionPlan::new(&spec, caps);
+            planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::attention));
+        }
+        for (w1, w2) in MONARCHS {
+            let spec = MonarchSpec::new(dtype, 7, w1, w2);
+            let plan = UnfusedMonarchPlan::new(&spec, caps);
+            planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::monarch));
+        }
+        for spec in
+            [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).with_initial()]
+        {
+            let plan = UnfusedLinearScanPlan::new(&spec, caps);
+            planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::linear_scan));
+            let plan = SequentialLinearScanPlan::new(&spec, caps);
+            let shaders = baseline::shaders::sequential_linear_scan;
+            planned.push(Planned::new(&format!("{spec:?}, sequential"), plan, shaders));
+        }
+    }
     planned
 }
 
@@ -92,9 +133,4 @@ pub fn reviewed(caps: &Caps) -> Vec<Planned> {
         linear_scan("linear-scan", LinearScanSpec::new(DType::F16, 1, 4, 65_536).with_initial(), caps),
         monarch("monarch", MonarchSpec::square(DType::F16, 512, 64), caps),
     ]
-}
-
-/// Files that belong to measurements, whose shaders are no plan's.
-pub fn is_measured_elsewhere(_name: &str) -> bool {
-    false
 }
