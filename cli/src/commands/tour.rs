@@ -205,13 +205,24 @@ fn meaning(workload: &Workload, report: &Report) -> String {
         0.0..0.95 => format!("{} {less}", factor(1.0 / times)),
         _ => format!("neither {more} nor {less}"),
     };
-    match (report.memory_saving(), report.speed_up()) {
+    let mut text = match (report.memory_saving(), report.speed_up()) {
         (Some(memory), Some(speed)) => {
             let memory = gain(memory, "less memory", "more memory");
             format!("{why}\nHere fusing takes {memory}, and is {}.", gain(speed, "faster", "slower"))
         }
         _ => format!("{why}\nHere the unfused version does not fit at all."),
+    };
+    let fused = report.fused.timing.median().as_secs_f64();
+    for Yardstick { name, measured } in report.yardsticks.iter().skip(1) {
+        let faster = measured.figures().map(|figures| fused / figures.timing.median().as_secs_f64());
+        if let Some(times) = faster.filter(|times| *times >= 1.05) {
+            let _ = write!(text, "\nThe {name} version is {} faster here.", factor(times));
+            if *name == "sequential" {
+                text += " Where few lanes run at once, there is little to gain from many.";
+            }
+        }
     }
+    text
 }
 
 /// Two digits that say something.
