@@ -39,12 +39,16 @@ fn profiles_are_listed_alike_everywhere() {
     for name in &names {
         assert!(list.contains(name.as_str()), "{name} is not in {list}");
     }
-    for line in ["plan --profile list", "plan attention --profile list", "shader monarch --profile list"] {
+    for line in [
+        "plan --profile list",
+        "shader --profile list",
+        "plan attention --profile list",
+        "shader monarch --profile list",
+    ] {
         assert_eq!(stdout(line.split_whitespace()), list, "{line}");
     }
 }
 
-/// Needs no adapter: an environment without a driver is made by hand.
 #[test]
 fn every_operation_is_planned_for_every_profile() {
     for profile in profiles() {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -22,13 +22,10 @@ use crate::specs::Op;
 /// With --profile no GPU is needed. SPIR-V is binary: it goes to a file with -o, and to standard output as
 /// hexadecimal words.
 #[derive(Debug, Args)]
-#[command(
-    subcommand_required = true,
-    after_help = "Examples:
+#[command(after_help = "Examples:
   tilewise shader attention --causal --profile webgpu-baseline
   tilewise shader linear-scan --target msl --profile apple-m1 --kernel scan/carry
-  tilewise shader linear-scan --target spirv --kernel scan/chunk_scan -o scan.spv"
-)]
+  tilewise shader linear-scan --target spirv --kernel scan/chunk_scan -o scan.spv")]
 pub struct Shader {
     /// Language to print
     #[arg(long, value_enum, default_value_t, global = true)]
@@ -42,14 +39,7 @@ pub struct Shader {
     #[command(flatten)]
     machine: Machine,
     #[command(subcommand)]
-    op: ShaderOp,
-}
-
-// Clap needs a type of its own here to list the profiles as `plan` does.
-#[derive(Debug, Subcommand)]
-enum ShaderOp {
-    #[command(flatten)]
-    Op(Op),
+    op: Option<Op>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
@@ -83,7 +73,11 @@ impl Shader {
         if self.machine.lists() {
             return list_profiles(global);
         }
-        let ShaderOp::Op(op) = &self.op;
+        let Some(op) = &self.op else {
+            return Err(Failure::Input(
+                "shaders of what? Name an operation: attention, monarch, linear-scan".to_owned(),
+            ));
+        };
         let spec = op.spec()?;
         let (machine, caps) = self.machine.caps(global)?;
         let mut shaders = spec.plan(&caps)?.shaders;

@@ -82,8 +82,8 @@ pub fn run(global: &Global) -> Result<(), Failure> {
         print_json(&Shown { adapter, ceilings, families })?;
     } else {
         say(
-            "\nMore: `tilewise verify` for whole grids, `tilewise bench` for measurements, `tilewise plan` for other \
-                 machines,\n`tilewise run` for your own tensors.\n",
+            "\nMore: `tilewise verify` for whole grids, `tilewise bench` for measurements,\n`tilewise plan` for other \
+             machines, `tilewise run` for your own tensors.\n",
         )?;
     }
     match wrong {
@@ -91,6 +91,7 @@ pub fn run(global: &Global) -> Result<(), Failure> {
         _ => Err(Failure::Check(format!("{wrong} outputs are wrong; `tilewise verify -v` lists them"))),
     }
 }
+
 impl Stop {
     fn visit(gpu: &Gpu, family: Family, ceilings: &Ceilings) -> Result<Self, Failure> {
         let checks = Checks::run(gpu, family)?;
