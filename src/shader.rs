@@ -194,6 +194,8 @@ files![
     "butterfly/block",
     "butterfly/block_diagonal",
     "butterfly/monarch",
+    "butterfly/z_scalars",
+    "butterfly/z_vectors",
     "common/dispatch",
     "common/product",
     "common/reduce_subgroup",
