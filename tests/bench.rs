@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tilewise::bench::{self, Ceilings, Measured, Workload};
 use tilewise::timing::Effort;
-use tilewise::{AttentionSpec, Caps, DType, Error, GpuOptions, LinearScanSpec, MonarchSpec};
+use tilewise::{AttentionSpec, Caps, DType, Error, LinearScanSpec, MonarchSpec};
 
 /// One run each: these tests are about what is reported, not about how fast it is.
 const ONCE: Effort = Effort { warm_up: 0, runs: 1, budget: Duration::from_secs(1) };
@@ -16,7 +16,7 @@ const CEILINGS: Ceilings = Ceilings { copy_bytes_per_second: 1e10, fma_flops_per
 
 #[test]
 fn ceilings_are_those_of_a_machine() {
-    let Some(gpu) = common::gpu() else { return };
+    let Some(gpu) = common::open(None) else { return };
     let ceilings = bench::ceilings(&gpu, ONCE).unwrap();
     // From a slow core to many times the largest GPU of today.
     assert!((1e8..1e14).contains(&ceilings.copy_bytes_per_second), "{ceilings}");
@@ -25,7 +25,7 @@ fn ceilings_are_those_of_a_machine() {
 
 #[test]
 fn every_family_is_checked_and_measured() {
-    let Some(gpu) = common::gpu() else { return };
+    let Some(gpu) = common::open(None) else { return };
     for dtype in DType::ALL {
         for workload in [
             Workload::Attention(AttentionSpec::new(dtype, 2, (65, 130), 4, 40).kv_heads(2).causal()),
@@ -47,7 +47,7 @@ fn every_family_is_checked_and_measured() {
 /// What fusing is for: the scores of 2048 queries and keys take 64 times the output.
 #[test]
 fn fused_attention_takes_a_tenth_of_the_memory_at_2048_keys() {
-    let Some(gpu) = common::gpu() else { return };
+    let Some(gpu) = common::open(None) else { return };
     let workload = Workload::Attention(AttentionSpec::new(DType::F32, 1, (2048, 2048), 1, 64));
     let report = bench::measure(&gpu, &workload, ONCE, &CEILINGS).unwrap();
     assert!(report.memory_saving().unwrap() >= 10.0, "{report:?}");
@@ -55,14 +55,9 @@ fn fused_attention_takes_a_tenth_of_the_memory_at_2048_keys() {
 
 #[test]
 fn an_unfused_version_that_does_not_fit_is_reported_and_not_a_failure() {
-    let Some(gpu) = common::gpu() else { return };
+    let Some(gpu) = common::open(None) else { return };
     let ceiling = Caps { binding_bytes: 1 << 20, ..gpu.caps().clone() };
-    let options = GpuOptions {
-        adapter: std::env::var("TILEWISE_ADAPTER").ok(),
-        ceiling: Some(ceiling),
-        ..GpuOptions::default()
-    };
-    let small = pollster::block_on(tilewise::Gpu::request_with(options)).unwrap();
+    let Some(small) = common::open(Some(ceiling)) else { return };
     let spec = AttentionSpec::new(DType::F32, 1, (600, 600), 1, 32);
     let report = bench::measure(&small, &Workload::Attention(spec), ONCE, &CEILINGS).unwrap();
     assert!(report.unfused().is_none() && report.memory_saving().is_none());
