@@ -4,7 +4,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use tilewise::oracle::Precision;
 use tilewise::verify::{Inputs, Outcome, Tolerance};
-use tilewise::{DType, Element as _, Error, Gpu, GpuOptions, Tensor};
+use tilewise::{DType, Error, Gpu, GpuOptions, Tensor};
 use wgpu::CommandEncoder;
 
 /// This machine's adapter, or `None` where the environment allows there to be none.
@@ -93,7 +93,7 @@ impl<'a> Race<'a> {
         };
         run().unwrap_or_else(|error| panic!("{name}: {error}"));
         let found = output.read_blocking(gpu).unwrap_or_else(|error| panic!("{name}: {error}"));
-        self.answer.check(name, &found.into_iter().map(|value| value.to_f64()).collect::<Vec<_>>());
+        self.answer.check(name, &found.into_iter().map(f64::from).collect::<Vec<_>>());
         self.group.bench_function(name, |bencher| {
             bencher.iter(|| run().unwrap_or_else(|error| panic!("{name}: {error}")));
         });

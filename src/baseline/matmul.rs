@@ -141,7 +141,7 @@ pub struct MatmulPlan {
 }
 
 /// Workgroups below which a smaller tile occupies an adapter better.
-const FULL: usize = 128;
+const FULL: usize = 32;
 
 impl MatmulPlan {
     /// Plans a product. Fails if the spec is wrong, an operand exceeds a binding or no tile fits the adapter.
@@ -196,7 +196,8 @@ fn tile_bytes([m, n, k]: [u32; 3]) -> u32 {
     4 * k * (m + n)
 }
 
-/// 128 rows are shared by lanes of eight rows each, fewer by lanes of four: a workgroup has 256 lanes at most.
+/// Eight, where the tile leaves a workgroup 64 lanes at least: each value read from workgroup memory is then used eight
+/// times. With sides of up to 128 a workgroup has 256 lanes at most.
 fn lane_side(tile_side: u32) -> u32 {
     if tile_side >= 64 { 8 } else { 4 }
 }

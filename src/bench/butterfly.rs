@@ -8,7 +8,7 @@ use crate::verify::{Inputs, Outcome, both, poisoned};
 use crate::{Element, Error, Monarch, MonarchInputs, MonarchSpec, Tensor};
 
 /// The most that a dense yardstick may compute, in seconds at the ceiling: it is there for scale, not to be waited for.
-const DENSE_SECONDS: f64 = 0.2;
+const DENSE_SECONDS: f64 = 0.03;
 
 pub(super) fn measure<T: Element>(
     bench: &Bench<'_>,
