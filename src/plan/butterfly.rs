@@ -101,16 +101,13 @@ const MOST_LANES: u32 = 256;
 const ENOUGH_LANES: u32 = 64;
 
 impl MonarchPlan {
-    /// Plans a product: fused where enough rows fit in workgroup memory. Fails if the spec is wrong or a tensor
+    /// Plans a product: fused where four rows fit in workgroup memory. Fails if the spec is wrong or a tensor
     /// exceeds a binding.
     pub fn new(spec: &MonarchSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         let rows = caps.workgroup_bytes / 4 / spec.n_mid() as u32;
-        if rows >= LEAST_LANE_ROWS.min(lane_rows(spec)) {
-            Self::fused(spec, caps)
-        } else {
-            Self::two_pass(spec, caps)
-        }
+        // A small batch is no exception: a wide product of few rows has work for more workgroups than it has tiles.
+        if rows >= LEAST_LANE_ROWS { Self::fused(spec, caps) } else { Self::two_pass(spec, caps) }
     }
 
     /// Plans the fused path, even if few rows fit. Fails also if not a single one does.
