@@ -57,7 +57,7 @@ impl fmt::Display for Workload {
 fn attention_name(spec: &AttentionSpec) -> String {
     let AttentionSpec { dtype, batch, q_len, k_len, heads, kv_heads, head_dim, .. } = spec;
     let keys = if q_len == k_len { String::new() } else { format!(", {k_len} keys") };
-    let shared = if heads == kv_heads { String::new() } else { format!(", {kv_heads} key heads") };
+    let shared = if heads == kv_heads { String::new() } else { format!(", kv heads {kv_heads}") };
     let causal = if spec.causal { ", causal" } else { "" };
     format!("attention {dtype} b {batch} s {q_len} h {heads} d {head_dim}{keys}{shared}{causal}")
 }
