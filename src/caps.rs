@@ -44,6 +44,9 @@ pub struct Caps {
     pub groups_per_dim: u32,
     /// Storage buffers that one kernel can bind.
     pub storage_buffers: u32,
+    /// Turns that all loops of one invocation may take together, where the driver counts them. Mesa's llvmpipe leaves
+    /// every loop without a word after 65,535.
+    pub loop_turns: Option<u32>,
     /// Size of one storage binding.
     pub binding_bytes: u64,
     /// Size of one buffer.
@@ -75,6 +78,7 @@ pub const WEBGPU_BASELINE: Caps = Caps {
     workgroup_lanes: 256,
     groups_per_dim: 65_535,
     storage_buffers: 8,
+    loop_turns: None,
     binding_bytes: 128 << 20,
     buffer_bytes: 256 << 20,
     subgroups: None,
@@ -125,8 +129,12 @@ const MALI: Caps = Caps {
     workgroup_lanes: 512,
     ..WEBGPU_BASELINE
 };
-const LAVAPIPE: Caps =
-    Caps { binding_bytes: 128 << 20, subgroups: Some(Subgroups { min: 8, max: 8 }), ..DESKTOP };
+const LAVAPIPE: Caps = Caps {
+    loop_turns: Some(LLVMPIPE_TURNS),
+    binding_bytes: 128 << 20,
+    subgroups: Some(Subgroups { min: 8, max: 8 }),
+    ..DESKTOP
+};
 const SWIFTSHADER: Caps = Caps {
     workgroup_lanes: 256,
     binding_bytes: 1 << 30,
@@ -164,6 +172,9 @@ pub fn profile(name: &str) -> Option<&'static Profile> {
     PROFILES.iter().find(|profile| profile.name == name)
 }
 
+/// See [`Caps::loop_turns`].
+const LLVMPIPE_TURNS: u32 = 65_535;
+
 /// The features that tilewise asks a device for, each only where the adapter has it.
 pub(crate) fn wanted_features() -> wgpu::Features {
     wgpu::Features::SHADER_F16
@@ -178,6 +189,8 @@ impl Caps {
         let subgroups = features
             .contains(wgpu::Features::SUBGROUP)
             .then_some(Subgroups { min: info.subgroup_min_size, max: info.subgroup_max_size });
+        // lavapipe names it as its driver, the OpenGL one in the adapter's name.
+        let llvmpipe = info.driver.contains("llvmpipe") || info.name.contains("llvmpipe");
         Self {
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             workgroup_lanes: limits
@@ -185,6 +198,7 @@ impl Caps {
                 .min(limits.max_compute_workgroup_size_x),
             groups_per_dim: limits.max_compute_workgroups_per_dimension,
             storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            loop_turns: llvmpipe.then_some(LLVMPIPE_TURNS),
             binding_bytes: limits.max_storage_buffer_binding_size,
             buffer_bytes: limits.max_buffer_size,
             subgroups,
@@ -223,6 +237,7 @@ impl Caps {
             workgroup_lanes: self.workgroup_lanes.min(other.workgroup_lanes),
             groups_per_dim: self.groups_per_dim.min(other.groups_per_dim),
             storage_buffers: self.storage_buffers.min(other.storage_buffers),
+            loop_turns: self.loop_turns.into_iter().chain(other.loop_turns).min(),
             binding_bytes: self.binding_bytes.min(other.binding_bytes),
             buffer_bytes: self.buffer_bytes.min(other.buffer_bytes),
             subgroups: self.subgroups.filter(|_| other.subgroups.is_some()),

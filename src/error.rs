@@ -45,7 +45,7 @@ pub enum PlanError {
         limit: u64,
     },
     /// Even the smallest plan exceeds a limit of the adapter.
-    #[error("the smallest {kernel} plan needs {needed} of {resource}, this adapter has {limit}")]
+    #[error("the least that {kernel} needs is {needed} {resource}, this adapter has {limit}")]
     TooSmall {
         /// The kernel.
         kernel: &'static str,

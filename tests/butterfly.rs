@@ -2,6 +2,7 @@
 
 mod common;
 
+use tilewise::plan::MonarchPlan;
 use tilewise::verify::{Family, Inputs};
 use tilewise::{DType, Error, Gpu, Monarch, MonarchInputs, MonarchSpec, Tensor};
 
@@ -79,4 +80,28 @@ fn tensors_of_another_shape_or_type_are_refused() {
 
 fn zeros(gpu: &Gpu, shape: &[usize]) -> Tensor<f32> {
     Tensor::zeros(gpu, shape).unwrap()
+}
+
+/// Where the driver counts the turns of loops, the longest that a plan may have are still all taken.
+#[test]
+fn the_longest_loops_run_to_their_end() {
+    for (name, gpu) in common::gpus() {
+        let limit = gpu.caps().loop_turns.unwrap_or(65_535) as usize;
+        let spec = |inputs: usize| MonarchSpec::new(DType::F32, 4, [1, 4, inputs], [4, 1, 1]);
+        let longest_two_pass =
+            (1..).map(|n| spec(n << 10)).take_while(|spec| MonarchPlan::two_pass(spec, gpu.caps()).is_ok());
+        let two_pass = longest_two_pass.take(limit >> 10).last().unwrap();
+        let fused = spec(4 * (limit - 16));
+        for (spec, op) in
+            [(fused, Monarch::fused(&gpu, fused)), (two_pass, Monarch::two_pass(&gpu, two_pass))]
+        {
+            let ones = |shape: &[usize]| {
+                Tensor::<f32>::from_slice(&gpu, shape, &vec![1.0; shape.iter().product()]).unwrap()
+            };
+            let (x, w1, w2) = (ones(&[4, spec.n_in()]), ones(&spec.w1), ones(&spec.w2));
+            let y = op.unwrap().run(MonarchInputs { x: &x, w1: &w1, w2: &w2 }).unwrap();
+            let y = y.read_blocking(&gpu).unwrap();
+            assert!(y.iter().all(|y| *y == spec.n_in() as f32), "{spec:?} ({name}): {:?}", &y[..4]);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::kernel::{Kernel, compile, params};
-use crate::plan::{Bound, Footprint, Plan, check_binding};
+use crate::plan::{Bound, Footprint, Plan, check_binding, check_turns};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::{Caps, DType, Element, Error, Gpu, PlanError, SpecError, Tensor};
 
@@ -171,7 +171,15 @@ impl MatmulPlan {
                 limit: u64::from(caps.workgroup_bytes),
             });
         }
+        check_turns(KERNEL, plan.turns(spec), caps)?;
         Ok(plan)
+    }
+
+    /// Turns that the loops of a lane take.
+    fn turns(&self, spec: &MatmulSpec) -> u64 {
+        let [m, n, k] = self.tile;
+        let staged = (m * k / 16).div_ceil(self.lanes()) + (n * k / 16).div_ceil(self.lanes());
+        spec.k.div_ceil(k as usize) as u64 * u64::from(1 + staged + k)
     }
 
     /// Invocations of a workgroup.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Bound, Footprint, Plan, check_binding};
+use super::{Bound, Footprint, Plan, check_binding, check_turns};
 use crate::caps::{Bytes, Caps};
 use crate::shader::Storage;
 use crate::{DType, MonarchSpec, PlanError};
@@ -43,6 +43,18 @@ pub enum MonarchPath {
         /// How the second pass reads the scratch.
         read: Storage,
     },
+}
+
+impl MonarchPath {
+    /// Turns that the loops of a lane take in the kernel with the most.
+    fn turns(&self, spec: &MonarchSpec) -> u64 {
+        match self {
+            Self::Fused(rows) => rows.turns(spec),
+            Self::TwoPass { first, second, .. } => {
+                first.turns(false, spec.w1[2]).max(second.turns(true, spec.w2[2]))
+            }
+        }
+    }
 }
 
 /// What a workgroup of the fused path takes at a time.
@@ -107,7 +119,10 @@ impl MonarchPlan {
         spec.check()?;
         let rows = caps.workgroup_bytes / 4 / spec.n_mid() as u32;
         // A small batch is no exception: a wide product of few rows has work for more workgroups than it has tiles.
-        if rows >= LEAST_LANE_ROWS { Self::fused(spec, caps) } else { Self::two_pass(spec, caps) }
+        match (rows >= LEAST_LANE_ROWS).then(|| Self::fused(spec, caps)) {
+            Some(Ok(plan)) => Ok(plan),
+            _ => Self::two_pass(spec, caps),
+        }
     }
 
     /// Plans the fused path, even if few rows fit. Fails also if not a single one does.
@@ -140,6 +155,7 @@ impl MonarchPlan {
         check_binding("w1", k * q * p, spec.dtype, caps)?;
         check_binding("w2", l * s * r, spec.dtype, caps)?;
         check_binding("y", spec.batch * spec.n_out(), spec.dtype, caps)?;
+        check_turns("a Monarch product", path.turns(spec), caps)?;
         // Loads run along the inputs of a block; stores along its outputs or, interleaved, across blocks.
         let by_runs_of = |run: usize| Storage::new(spec.dtype, caps.f16, run.is_multiple_of(4));
         let (x, w1, w2, y) = (by_runs_of(p), by_runs_of(p), by_runs_of(r), by_runs_of(l));
@@ -207,6 +223,19 @@ impl MonarchRows {
         let lane_quads = lane_quads as u32;
         let z_vectors = q.is_multiple_of(4) && l.is_multiple_of(4);
         Ok((Self { lanes, rows, lane_rows, lane_quads, z_floats, z_vectors }, bound))
+    }
+}
+
+impl MonarchRows {
+    /// Turns that the loops of a lane take, over both factors.
+    fn turns(&self, spec: &MonarchSpec) -> u64 {
+        let ([k, q, p], [l, s, r]) = (spec.w1, spec.w2);
+        let shares = |quads: usize| quads.div_ceil(self.lane_quads as usize);
+        let turns = |items: usize, inputs: usize| {
+            let items = items as u64 * u64::from(self.rows / self.lane_rows);
+            items.div_ceil(self.lanes.into()) * (1 + inputs.div_ceil(4) as u64)
+        };
+        turns(k * shares(q.div_ceil(4)), p) + turns(l.div_ceil(4) * shares(s), r)
     }
 }
 
@@ -279,6 +308,15 @@ impl BlockTile {
     /// Both tiles in f32: the weights, and the inputs of the rows.
     fn workgroup_bytes(&self) -> u32 {
         4 * self.width * self.blocks * (self.height + self.rows)
+    }
+
+    /// Turns that the loops of a lane take over this many inputs of a block.
+    fn turns(&self, interleaved: bool, inputs: usize) -> u64 {
+        let [width, rows, blocks] = [self.width, self.rows, self.blocks];
+        let weights = width / 4 * self.quads();
+        let words = if interleaved { width * rows * (blocks / 4) } else { width / 4 * blocks * (rows / 4) };
+        let staged = weights.div_ceil(self.lanes()) + words.div_ceil(self.lanes());
+        inputs.div_ceil(width as usize) as u64 * u64::from(1 + staged + width)
     }
 
     fn fits(&self, caps: &Caps) -> bool {

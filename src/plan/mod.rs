@@ -85,3 +85,14 @@ pub(crate) fn check_binding(
     let limit = caps.binding_bytes.min(caps.buffer_bytes);
     if bytes > limit { Err(PlanError::Binding { tensor, bytes, limit }) } else { Ok(()) }
 }
+
+/// Fails if the loops of one invocation take more turns than the driver lets them. Loops of at most eight turns that a
+/// constant bounds are not counted: compilers unroll them.
+pub(crate) fn check_turns(kernel: &'static str, turns: u64, caps: &Caps) -> Result<(), PlanError> {
+    match caps.loop_turns.map(u64::from) {
+        Some(limit) if turns > limit => {
+            Err(PlanError::TooSmall { kernel, resource: "turns of its loops", needed: turns, limit })
+        }
+        _ => Ok(()),
+    }
+}

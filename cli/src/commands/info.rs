@@ -122,6 +122,7 @@ impl fmt::Display for Described {
             ("lanes of a workgroup", caps.workgroup_lanes.to_string()),
             ("workgroups along a dimension", caps.groups_per_dim.to_string()),
             ("storage buffers of a kernel", caps.storage_buffers.to_string()),
+            ("turns of a lane's loops", caps.loop_turns.map_or("any".to_owned(), |turns| turns.to_string())),
             ("one storage binding", Bytes(caps.binding_bytes).to_string()),
             ("one buffer", Bytes(caps.buffer_bytes).to_string()),
         ] {
