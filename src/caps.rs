@@ -105,7 +105,7 @@ const NVIDIA_RTX: Caps =
     Caps { workgroup_bytes: 48 << 10, subgroups: Some(Subgroups { min: 32, max: 32 }), ..DESKTOP };
 const NVIDIA_H100: Caps = Caps {
     binding_bytes: (2 << 30) - 4,
-    buffer_bytes: 4 << 30,
+    buffer_bytes: u32::MAX as u64,
     matrices: Cow::Borrowed(&[MatrixShape { m: 16, n: 16, k: 16, f32_accumulator: true }]),
     ..NVIDIA_RTX
 };

@@ -12,6 +12,7 @@ pub struct Kernel {
     pipeline: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
     bindings: usize,
+    params: Vec<String>,
 }
 
 impl Kernel {
@@ -40,7 +41,7 @@ impl Kernel {
             },
             cache: None,
         });
-        Self { label: shader.label, pipeline, layout, bindings: entries.len() }
+        Self { label: shader.label, pipeline, layout, bindings: entries.len(), params: shader.params.clone() }
     }
 
     /// Records `groups` workgroups. `params` is the kernel's uniform struct, whose first field is `groups`;
@@ -57,6 +58,13 @@ impl Kernel {
             self.bindings,
             "{}: tensors given against bindings declared",
             self.label
+        );
+        debug_assert!(
+            params.field_names().eq(self.params.iter().map(String::as_str)),
+            "{}: the shader's Params are {:?}, the host's {:?}",
+            self.label,
+            self.params,
+            params.field_names().collect::<Vec<_>>(),
         );
         let groups = fold(params.groups(), gpu.caps().groups_per_dim).ok_or_else(|| Error::Gpu {
             label: self.label.to_owned(),
@@ -89,8 +97,14 @@ impl Kernel {
 
 /// A kernel's uniform struct. [`params!`] declares one.
 pub trait Params: bytemuck::Pod {
-    /// Field names and their offsets in bytes, to be compared with the shader's own struct.
-    const FIELDS: &'static [(&'static str, usize)];
+    /// Field names, of 4 bytes each. Every dispatch of a debug build compares them with the shader's own struct.
+    const FIELDS: &'static [&'static str];
+
+    /// [`FIELDS`](Self::FIELDS), as an iterator.
+    fn field_names(&self) -> impl Iterator<Item = &'static str> {
+        Self::FIELDS.iter().copied()
+    }
+
     /// How many workgroups the call needs.
     fn groups(&self) -> u32;
 }
@@ -99,6 +113,7 @@ pub trait Params: bytemuck::Pod {
 macro_rules! params {
     ($(#[$meta:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? }) => {
         $(#[$meta])*
+        // Fields of 4 bytes have the same offsets here and in WGSL's uniform address space.
         #[repr(C)]
         #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
         #[allow(missing_docs, reason = "each field is described in the shader, where it is used")]
@@ -108,14 +123,14 @@ macro_rules! params {
         }
 
         impl $crate::kernel::Params for $name {
-            const FIELDS: &'static [(&'static str, usize)] = &[
-                ("groups", 0),
-                $((stringify!($field), std::mem::offset_of!($name, $field)),)*
-            ];
+            const FIELDS: &'static [&'static str] = &["groups", $(stringify!($field)),*];
+
             fn groups(&self) -> u32 {
                 self.groups
             }
         }
+
+        $(const _: () = assert!(size_of::<$type>() == 4, "a field of Params takes 4 bytes");)*
     };
 }
 pub(crate) use params;

@@ -1,11 +1,51 @@
-//! Hardware-aware machine-learning kernels for every GPU.
-#![doc = ""]
+//! Hardware-aware machine-learning kernels for every GPU: tiled attention, Monarch products and chunked scans,
+//! written in WGSL, planned from what the adapter can do, run by [`wgpu`].
+//!
+//! # One idea: spec → plan → op
+//!
+//! - A **spec** ([`AttentionSpec`], [`MonarchSpec`], [`LinearScanSpec`]) says what to compute: sizes and options.
+//! - [`Caps`] are what an adapter can do, as plain numbers; [`caps::PROFILES`] are machines that are not here.
+//! - A **plan** ([`plan`]) says how to compute it there: tiles, lanes, storage, path. It is a pure function of the
+//!   two and explains itself, so it can be made without any GPU:
+//!
+//! ```
+//! use tilewise::{AttentionSpec, DType, caps, plan::AttentionPlan};
+//!
+//! let spec = AttentionSpec::new(DType::F16, 1, (4096, 4096), 32, 128).causal();
+//! let apple = caps::profile("apple-m1").unwrap();
+//! println!("{}", AttentionPlan::new(&spec, apple.caps)?);
+//! # Ok::<(), tilewise::PlanError>(())
+//! ```
+//!
+//! - An **op** ([`Attention`], [`Monarch`], [`LinearScan`]) is the plan compiled for a [`Gpu`]. `encode` records it into
+//!   the caller's command buffer, `run` allocates the outputs and submits, and only reading a [`Tensor`] waits:
+//!
+//! ```no_run
+//! use tilewise::{DType, Gpu, LinearScan, LinearScanInputs, LinearScanSpec, Tensor};
+//!
+//! let gpu = Gpu::request_blocking()?;
+//! let spec = LinearScanSpec::new(DType::F32, 1, 1, 4); // batch, channels, length
+//! let a = Tensor::from_slice(&gpu, &spec.shape(), &[0.5_f32; 4])?;
+//! let b = Tensor::from_slice(&gpu, &spec.shape(), &[1.0_f32; 4])?;
+//! let outputs = LinearScan::new(&gpu, spec)?.run(LinearScanInputs { a: &a, b: &b, initial: None })?;
+//! assert_eq!(outputs.h.read_blocking(&gpu)?, [1.0, 1.5, 1.75, 1.875]);
+//! # Ok::<(), tilewise::Error>(())
+//! ```
+//!
+//! Tensors hold `f32`, [`half::f16`] or [`half::bf16`]; arithmetic is f32. Every op runs on the least that WebGPU
+//! guarantees, and better where the adapter has more. Errors carry the numbers that were found and expected, and are
+//! returned before anything reaches the GPU.
+//!
+//! # The other modules
+//!
+//! [`oracle`] computes the same in f64, naively; [`verify`] compares the two over the acceptance grids; [`shader`]
+//! links the WGSL. ARCHITECTURE.md in the repository is a tour of the code.
 
 pub mod caps;
 mod dtype;
 mod error;
 mod gpu;
-pub mod kernel;
+mod kernel;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
@@ -20,8 +60,15 @@ pub use caps::{Bytes, Caps};
 pub use dtype::{DType, Element};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
-pub use ops::{Attention, AttentionInputs, AttentionOutputs};
-pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
+pub use ops::{
+    Attention, AttentionInputs, AttentionOutputs, LinearScan, LinearScanInputs, LinearScanOutputs, Monarch,
+    MonarchInputs,
+};
 pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
 pub use tensor::Tensor;
 pub use wgpu;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -125,6 +125,8 @@ pub struct Shader {
     pub source: String,
     /// The bindings, in order from 0.
     pub bindings: Vec<Binding>,
+    /// The fields of the kernel's `struct Params`, 4 bytes each, in order.
+    pub params: Vec<String>,
 }
 
 /// A mistake in how a kernel was put together: a bug of this library, never of its user's input.
@@ -180,6 +182,9 @@ files![
     "attention/forward",
     "attention/mask",
     "attention/score",
+    "butterfly/block",
+    "butterfly/block_diagonal",
+    "butterfly/monarch",
     "common/dispatch",
     "common/product",
     "common/reduce_subgroup",
@@ -260,7 +265,7 @@ impl Linker {
             body = self.set_const(&body, name, *value)?;
         }
         let source = format!("{}{}{body}", self.enables(), self.accessors(&bindings)?);
-        Ok(Shader { label: self.kernel, source, bindings })
+        Ok(Shader { label: self.kernel, source, bindings, params: params(kernel_text) })
     }
 
     fn text(&self, name: &str) -> Result<&'static str, ShaderError> {
@@ -340,20 +345,23 @@ impl Linker {
         }
         let mut lines = String::with_capacity(text.len());
         for line in text.lines() {
-            match line.strip_prefix(&head) {
+            if let Some(rest) = line.strip_prefix(&head) {
                 // What follows the semicolon is the comment that explains the const.
-                Some(rest) => {
-                    let comment = rest.split_once(';').map_or("", |(_, comment)| comment);
-                    let _ = writeln!(lines, "{head}{value};{comment}");
-                }
-                None => {
-                    lines.push_str(line);
-                    lines.push('\n');
-                }
+                let comment = rest.split_once(';').map_or("", |(_, comment)| comment);
+                let _ = writeln!(lines, "{head}{value};{comment}");
+            } else {
+                let _ = writeln!(lines, "{line}");
             }
         }
         Ok(lines)
     }
+}
+
+/// The field names of the kernel's uniform struct, so that the host's side can be held against them.
+fn params(kernel_text: &str) -> Vec<String> {
+    let fields = kernel_text.lines().skip_while(|line| *line != "struct Params {").skip(1);
+    let fields = fields.take_while(|line| *line != "}");
+    fields.filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name.to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -373,7 +381,7 @@ mod tests {
                 .set(name, 64)
                 .link()
         };
-        assert!(linked("LANES").is_ok());
+        assert_eq!(linked("LANES").unwrap().params, ["groups", "length", "chunk", "chunks"]);
         assert!(matches!(linked("LANE"), Err(ShaderError::Const { count: 0, .. })));
     }
 }

@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::gpu::Lease;
-use crate::{DType, Element, Error, Gpu, SpecError};
+use crate::spec::elements;
+use crate::{DType, Element, Error, Gpu};
 
 /// A contiguous, row-major tensor on a [`Gpu`]. Cheap to clone: clones share the buffer.
 #[derive(Clone, Debug)]
@@ -17,15 +18,6 @@ pub struct Tensor<T> {
 
 /// Kernels may address a buffer in words of four elements.
 const WORD: u64 = 16;
-
-/// The number of elements of a shape, at most `i32::MAX`: kernels count in u32 and look a tile past the end.
-pub fn elements(tensor: &'static str, shape: &[usize]) -> Result<usize, SpecError> {
-    shape
-        .iter()
-        .try_fold(1_usize, |product, &size| product.checked_mul(size))
-        .filter(|&count| i32::try_from(count).is_ok())
-        .ok_or_else(|| SpecError::Elements { tensor, shape: shape.to_vec() })
-}
 
 impl<T: Element> Tensor<T> {
     /// Copies `values` to the device. Fails if they do not fill `shape` exactly.

@@ -2,9 +2,54 @@
 
 mod common;
 
-use tilewise::verify::Family;
+use tilewise::verify::{Family, Inputs};
+use tilewise::{DType, LinearScan, LinearScanInputs, LinearScanSpec, Tensor};
 
 #[test]
 fn acceptance_grid() {
     common::verify_family(Family::Scan);
+}
+
+/// A row long enough for three phases, whose chunks finish in whatever order they like.
+#[test]
+fn repeated_runs_are_bitwise_equal() {
+    let spec = LinearScanSpec::new(DType::F32, 1, 3, 100_003).with_initial();
+    let mut inputs = Inputs::new(7);
+    let mut values =
+        |count| -> Vec<f32> { inputs.uniform(count, 0.5, 1.0).iter().map(|&x| x as f32).collect() };
+    let (a, b, initial) = (values(3 * 100_003), values(3 * 100_003), values(3));
+    for (_, gpu) in common::gpus() {
+        let a = Tensor::from_slice(&gpu, &spec.shape(), &a).unwrap();
+        let b = Tensor::from_slice(&gpu, &spec.shape(), &b).unwrap();
+        let initial = Tensor::from_slice(&gpu, &spec.state_shape(), &initial).unwrap();
+        let scan = LinearScan::new(&gpu, spec).unwrap();
+        let run = || {
+            let outputs = scan.run(LinearScanInputs { a: &a, b: &b, initial: Some(&initial) }).unwrap();
+            (outputs.h.read_blocking(&gpu).unwrap(), outputs.last.read_blocking(&gpu).unwrap())
+        };
+        let first = run();
+        assert!((0..20).all(|_| run() == first));
+    }
+}
+
+/// Chunked calls that hand on the last state are one long call.
+#[test]
+fn the_last_state_continues_a_row() {
+    for (_, gpu) in common::gpus() {
+        let values: Vec<f32> = Inputs::new(3).uniform(2000, 0.5, 1.0).iter().map(|&x| x as f32).collect();
+        let (a, b) = values.split_at(1000);
+        let scan = |from: usize, to: usize, initial: Option<&Tensor<f32>>| {
+            let spec = LinearScanSpec::new(DType::F32, 1, 1, to - from);
+            let spec = if initial.is_some() { spec.with_initial() } else { spec };
+            let upload = |part: &[f32]| Tensor::from_slice(&gpu, &spec.shape(), &part[from..to]).unwrap();
+            let inputs = LinearScanInputs { a: &upload(a), b: &upload(b), initial };
+            LinearScan::new(&gpu, spec).unwrap().run(inputs).unwrap()
+        };
+        let whole = scan(0, 1000, None).h.read_blocking(&gpu).unwrap();
+        let head = scan(0, 333, None);
+        let tail = scan(333, 1000, Some(&head.last)).h.read_blocking(&gpu).unwrap();
+        for (t, (one, two)) in whole[333..].iter().zip(&tail).enumerate() {
+            assert!((one - two).abs() <= 1e-5 * one.abs(), "step {t}: {one} against {two}");
+        }
+    }
 }

@@ -64,7 +64,8 @@ pub fn shaders(plan: &AttentionPlan) -> Result<Vec<Shader>, ShaderError> {
 }
 
 fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderError> {
-    let linker = Linker::new(kernel).module("common/product").module("attention/mask").module("attention/score");
+    let linker =
+        Linker::new(kernel).module("common/product").module("attention/mask").module("attention/score");
     let linker = match plan.exchange {
         RowLanes::Workgroup => linker.module("common/reduce_workgroup"),
         RowLanes::Subgroup => linker.module("common/reduce_subgroup"),
@@ -91,11 +92,6 @@ impl Attention {
     /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
         let plan = AttentionPlan::new(&spec, gpu.caps())?;
-        Self::with_plan(gpu, spec, plan)
-    }
-
-    /// Compiles a plan of the caller's making. It must be a plan of this spec that fits the GPU.
-    pub fn with_plan(gpu: &Gpu, spec: AttentionSpec, plan: AttentionPlan) -> Result<Self, Error> {
         let kernels = compile(gpu, &shaders(&plan)?)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, kernels })
     }
@@ -123,8 +119,7 @@ impl Attention {
         self.check(&inputs, outputs)?;
         let AttentionInputs { q, k, v, alibi } = inputs;
         let alibi = alibi.map_or(self.gpu.unused(), Tensor::buffer);
-        let buffers =
-            [q.buffer(), k.buffer(), v.buffer(), alibi, outputs.o.buffer(), outputs.lse.buffer()];
+        let buffers = [q.buffer(), k.buffer(), v.buffer(), alibi, outputs.o.buffer(), outputs.lse.buffer()];
         let params = self.params()?;
         self.kernels.iter().try_for_each(|forward| forward.dispatch(&self.gpu, encoder, &params, &buffers))
     }

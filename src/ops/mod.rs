@@ -4,9 +4,11 @@
 //! `run` allocates the outputs, encodes and submits. Neither waits; reading a tensor does.
 
 mod attention;
+mod butterfly;
 mod scan;
 
 pub use attention::{Attention, AttentionInputs, AttentionOutputs};
+pub use butterfly::{Monarch, MonarchInputs};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
 use crate::kernel::Kernel;
@@ -16,6 +18,7 @@ use crate::{Error, Gpu};
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::shaders as attention;
+    pub use super::butterfly::shaders as monarch;
     pub use super::scan::shaders as linear_scan;
 }
 

@@ -73,11 +73,6 @@ impl LinearScan {
     /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
         let plan = LinearScanPlan::new(&spec, gpu.caps())?;
-        Self::with_plan(gpu, spec, plan)
-    }
-
-    /// Compiles a plan of the caller's making. It must be a plan of this spec that fits the GPU.
-    pub fn with_plan(gpu: &Gpu, spec: LinearScanSpec, plan: LinearScanPlan) -> Result<Self, Error> {
         let kernels = compile(gpu, &shaders(&plan)?)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, kernels })
     }

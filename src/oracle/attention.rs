@@ -156,10 +156,10 @@ mod tests {
         close(&exact(&spec, &q, &k, &v, None).o, &[sigmoid(capped); 2]);
         // The query stands at key 1, so key 0 is one away.
         let spec = spec.alibi(Alibi::PerBatchHead);
-        close(&exact(&spec, &q, &k, &v, Some(&[0.25, 0.75])).o, &[
-            sigmoid(capped + 0.25),
-            sigmoid(capped + 0.75),
-        ]);
+        close(
+            &exact(&spec, &q, &k, &v, Some(&[0.25, 0.75])).o,
+            &[sigmoid(capped + 0.25), sigmoid(capped + 0.75)],
+        );
     }
 
     #[test]

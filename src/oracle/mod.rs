@@ -5,9 +5,11 @@
 //! error is fair. A kernel passes when its error is within twice the plain one.
 
 mod attention;
+mod butterfly;
 mod scan;
 
 pub use attention::{AttentionResult, attention};
+pub use butterfly::monarch;
 pub use scan::{LinearScanResult, linear_scan};
 
 use crate::DType;

@@ -67,13 +67,8 @@ const fn tile(row_lanes: u32, key_lanes: u32, row_fours: u32, key_fours: u32) ->
 
 /// Tiles in order of preference. More queries a tile mean that keys and values are read less often; the last ones
 /// are for few queries, and spread the lanes over the keys instead.
-const TILES: &[Tile] = &[
-    tile(16, 16, 1, 1),
-    tile(16, 8, 1, 1),
-    tile(8, 8, 1, 1),
-    tile(4, 16, 1, 1),
-    tile(1, 32, 1, 1),
-];
+const TILES: &[Tile] =
+    &[tile(16, 16, 1, 1), tile(16, 8, 1, 1), tile(8, 8, 1, 1), tile(4, 16, 1, 1), tile(1, 32, 1, 1)];
 
 /// The largest slice of the head dimension: longer ones hardly save barriers.
 const HEAD_SLICE: u32 = 32;
@@ -216,7 +211,9 @@ fn too_small(bound: Bound) -> PlanError {
     let (resource, limit) = match bound {
         Bound::Lanes(limit) => ("invocations a workgroup", limit),
         Bound::WorkgroupMemory(limit) => ("bytes of workgroup memory", limit),
-        Bound::Problem | Bound::Registers => unreachable!("the smallest tile is bound by a limit of the adapter"),
+        Bound::Problem | Bound::Registers => {
+            unreachable!("the smallest tile is bound by a limit of the adapter")
+        }
     };
     let needed = u64::from(limit) + 1;
     PlanError::TooSmall { kernel: "attention", resource, needed, limit: limit.into() }
@@ -239,7 +236,8 @@ impl fmt::Display for AttentionPlan {
             RowLanes::Workgroup => "workgroup memory",
             RowLanes::Subgroup => "subgroup shuffles",
         };
-        let Self { row_fours, key_fours, head_slice, key_slice, key_storage, value_storage, bound, .. } = self;
+        let Self { row_fours, key_fours, head_slice, key_slice, key_storage, value_storage, bound, .. } =
+            self;
         let bytes = Bytes(u64::from(self.workgroup_bytes()));
         write!(f, "q {} × kv {}, {} lanes of ", self.queries(), self.keys(), self.lanes())?;
         write!(f, "{} × {} scores, rows through {exchange}, {bytes} of ", row_fours * 4, key_fours * 4)?;

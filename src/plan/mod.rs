@@ -5,9 +5,11 @@
 //! call to call travel in uniforms, so that a new length never compiles a new shader.
 
 mod attention;
+mod butterfly;
 mod scan;
 
 pub use attention::{AttentionPlan, RowLanes};
+pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
 pub use scan::{LinearScanPlan, ScanLanes};
 
 use std::fmt;

@@ -1,7 +1,6 @@
 //! Specs of the attention family.
 
-use super::{at_least_one, wrong};
-use crate::tensor::elements;
+use super::{at_least_one, elements, wrong};
 use crate::{DType, SpecError};
 
 /// The largest head dimension of keys and of values.
@@ -205,17 +204,17 @@ impl AttentionSpec {
         ])?;
         for (name, dim) in [("head_dim", self.head_dim), ("value_dim", self.value_dim)] {
             if dim > MAX_HEAD_DIM {
-                return Err(wrong(name, dim, format!("at most {MAX_HEAD_DIM}")));
+                return Err(wrong(name, &dim, format!("at most {MAX_HEAD_DIM}")));
             }
         }
-        if self.heads % self.kv_heads != 0 {
-            return Err(wrong("kv_heads", self.kv_heads, format!("a divisor of heads = {}", self.heads)));
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return Err(wrong("kv_heads", &self.kv_heads, format!("a divisor of heads = {}", self.heads)));
         }
         if let Some(cap) = self.softcap.filter(|cap| !(cap.is_finite() && *cap > 0.0)) {
-            return Err(wrong("softcap", cap, "a positive number"));
+            return Err(wrong("softcap", &cap, "a positive number"));
         }
         if let Some(scale) = self.scale.filter(|scale| !scale.is_finite()) {
-            return Err(wrong("scale", scale, "a finite number"));
+            return Err(wrong("scale", &scale, "a finite number"));
         }
         elements("q", &self.q_shape())?;
         elements("k", &self.k_shape())?;

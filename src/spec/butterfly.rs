@@ -1,7 +1,6 @@
 //! Specs of the butterfly family.
 
-use super::{at_least_one, wrong};
-use crate::tensor::elements;
+use super::{at_least_one, elements, wrong};
 use crate::{DType, SpecError};
 
 /// A Monarch product `y = M x`: block-diagonal, permute, block-diagonal, permute (Dao et al. 2022).
@@ -70,7 +69,7 @@ impl MonarchSpec {
         elements("w1", &self.w1)?;
         elements("w2", &self.w2)?;
         if k * q != l * r {
-            return Err(wrong("k q", k * q, format!("l r = {l} × {r} = {}", l * r)));
+            return Err(wrong("k q", &(k * q), format!("l r = {l} × {r} = {}", l * r)));
         }
         elements("x", &[self.batch, self.n_in()])?;
         elements("the row between the factors", &[self.batch, self.n_mid()])?;

@@ -16,11 +16,20 @@ use crate::SpecError;
 /// Fails unless every size is at least 1.
 fn at_least_one(sizes: &[(&'static str, usize)]) -> Result<(), SpecError> {
     match sizes.iter().find(|(_, size)| *size == 0) {
-        Some((name, _)) => Err(wrong(name, 0, "at least 1")),
+        Some((name, _)) => Err(wrong(name, &0, "at least 1")),
         None => Ok(()),
     }
 }
 
-fn wrong(name: &'static str, found: impl ToString, expected: impl Into<String>) -> SpecError {
+fn wrong(name: &'static str, found: &dyn std::fmt::Display, expected: impl Into<String>) -> SpecError {
     SpecError::Value { name, found: found.to_string(), expected: expected.into() }
+}
+
+/// The number of elements of a shape, at most `i32::MAX`: kernels count in u32 and look a tile past the end.
+pub(crate) fn elements(tensor: &'static str, shape: &[usize]) -> Result<usize, SpecError> {
+    shape
+        .iter()
+        .try_fold(1_usize, |product, &size| product.checked_mul(size))
+        .filter(|&count| i32::try_from(count).is_ok())
+        .ok_or_else(|| SpecError::Elements { tensor, shape: shape.to_vec() })
 }

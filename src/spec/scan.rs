@@ -1,7 +1,6 @@
 //! Specs of the scan family.
 
-use super::at_least_one;
-use crate::tensor::elements;
+use super::{at_least_one, elements};
 use crate::{DType, SpecError};
 
 /// The linear recurrence `h_t = a_t h_(t-1) + b_t`, independently for every batch and channel.

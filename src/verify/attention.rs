@@ -21,7 +21,8 @@ pub struct Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AttentionSpec { dtype, batch, q_len, k_len, heads, kv_heads, head_dim, value_dim, .. } = self.spec;
+        let AttentionSpec { dtype, batch, q_len, k_len, heads, kv_heads, head_dim, value_dim, .. } =
+            self.spec;
         write!(f, "attention {dtype} {batch} × ({q_len}, {k_len}), {heads}/{kv_heads} heads of {head_dim}")?;
         if value_dim != head_dim {
             write!(f, " and {value_dim}")?;
@@ -132,7 +133,8 @@ fn in_turn(spec: AttentionSpec, turn: usize) -> Case {
 
 fn value_dims() -> impl Iterator<Item = Case> {
     let of_dims = |(dim, value_dim)| {
-        DType::ALL.map(|dtype| in_turn(AttentionSpec::new(dtype, 2, (113, 203), 4, dim).value_dim(value_dim), 0))
+        DType::ALL
+            .map(|dtype| in_turn(AttentionSpec::new(dtype, 2, (113, 203), 4, dim).value_dim(value_dim), 0))
     };
     DIM_PAIRS.into_iter().flat_map(of_dims)
 }
@@ -146,10 +148,12 @@ fn edges() -> impl Iterator<Item = Case> {
 }
 
 fn large_scores() -> impl Iterator<Item = Case> {
-    DType::ALL.into_iter().flat_map(|dtype| LARGE_SCORES.map(|lengths| (dtype, lengths))).map(|(dtype, lengths)| {
-        let spec = AttentionSpec::new(dtype, 2, lengths, 4, 64);
-        Case { spec, queries: 5.0, keys: 3.0, atol: few(spec, 3.0) }
-    })
+    DType::ALL.into_iter().flat_map(|dtype| LARGE_SCORES.map(|lengths| (dtype, lengths))).map(
+        |(dtype, lengths)| {
+            let spec = AttentionSpec::new(dtype, 2, lengths, 4, 64);
+            Case { spec, queries: 5.0, keys: 3.0, atol: few(spec, 3.0) }
+        },
+    )
 }
 
 /// Windows whose sides no i32 holds.

@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-/// A stream of pseudo-random values, each a pure function of the seed and its place (`SplitMix64`, Steele et al. 2014).
+/// A stream of pseudo-random values, each a pure function of the seed and its place (SplitMix64, Steele et al. 2014).
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
     state: u64,

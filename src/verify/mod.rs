@@ -5,6 +5,7 @@
 //! poisoned with NaN before each run, so that an element nobody wrote cannot pass.
 
 mod attention;
+mod butterfly;
 mod inputs;
 mod scan;
 
@@ -13,7 +14,7 @@ pub use inputs::Inputs;
 use std::fmt;
 
 use crate::oracle::Precision;
-use crate::{DType, Element, Error, Gpu, LinearScanSpec, Tensor};
+use crate::{DType, Element, Error, Gpu, LinearScanSpec, MonarchSpec, Tensor};
 
 /// The families, by the name they have everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub enum Grid {
 pub enum Case {
     /// Attention, forward.
     Attention(attention::Case),
+    /// A Monarch product, forward.
+    Monarch(MonarchSpec),
     /// A linear scan, forward.
     LinearScan(LinearScanSpec),
 }
@@ -64,7 +67,7 @@ pub enum Case {
 pub fn cases(family: Family, grid: Grid) -> Vec<Case> {
     match family {
         Family::Attention => attention::cases(grid).into_iter().map(Case::Attention).collect(),
-        Family::Butterfly => vec![],
+        Family::Butterfly => butterfly::cases(grid).into_iter().map(Case::Monarch).collect(),
         Family::Scan => scan::cases(grid).into_iter().map(Case::LinearScan).collect(),
     }
 }
@@ -82,6 +85,7 @@ impl Case {
     async fn run_as<T: Element>(&self, gpu: &Gpu) -> Result<Vec<Outcome>, Error> {
         match self {
             Self::Attention(case) => attention::run::<T>(gpu, case).await,
+            Self::Monarch(spec) => butterfly::run::<T>(gpu, *spec).await,
             Self::LinearScan(spec) => scan::run::<T>(gpu, *spec).await,
         }
     }
@@ -89,6 +93,7 @@ impl Case {
     fn dtype(&self) -> DType {
         match self {
             Self::Attention(case) => case.spec.dtype,
+            Self::Monarch(spec) => spec.dtype,
             Self::LinearScan(spec) => spec.dtype,
         }
     }
@@ -98,6 +103,10 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Attention(case) => case.fmt(f),
+            Self::Monarch(spec) => {
+                let MonarchSpec { dtype, batch, w1: [k, q, p], w2: [l, s, r] } = spec;
+                write!(f, "monarch {dtype} batch {batch} ({k},{q},{p}) × ({l},{s},{r})")
+            }
             Self::LinearScan(spec) => {
                 let LinearScanSpec { dtype, batch, channels, length, initial } = spec;
                 let initial = if *initial { ", initial state" } else { "" };
@@ -157,7 +166,8 @@ fn largest_error(ours: &[f64], reference: &[f64]) -> f64 {
     }
     ours.iter().zip(reference).fold(0.0, |max: f64, (&x, &y)| {
         // Equal infinities differ by nothing; `max` would drop a NaN, so it is carried by hand.
-        let error = if x == y { 0.0 } else { (x - y).abs() };
+        let same_infinity = x.is_infinite() && x.total_cmp(&y).is_eq();
+        let error = if same_infinity { 0.0 } else { (x - y).abs() };
         if max.is_nan() || !error.is_finite() { f64::NAN } else { max.max(error) }
     })
 }
@@ -174,7 +184,7 @@ fn upload<T: Element>(gpu: &Gpu, shape: &[usize], values: &[f64]) -> Result<Tens
 
 /// A tensor in which every element is NaN until it is written.
 fn poisoned<T: Element>(gpu: &Gpu, shape: &[usize]) -> Result<Tensor<T>, Error> {
-    let count = crate::tensor::elements("a tensor", shape)?;
+    let count = crate::spec::elements("a tensor", shape)?;
     Tensor::from_slice(gpu, shape, &vec![T::from_f64(f64::NAN); count])
 }
 

@@ -13,12 +13,8 @@ pub fn gpus() -> Vec<(&'static str, Gpu)> {
         .collect()
 }
 
-/// This machine's adapter, or `None` where the environment allows there to be none.
-pub fn gpu() -> Option<Gpu> {
-    open(None)
-}
-
-fn open(ceiling: Option<Caps>) -> Option<Gpu> {
+/// The machine with no more than these capabilities, or `None` where the environment allows there to be none.
+pub fn open(ceiling: Option<Caps>) -> Option<Gpu> {
     static LOGGER: OnceLock<()> = OnceLock::new();
     LOGGER.get_or_init(|| drop(env_logger::builder().is_test(true).try_init()));
     let options = GpuOptions {

@@ -1,6 +1,6 @@
 //! What the system's package manager can provide, and running it with the rights that it needs.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
@@ -132,29 +132,41 @@ impl Rights {
     }
 }
 
-/// Installs what is needed, showing each command; without the rights to, the error has the exact commands.
+/// Installs what is needed, showing each command. Without the rights to, the error has the exact commands.
 pub fn install(needs: &[Need]) -> Result<()> {
-    let Some(manager) = Manager::find() else {
-        let known = MANAGERS.map(|manager| manager.program).join(", ");
-        bail!("needed: {needs:?}, but this system has none of the package managers known here ({known})");
-    };
-    let Some(install) = manager.install_line(needs) else {
-        bail!("needed: {needs:?}, but no {} package is known for it", manager.program);
-    };
+    let manager = Manager::find().with_context(|| unknown_system(needs))?;
+    let install = manager.install_line(needs).with_context(|| unknown_package(manager, needs))?;
+    let refresh = manager.refresh_line();
+
     let rights = Rights::find();
-    let refresh = manager.refresh_line().map(|line| format!("{}{line}", rights.prefix()));
-    let install = format!("{}{install}", rights.prefix());
+    let with_rights = |line: String| format!("{}{line}", rights.prefix());
+    let (refresh, install) = (refresh.map(with_rights), with_rights(install));
     if rights == Rights::None {
-        let by_hand: Vec<String> = refresh.into_iter().chain([install]).collect();
-        bail!(
-            "packages are missing, and installing them takes rights that you have:\n\n    {}\n",
-            by_hand.join("\n    ")
-        );
+        bail!("{}", by_hand(refresh, install));
     }
     if let Some(refresh) = refresh {
         refresh_list(&refresh);
     }
     run_line(&install)
+}
+
+fn unknown_package(manager: &Manager, needs: &[Need]) -> String {
+    format!("{needs:?} is missing, and no {} package for it is known here", manager.program)
+}
+
+fn unknown_system(needs: &[Need]) -> String {
+    let known = MANAGERS.map(|manager| manager.program).join(", ");
+    format!(
+        "{needs:?} is missing, and so is every package manager known here ({known}): please install it by hand"
+    )
+}
+
+fn by_hand(refresh: Option<String>, install: String) -> String {
+    let lines: Vec<String> = refresh.into_iter().chain([install]).collect();
+    format!(
+        "packages are missing, and this user may not install them; first run\n\n    {}\n",
+        lines.join("\n    ")
+    )
 }
 
 /// A failure is only told: one broken source among many causes it, and what is needed may still be there.
@@ -203,6 +215,15 @@ mod tests {
     #[test]
     fn what_a_manager_lacks_is_not_guessed() {
         assert_eq!(manager("dnf").install_line(&[Need::VulkanLoader, Need::CompilerWithSources]), None);
+    }
+
+    #[test]
+    fn commands_to_run_by_hand_are_exact() {
+        let text = by_hand(manager("apt-get").refresh_line(), "apt-get install libvulkan1".to_string());
+        assert!(
+            text.ends_with("first run\n\n    apt-get update\n    apt-get install libvulkan1\n"),
+            "{text}"
+        );
     }
 
     #[test]

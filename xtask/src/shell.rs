@@ -14,9 +14,11 @@ pub fn root() -> &'static Path {
 }
 
 /// The folder that cargo builds into, in which each profile has a folder of its own.
-///
-/// It is the one that this program was built into, however that was chosen: by environment or configuration.
 pub fn target_dir() -> Result<PathBuf> {
+    if let Some(set_by_user) = std::env::var_os("CARGO_TARGET_DIR") {
+        return Ok(root().join(set_by_user));
+    }
+    // Cargo's configuration may name it too. This program was built into it, and so tells without reading that.
     let program = std::env::current_exe().context("cannot tell where xtask was built")?;
     let folder = program.parent().and_then(Path::parent);
     Ok(folder.context("xtask does not lie in a target folder")?.to_path_buf())
@@ -83,7 +85,7 @@ fn start(command: &mut Command) -> Result<Child> {
 
 fn judge(command: &Command, status: ExitStatus) -> Result<()> {
     if !status.success() {
-        bail!("{status} from this command, repeat it with\n\n    {}\n", describe(command));
+        bail!("{status}; repeat it with: {}", describe(command));
     }
     Ok(())
 }
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn a_failure_says_how_to_repeat_it() {
         let error = run(cargo("no-such-subcommand").stderr(Stdio::null())).unwrap_err().to_string();
-        assert!(error.contains("    cargo no-such-subcommand\n"), "{error}");
+        assert!(error.ends_with("; repeat it with: cargo no-such-subcommand"), "{error}");
     }
 
     #[test]

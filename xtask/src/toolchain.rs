@@ -33,7 +33,7 @@ pub fn rustup(arguments: &str) -> bool {
     rustup.env("RUSTUP_MAX_RETRIES", "1").env("RUST_BACKTRACE", "0");
     let result = shell::run_within(DOWNLOAD_LIMIT, &mut rustup);
     if let Err(error) = &result {
-        println!("{error:#}");
+        println!("rustup could not do it: {error:#}");
     }
     result.is_ok()
 }

@@ -1,0 +1,337 @@
+//! Plans of the butterfly family.
+
+use std::fmt;
+
+use super::{Bound, Footprint, Plan, check_binding};
+use crate::caps::{Bytes, Caps};
+use crate::shader::Storage;
+use crate::{DType, MonarchSpec, PlanError};
+
+/// How to run a [`MonarchSpec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct MonarchPlan {
+    /// Together or one after the other.
+    pub path: MonarchPath,
+    /// How `x` is stored.
+    pub x: Storage,
+    /// How the first factor is stored.
+    pub w1: Storage,
+    /// How the second factor is stored.
+    pub w2: Storage,
+    /// How `y` is stored.
+    pub y: Storage,
+    /// What kept the tiles from being larger.
+    pub bound: Bound,
+}
+
+/// How the two factors of a Monarch product are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+pub enum MonarchPath {
+    /// In one kernel: a workgroup keeps what lies between the factors, for a few rows, in its own memory.
+    Fused(MonarchRows),
+    /// In two passes of one kernel, with what lies between the factors in a scratch tensor.
+    TwoPass {
+        /// Tile of the first factor, whose rows are blocked.
+        first: BlockTile,
+        /// Tile of the second factor, whose rows are interleaved.
+        second: BlockTile,
+        /// How the first pass writes the scratch. It is f32 always: the sums are, so that both paths compute the
+        /// same, and a value between the factors can be too large for f16 where every `x` and `y` is not.
+        written: Storage,
+        /// How the second pass reads the scratch.
+        read: Storage,
+    },
+}
+
+/// What a workgroup of the fused path takes at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct MonarchRows {
+    /// Invocations of a workgroup.
+    pub lanes: u32,
+    /// Rows of a workgroup.
+    pub rows: u32,
+    /// Rows of a lane, each of which uses a weight that the lane loaded.
+    pub lane_rows: u32,
+    /// Length of the array in workgroup memory that holds what lies between the factors.
+    pub z_floats: u32,
+}
+
+/// What a workgroup of one pass takes at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct BlockTile {
+    /// Rows of the batch.
+    pub rows: u32,
+    /// Blocks of the factor.
+    pub blocks: u32,
+    /// Outputs of a block.
+    pub height: u32,
+    /// Inputs of a block in one step.
+    pub width: u32,
+    /// Quads of outputs of a lane, for each of its four rows.
+    pub lane_quads: u32,
+}
+
+/// Rows of the fused path below which a weight is used too rarely for what it takes to load.
+const LEAST_ROWS: u32 = 4;
+
+/// Rows of a lane in the fused path: a vector of sums for each stays in registers.
+const MOST_LANE_ROWS: u32 = 8;
+
+/// Lanes beyond which neither path grows; within what WebGPU guarantees.
+const MOST_LANES: u32 = 256;
+
+/// Lanes that a workgroup should have, so that no subgroup of any size is mostly idle.
+const ENOUGH_LANES: u32 = 64;
+
+impl MonarchPlan {
+    /// Plans a product: fused where enough rows fit in workgroup memory. Fails if the spec is wrong or a tensor
+    /// exceeds a binding.
+    pub fn new(spec: &MonarchSpec, caps: &Caps) -> Result<Self, PlanError> {
+        spec.check()?;
+        let rows = caps.workgroup_bytes / 4 / spec.n_mid() as u32;
+        if rows >= LEAST_ROWS.min(batch_rows(spec)) {
+            Self::fused(spec, caps)
+        } else {
+            Self::two_pass(spec, caps)
+        }
+    }
+
+    /// Plans the fused path, even if few rows fit. Fails also if not a single one does.
+    pub fn fused(spec: &MonarchSpec, caps: &Caps) -> Result<Self, PlanError> {
+        spec.check()?;
+        let (rows, bound) = MonarchRows::new(spec, caps)?;
+        Self::with_path(spec, caps, MonarchPath::Fused(rows), bound)
+    }
+
+    /// Plans two passes, even if the fused path would do.
+    pub fn two_pass(spec: &MonarchSpec, caps: &Caps) -> Result<Self, PlanError> {
+        spec.check()?;
+        check_binding("the rows between the factors", spec.batch * spec.n_mid(), DType::F32, caps)?;
+        let ([k, q, p], [l, s, r]) = (spec.w1, spec.w2);
+        let (first, _) = BlockTile::blocked(spec.batch, [k, q, p], caps)?;
+        let (second, bound) = BlockTile::interleaved(spec.batch, [l, s, r], caps)?;
+        let scratch = |run: usize| Storage::new(DType::F32, caps.f16, run.is_multiple_of(4));
+        let path = MonarchPath::TwoPass { first, second, written: scratch(q), read: scratch(l) };
+        Self::with_path(spec, caps, path, bound)
+    }
+
+    fn with_path(
+        spec: &MonarchSpec,
+        caps: &Caps,
+        path: MonarchPath,
+        bound: Bound,
+    ) -> Result<Self, PlanError> {
+        let ([k, q, p], [l, s, r]) = (spec.w1, spec.w2);
+        check_binding("x", spec.batch * spec.n_in(), spec.dtype, caps)?;
+        check_binding("w1", k * q * p, spec.dtype, caps)?;
+        check_binding("w2", l * s * r, spec.dtype, caps)?;
+        check_binding("y", spec.batch * spec.n_out(), spec.dtype, caps)?;
+        // Loads run along the inputs of a block; stores along its outputs or, interleaved, across blocks.
+        let by_runs_of = |run: usize| Storage::new(spec.dtype, caps.f16, run.is_multiple_of(4));
+        let (x, w1, w2, y) = (by_runs_of(p), by_runs_of(p), by_runs_of(r), by_runs_of(l));
+        Ok(Self { path, x, w1, w2, y, bound })
+    }
+
+    /// Elements kept in device memory between the passes, in f32.
+    pub fn scratch(&self, spec: &MonarchSpec) -> usize {
+        match self.path {
+            MonarchPath::Fused(_) => 0,
+            MonarchPath::TwoPass { .. } => spec.batch * spec.n_mid(),
+        }
+    }
+}
+
+/// Rows that a lane could use at most.
+fn batch_rows(spec: &MonarchSpec) -> u32 {
+    power_of_two(spec.batch).min(MOST_LANE_ROWS)
+}
+
+/// The least power of two that is no less; sizes are below 2^31.
+fn power_of_two(size: usize) -> u32 {
+    (size as u32).next_power_of_two()
+}
+
+impl MonarchRows {
+    /// As many rows for each weight as registers and memory hold, then enough rows to occupy the lanes.
+    fn new(spec: &MonarchSpec, caps: &Caps) -> Result<(Self, Bound), PlanError> {
+        let (width, floats) = (spec.n_mid() as u32, caps.workgroup_bytes / 4);
+        let fitting = floats / width;
+        if fitting == 0 {
+            return Err(PlanError::TooSmall {
+                kernel: "butterfly/monarch",
+                resource: "bytes of workgroup memory",
+                needed: u64::from(width) * 4,
+                limit: u64::from(caps.workgroup_bytes),
+            });
+        }
+        let most_lanes = caps.workgroup_lanes.min(MOST_LANES);
+        let lane_rows = batch_rows(spec).min(previous_power_of_two(fitting));
+        let ([k, q, _], [l, s, _]) = (spec.w1, spec.w2);
+        let quads = (k * q.div_ceil(4)).max(s * l.div_ceil(4));
+        let wanted_lanes = power_of_two(quads).max(ENOUGH_LANES);
+        let lanes = wanted_lanes.min(most_lanes);
+        // Narrow rows leave lanes over, which take further rows.
+        let sets = (lanes / power_of_two(quads)).clamp(1, spec.batch.div_ceil(lane_rows as usize) as u32);
+        let rows = lane_rows * sets.min(fitting / lane_rows);
+        // Workgroup variables take a multiple of 16 bytes.
+        let z_floats = (rows * width).next_power_of_two().max(4).min(floats);
+        let bound = if lane_rows < batch_rows(spec) || sets > fitting / lane_rows {
+            Bound::WorkgroupMemory(caps.workgroup_bytes)
+        } else if wanted_lanes > lanes && most_lanes < MOST_LANES {
+            Bound::Lanes(caps.workgroup_lanes)
+        } else if batch_rows(spec) < MOST_LANE_ROWS {
+            Bound::Problem
+        } else {
+            Bound::Registers
+        };
+        Ok((Self { lanes, rows, lane_rows, z_floats }, bound))
+    }
+}
+
+fn previous_power_of_two(size: u32) -> u32 {
+    1 << size.ilog2()
+}
+
+impl BlockTile {
+    /// For a factor whose rows hold block after block: quads run along the outputs of a block.
+    fn blocked(batch: usize, shape: [usize; 3], caps: &Caps) -> Result<(Self, Bound), PlanError> {
+        let [blocks, height, _] = shape.map(power_of_two);
+        let height = height.clamp(4, 64);
+        let tile = Self { rows: 64, blocks: blocks.min(64 / height), height, width: 4, lane_quads: 4 };
+        tile.fit(batch, shape, height / 4, caps)
+    }
+
+    /// For a factor whose rows interleave the blocks: quads run across blocks, eight of which fill a sector of memory.
+    fn interleaved(batch: usize, shape: [usize; 3], caps: &Caps) -> Result<(Self, Bound), PlanError> {
+        let [blocks, height, _] = shape.map(power_of_two);
+        let (blocks, height) = (blocks.clamp(4, 8), height.min(32));
+        Self { rows: 32, blocks, height, width: 4, lane_quads: 4 }.fit(batch, shape, height, caps)
+    }
+
+    /// Cuts the tile down to the problem and the adapter. `quads` may share a lane.
+    fn fit(
+        self,
+        batch: usize,
+        shape: [usize; 3],
+        quads: u32,
+        caps: &Caps,
+    ) -> Result<(Self, Bound), PlanError> {
+        let full = self.rows;
+        let mut tile = Self { rows: power_of_two(batch).clamp(4, full), ..self };
+        let mut bound = if tile.rows < full { Bound::Problem } else { Bound::Registers };
+        tile.lane_quads = tile.lane_quads.min(quads);
+        while tile.lane_quads > 1 && tile.lanes() < ENOUGH_LANES {
+            tile.lane_quads /= 2;
+        }
+        while tile.rows > 4 && !tile.fits(caps) {
+            bound = tile.excess(caps);
+            tile.rows /= 2;
+        }
+        if !tile.fits(caps) {
+            return Err(tile.too_small(caps));
+        }
+        let width = power_of_two(shape[2]).clamp(4, MOST_WIDTH);
+        while tile.width < width {
+            let wider = Self { width: tile.width * 2, ..tile };
+            if !wider.fits(caps) {
+                return Ok((tile, wider.excess(caps)));
+            }
+            tile = wider;
+        }
+        Ok((tile, bound))
+    }
+
+    /// Invocations of a workgroup: four rows and `lane_quads` quads each.
+    pub fn lanes(&self) -> u32 {
+        self.rows / 4 * self.quads() / self.lane_quads
+    }
+
+    /// Quads of outputs in a row of the tile.
+    fn quads(&self) -> u32 {
+        self.blocks * self.height / 4
+    }
+
+    /// Both tiles in f32: the weights, and the inputs of the rows.
+    fn workgroup_bytes(&self) -> u32 {
+        4 * self.width * self.blocks * (self.height + self.rows)
+    }
+
+    fn fits(&self, caps: &Caps) -> bool {
+        self.footprint().fits(caps)
+    }
+
+    fn excess(&self, caps: &Caps) -> Bound {
+        if self.lanes() > caps.workgroup_lanes {
+            Bound::Lanes(caps.workgroup_lanes)
+        } else {
+            Bound::WorkgroupMemory(caps.workgroup_bytes)
+        }
+    }
+
+    fn too_small(&self, caps: &Caps) -> PlanError {
+        let (resource, needed, limit) = match self.excess(caps) {
+            Bound::Lanes(limit) => ("invocations a workgroup", self.lanes(), limit),
+            _ => ("bytes of workgroup memory", self.workgroup_bytes(), caps.workgroup_bytes),
+        };
+        let (needed, limit) = (u64::from(needed), u64::from(limit));
+        PlanError::TooSmall { kernel: "butterfly/block_diagonal", resource, needed, limit }
+    }
+
+    fn footprint(&self) -> Footprint {
+        Footprint {
+            kernel: "butterfly/block_diagonal",
+            lanes: self.lanes(),
+            workgroup_bytes: self.workgroup_bytes(),
+            storage_buffers: 3,
+        }
+    }
+}
+
+/// Inputs of a step beyond which nothing is gained: each is already used by the whole tile.
+const MOST_WIDTH: u32 = 16;
+
+impl Plan for MonarchPlan {
+    fn footprints(&self) -> Vec<Footprint> {
+        match &self.path {
+            MonarchPath::Fused(rows) => vec![Footprint {
+                kernel: "butterfly/monarch",
+                lanes: rows.lanes,
+                workgroup_bytes: rows.z_floats * 4,
+                storage_buffers: 4,
+            }],
+            MonarchPath::TwoPass { first, second, .. } => vec![first.footprint(), second.footprint()],
+        }
+    }
+}
+
+impl fmt::Display for MonarchPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, x, w1, w2, y, bound } = self;
+        match path {
+            MonarchPath::Fused(MonarchRows { lanes, rows, lane_rows, z_floats }) => {
+                let bytes = Bytes(u64::from(*z_floats) * 4);
+                write!(f, "fused, {rows} rows a workgroup in {bytes}, {lanes} lanes × {lane_rows} rows")?;
+            }
+            MonarchPath::TwoPass { first, second, .. } => {
+                write!(f, "two passes through f32 scratch, {first}, then {second}")?;
+            }
+        }
+        write!(f, "; x {x}, w1 {w1}, w2 {w2}, y {y}; {bound}")
+    }
+}
+
+impl fmt::Display for BlockTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rows, blocks, height, width, .. } = self;
+        let bytes = Bytes(u64::from(self.workgroup_bytes()));
+        write!(
+            f,
+            "{rows} rows × {blocks} blocks × {height} of {width} inputs in {bytes}, {} lanes",
+            self.lanes()
+        )
+    }
+}

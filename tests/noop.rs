@@ -1,0 +1,173 @@
+//! wgpu's noop backend poses as the machines that are not here: limits, pipelines, bindings and dispatches are
+//! checked as far as validation goes, and nothing is computed.
+
+use half::{bf16, f16};
+use tilewise::caps::{Caps, PROFILES, Profile};
+use tilewise::{
+    Alibi, Attention, AttentionInputs, AttentionSpec, DType, Element, Error, Gpu, GpuOptions, LinearScan,
+    LinearScanInputs, LinearScanSpec, Monarch, MonarchInputs, MonarchSpec, Tensor, wgpu,
+};
+
+/// A GPU with exactly the capabilities of a profile.
+fn pose(profile: &Profile) -> Gpu {
+    let caps = profile.caps;
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::NOOP;
+    descriptor.backend_options.noop = wgpu::NoopBackendOptions {
+        enable: true,
+        limits: Some(limits(caps)),
+        features: Some(features(caps)),
+        device_type: None,
+        subgroup_min_size: caps.subgroups.map(|sizes| sizes.min),
+        subgroup_max_size: caps.subgroups.map(|sizes| sizes.max),
+    };
+    let instance = wgpu::Instance::new(descriptor);
+    let adapter =
+        pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
+    pollster::block_on(Gpu::open(&adapter, GpuOptions::default())).unwrap()
+}
+
+fn limits(caps: &Caps) -> wgpu::Limits {
+    wgpu::Limits {
+        max_compute_workgroup_storage_size: caps.workgroup_bytes,
+        max_compute_invocations_per_workgroup: caps.workgroup_lanes,
+        max_compute_workgroup_size_x: caps.workgroup_lanes,
+        max_compute_workgroups_per_dimension: caps.groups_per_dim,
+        max_storage_buffers_per_shader_stage: caps.storage_buffers,
+        max_storage_buffer_binding_size: caps.binding_bytes,
+        max_buffer_size: caps.buffer_bytes,
+        ..wgpu::Limits::defaults()
+    }
+}
+
+fn features(caps: &Caps) -> wgpu::Features {
+    let when = |on: bool, features: wgpu::Features| if on { features } else { wgpu::Features::empty() };
+    when(caps.f16, wgpu::Features::SHADER_F16)
+        | when(caps.subgroups.is_some(), wgpu::Features::SUBGROUP)
+        | when(
+            caps.timestamps,
+            wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS,
+        )
+}
+
+fn zeros<T: Element>(gpu: &Gpu, shape: &[usize]) -> Tensor<T> {
+    Tensor::zeros(gpu, shape).unwrap()
+}
+
+fn scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
+    let (a, b) = (zeros::<T>(gpu, &spec.shape()), zeros::<T>(gpu, &spec.shape()));
+    let initial = spec.initial.then(|| zeros::<f32>(gpu, &spec.state_shape()));
+    let scan = LinearScan::new(gpu, spec).unwrap();
+    scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap();
+}
+
+fn attention<T: Element>(gpu: &Gpu, spec: AttentionSpec) {
+    let (q, k) = (zeros::<T>(gpu, &spec.q_shape()), zeros::<T>(gpu, &spec.k_shape()));
+    let v = zeros::<T>(gpu, &spec.v_shape());
+    let alibi = (spec.alibi != Alibi::None).then(|| zeros::<f32>(gpu, &spec.alibi_shape()));
+    let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: alibi.as_ref() };
+    Attention::new(gpu, spec).unwrap().run(inputs).unwrap();
+}
+
+fn monarch<T: Element>(gpu: &Gpu, spec: MonarchSpec) {
+    let x = zeros::<T>(gpu, &[spec.batch, spec.n_in()]);
+    let (w1, w2) = (zeros::<T>(gpu, &spec.w1), zeros::<T>(gpu, &spec.w2));
+    Monarch::new(gpu, spec).unwrap().run(MonarchInputs { x: &x, w1: &w1, w2: &w2 }).unwrap();
+}
+
+#[test]
+fn every_profile_creates_and_encodes_every_family() {
+    for profile in PROFILES {
+        let gpu = pose(profile);
+        let posed = Caps { matrices: profile.caps.matrices.clone(), ..gpu.caps().clone() };
+        assert_eq!(posed, *profile.caps, "{} poses as itself", profile.name);
+        for spec in
+            [LinearScanSpec::new(DType::F32, 2, 3, 97), LinearScanSpec::new(DType::F32, 1, 2, 100_000)]
+        {
+            for spec in [spec, spec.with_initial()] {
+                scan::<f32>(&gpu, spec);
+                scan::<f16>(&gpu, LinearScanSpec { dtype: DType::F16, ..spec });
+                scan::<bf16>(&gpu, LinearScanSpec { dtype: DType::Bf16, ..spec });
+            }
+        }
+        for (lengths, dim) in [((1, 100), 64), ((100, 70), 59), ((200, 200), 128), ((130, 40), 256)] {
+            let spec = AttentionSpec::new(DType::F32, 1, lengths, 2, dim).causal();
+            for spec in [spec, spec.kv_heads(1).softcap(9.0).alibi(Alibi::PerBatchHead)] {
+                attention::<f32>(&gpu, spec);
+                attention::<f16>(&gpu, AttentionSpec { dtype: DType::F16, ..spec });
+                attention::<bf16>(&gpu, AttentionSpec { dtype: DType::Bf16, ..spec });
+            }
+        }
+        for (w1, w2) in [([4, 12, 9], [6, 10, 8]), ([64; 3], [64; 3]), ([128; 3], [128; 3])] {
+            let spec = MonarchSpec::new(DType::F32, 7, w1, w2);
+            monarch::<f32>(&gpu, spec);
+            monarch::<f16>(&gpu, MonarchSpec { dtype: DType::F16, ..spec });
+            monarch::<bf16>(&gpu, MonarchSpec { dtype: DType::Bf16, ..spec });
+        }
+        gpu.wait().unwrap_or_else(|error| panic!("{}: {error}", profile.name));
+    }
+}
+
+#[test]
+fn a_new_length_compiles_nothing() {
+    let gpu = pose(&PROFILES[0]);
+    scan::<f32>(&gpu, LinearScanSpec::new(DType::F32, 1, 8, 100_000));
+    let compiled = gpu.kernels_compiled();
+    scan::<f32>(&gpu, LinearScanSpec::new(DType::F32, 2, 3, 123_456));
+    assert_eq!(gpu.kernels_compiled(), compiled);
+
+    let spec = AttentionSpec::new(DType::F16, 1, (300, 300), 2, 64);
+    attention::<f16>(&gpu, spec);
+    let compiled = gpu.kernels_compiled();
+    attention::<f16>(&gpu, AttentionSpec { q_len: 333, k_len: 1027, batch: 2, heads: 4, ..spec }.causal());
+    assert_eq!(gpu.kernels_compiled(), compiled, "neither a length nor a mask is part of a shader");
+}
+
+#[test]
+fn more_rows_than_a_dispatch_dimension_are_folded() {
+    let gpu = pose(&PROFILES[0]);
+    scan::<f32>(&gpu, LinearScanSpec::new(DType::F32, 3, 65_535, 2));
+    gpu.wait().unwrap();
+}
+
+#[test]
+fn tensors_that_do_not_match_the_spec_are_refused_with_numbers() {
+    let gpu = pose(&PROFILES[0]);
+    let spec = LinearScanSpec::new(DType::F32, 2, 3, 50);
+    let scan = LinearScan::new(&gpu, spec).unwrap();
+    let good = zeros::<f32>(&gpu, &[2, 3, 50]);
+    let state = zeros::<f32>(&gpu, &[2, 3]);
+
+    let short = zeros::<f32>(&gpu, &[2, 3, 49]);
+    let error = scan.run(LinearScanInputs { a: &short, b: &good, initial: None }).unwrap_err();
+    assert_eq!(error.to_string(), "a has shape [2, 3, 49], expected [2, 3, 50]");
+
+    let half = zeros::<f16>(&gpu, &[2, 3, 50]);
+    let error = scan.run(LinearScanInputs { a: &half, b: &half, initial: None }).unwrap_err();
+    assert_eq!(error.to_string(), "a holds f16, expected f32");
+
+    let error = scan.run(LinearScanInputs { a: &good, b: &good, initial: Some(&state) }).unwrap_err();
+    assert_eq!(error.to_string(), "the initial state is given, but the spec has no use for it");
+
+    let scan = LinearScan::new(&gpu, spec.with_initial()).unwrap();
+    let error = scan.run(LinearScanInputs { a: &good, b: &good, initial: None }).unwrap_err();
+    assert_eq!(error.to_string(), "the initial state is missing, but the spec needs it");
+
+    let error = Tensor::<f32>::from_slice(&gpu, &[2, 3], &[0.0; 5]).unwrap_err();
+    assert_eq!(error.to_string(), "5 elements do not fill shape [2, 3], which has 6");
+
+    let error = Tensor::<f32>::zeros(&gpu, &[1 << 29]).unwrap_err();
+    assert!(error.to_string().starts_with("cannot allocate 2 GiB for a f32 tensor"), "{error}");
+    let error = Tensor::<f32>::zeros(&gpu, &[usize::MAX, 2]).unwrap_err();
+    assert!(error.to_string().contains("has too many elements"), "{error}");
+}
+
+#[test]
+fn a_lost_device_is_an_error_from_then_on() {
+    let gpu = pose(&PROFILES[0]);
+    let tensor = zeros::<f32>(&gpu, &[4]);
+    gpu.device().destroy();
+    let error = tensor.read_blocking(&gpu).unwrap_err();
+    assert!(matches!(error, Error::DeviceLost(_)), "{error}");
+    assert!(Tensor::<f32>::zeros(&gpu, &[4]).is_err());
+}

@@ -1,0 +1,142 @@
+//! The planner, for machines that are not here: no plan exceeds what its adapter has, whatever is asked.
+
+mod plans;
+
+use proptest::prelude::*;
+use tilewise::caps::{PROFILES, Subgroups};
+use tilewise::plan::{AttentionPlan, LinearScanPlan, MonarchPlan, Plan, RowLanes};
+use tilewise::{AttentionSpec, Caps, DType, LinearScanSpec, MonarchSpec, PlanError};
+
+fn dtype() -> impl Strategy<Value = DType> {
+    prop::sample::select(&DType::ALL[..])
+}
+
+/// Named machines, and machines in between and below them.
+fn machine() -> impl Strategy<Value = Caps> {
+    let named = prop::sample::select(PROFILES).prop_map(|profile| profile.caps.clone());
+    let drawn = (named.clone(), 14_u32..=17, 6_u32..=10, 2_u32..=7, any::<bool>());
+    let drawn = drawn.prop_map(|(caps, bytes, lanes, subgroup, f16)| Caps {
+        workgroup_bytes: 1 << bytes,
+        workgroup_lanes: (1 << lanes).max(128),
+        subgroups: caps.subgroups.map(|_| Subgroups { min: 4.max(1 << (subgroup - 1)), max: 1 << subgroup }),
+        f16,
+        ..caps
+    });
+    prop_oneof![named, drawn]
+}
+
+/// Sizes from 1 to about `max`, small and odd ones as likely as large ones.
+fn size(max: usize) -> impl Strategy<Value = usize> {
+    prop_oneof![
+        1..=max.min(9),
+        1..=max,
+        prop::sample::select(vec![1, 97, 113, 203, 1025]).prop_map(move |n| n.min(max))
+    ]
+}
+
+fn fits(plan: &impl Plan, caps: &Caps) -> Result<(), TestCaseError> {
+    for footprint in plan.footprints() {
+        prop_assert!(footprint.fits(caps), "{plan} needs {footprint:?} of {caps:?}");
+        prop_assert!(footprint.lanes > 0);
+    }
+    prop_assert!(!plan.to_string().is_empty());
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn attention_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(8), q_len in size(3000), k_len in size(3000),
+        heads in size(4), head_dim in 1_usize..=256, value_dim in 1_usize..=256,
+    ) {
+        let spec = AttentionSpec::new(dtype, batch, (q_len, k_len), heads, head_dim).value_dim(value_dim);
+        let plan = match AttentionPlan::new(&spec, &caps) {
+            Ok(plan) => plan,
+            Err(PlanError::Binding { bytes, limit, .. }) => {
+                prop_assert!(bytes > limit);
+                return Ok(());
+            }
+            Err(error) => return Err(TestCaseError::fail(format!("{spec:?}: {error}"))),
+        };
+        fits(&plan, &caps)?;
+        prop_assert!(plan.keys().is_multiple_of(plan.key_slice), "{plan} stages whole slices");
+        prop_assert!(plan.queries() as usize <= (2 * q_len).max(4), "{plan} wastes no more than half its rows");
+        if let (RowLanes::Subgroup, Some(sizes)) = (plan.exchange, caps.subgroups) {
+            prop_assert!(sizes.min >= plan.key_lanes, "{plan}: a row straddles subgroups of {}", sizes.min);
+            prop_assert!(plan.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
+        }
+    }
+
+    #[test]
+    fn linear_scan_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(8), channels in size(3000), length in size(1 << 20),
+    ) {
+        let spec = LinearScanSpec::new(dtype, batch, channels, length);
+        let Ok(plan) = LinearScanPlan::new(&spec, &caps) else {
+            let bytes = (spec.rows() * length * dtype.bytes()) as u64;
+            prop_assert!(bytes > caps.binding_bytes.min(caps.buffer_bytes), "refused without need");
+            return Ok(());
+        };
+        fits(&plan, &caps)?;
+        prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks) >= length as u64, "{plan} covers the row");
+        prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks - 1) < length as u64, "{plan} has no empty chunk");
+    }
+
+    #[test]
+    fn monarch_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(3000),
+        k in size(130), q in size(130), p in size(130), l in size(16), s in size(130),
+    ) {
+        // k q = l r: the second factor takes as many inputs as the first gives.
+        let spec = MonarchSpec::new(dtype, batch, [k, q * l, p], [l, s, k * q]);
+        match MonarchPlan::new(&spec, &caps) {
+            Ok(plan) => fits(&plan, &caps)?,
+            Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
+            Err(error) => prop_assert!(false, "{spec:?}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn every_profile_has_a_plan_for_every_family() {
+    for profile in PROFILES {
+        for planned in plans::samples(profile.caps) {
+            assert!(planned.shaders.is_ok(), "{} on {}: {:?}", planned.name, profile.name, planned.shaders);
+        }
+    }
+}
+
+#[test]
+fn tensors_past_a_binding_are_refused_by_name() {
+    let caps = tilewise::caps::WEBGPU_BASELINE;
+    let error = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 40 << 20), &caps).unwrap_err();
+    assert_eq!(error.to_string(), "a takes 160 MiB, this adapter binds at most 128 MiB at once");
+    let spec = AttentionSpec::new(DType::F16, 1, (1, 20 << 20), 1, 4);
+    let error = AttentionPlan::new(&spec, &caps).unwrap_err();
+    assert_eq!(error.to_string(), "k takes 160 MiB, this adapter binds at most 128 MiB at once");
+}
+
+#[test]
+fn sizes_whose_product_overflows_are_refused() {
+    let caps = tilewise::caps::WEBGPU_BASELINE;
+    let spec = LinearScanSpec::new(DType::F32, usize::MAX, 2, usize::MAX);
+    let error = LinearScanPlan::new(&spec, &caps).unwrap_err();
+    assert!(error.to_string().contains("has too many elements"), "{error}");
+}
+
+/// Plans must be possible, and oracles right, where there is no GPU at all.
+#[test]
+fn specs_plans_and_oracles_never_mention_wgpu() {
+    let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for folder in ["spec", "plan", "oracle"] {
+        for entry in std::fs::read_dir(src.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let mention = code.into_iter().find(|line| line.contains("wgpu") || line.contains("Gpu"));
+            assert_eq!(mention, None, "{}", path.display());
+        }
+    }
+}
