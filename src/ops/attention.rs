@@ -76,7 +76,6 @@ fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderEr
         .set("ROW_LANES", plan.row_lanes)
         .set("KEY_LANES", plan.key_lanes)
         .set("ROW_FOURS", plan.row_fours)
-        .set("KEY_FOURS", plan.key_fours)
         .set("HEAD_SLICE", plan.head_slice)
         .set("KEY_SLICE", plan.key_slice)
         .set("SOFTCAP", plan.softcap)

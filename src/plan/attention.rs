@@ -31,8 +31,6 @@ pub struct AttentionPlan {
     pub key_lanes: u32,
     /// Queries of a lane, in fours.
     pub row_fours: u32,
-    /// Keys of a lane, in fours.
-    pub key_fours: u32,
     /// How much of the head dimension is staged in workgroup memory at a time.
     pub head_slice: u32,
     /// Keys whose values are staged in workgroup memory at a time.
@@ -52,29 +50,30 @@ pub struct AttentionPlan {
 }
 
 /// The lanes of a workgroup and their share of a tile: `row_lanes × key_lanes` lanes of `row_fours × 4` queries by
-/// `key_fours × 4` keys.
+/// four keys.
 #[derive(Clone, Copy)]
 struct Tile {
     row_lanes: u32,
     key_lanes: u32,
     row_fours: u32,
-    key_fours: u32,
+    /// The widest values for which a lane's share of the output stays in registers beside its scores.
+    widest: u32,
 }
 
-const fn tile(row_lanes: u32, key_lanes: u32, row_fours: u32, key_fours: u32) -> Tile {
-    Tile { row_lanes, key_lanes, row_fours, key_fours }
-}
-
-/// Tiles in order of preference. More queries a tile mean that keys and values are read less often; the last ones
-/// are for few queries, and spread the lanes over the keys instead.
-const TILES: &[Tile] =
-    &[tile(16, 16, 1, 1), tile(16, 8, 1, 1), tile(8, 8, 1, 1), tile(4, 16, 1, 1), tile(1, 32, 1, 1)];
+/// Tiles in order of preference, from what was measured on an NVIDIA H200 for heads of 64, 128 and 256. More queries a
+/// tile mean that keys and values are staged less often. The last ones are for few queries, and spread the lanes over
+/// the keys instead.
+const TILES: [Tile; 6] = [
+    Tile { row_lanes: 16, key_lanes: 16, row_fours: 2, widest: 192 },
+    Tile { row_lanes: 32, key_lanes: 8, row_fours: 1, widest: 64 },
+    Tile { row_lanes: 16, key_lanes: 8, row_fours: 1, widest: 256 },
+    Tile { row_lanes: 8, key_lanes: 8, row_fours: 1, widest: 256 },
+    Tile { row_lanes: 4, key_lanes: 16, row_fours: 1, widest: 256 },
+    Tile { row_lanes: 1, key_lanes: 32, row_fours: 1, widest: 256 },
+];
 
 /// The largest slice of the head dimension: longer ones hardly save barriers.
 const HEAD_SLICE: u32 = 32;
-
-/// Bytes of a slice of values, where its keys allow it: as with [`HEAD_SLICE`].
-const VALUE_SLICE_BYTES: u32 = 8 << 10;
 
 impl AttentionPlan {
     /// Plans attention. Fails if the spec is wrong, a tensor exceeds a binding, or not even the smallest tile fits.
@@ -87,7 +86,11 @@ impl AttentionPlan {
                 bound = Bound::Problem;
                 continue;
             }
-            match Self::with_tile(spec, caps, *tile) {
+            if spec.value_dim > tile.widest as usize {
+                bound = Bound::Registers;
+                continue;
+            }
+            match Self::with_tile(spec, caps, tile) {
                 Ok(plan) => return Ok(Self { bound, ..plan }),
                 Err(limit) => bound = limit,
             }
@@ -97,7 +100,7 @@ impl AttentionPlan {
 
     /// The plan with this tile and the largest slices that fit, or the limit that it exceeds.
     fn with_tile(spec: &AttentionSpec, caps: &Caps, tile: Tile) -> Result<Self, Bound> {
-        let Tile { row_lanes, key_lanes, row_fours, key_fours } = tile;
+        let Tile { row_lanes, key_lanes, row_fours, .. } = tile;
         let storage = |dim: usize| Storage::new(spec.dtype, caps.f16, dim.is_multiple_of(4));
         let mut plan = Self {
             head_dim: spec.head_dim as u32,
@@ -105,9 +108,8 @@ impl AttentionPlan {
             row_lanes,
             key_lanes,
             row_fours,
-            key_fours,
             head_slice: HEAD_SLICE.min(spec.head_dim.next_multiple_of(4) as u32),
-            key_slice: tile.keys(),
+            key_slice: key_lanes * 4,
             exchange: exchange(tile, caps),
             key_storage: storage(spec.head_dim),
             value_storage: storage(spec.value_dim),
@@ -118,7 +120,9 @@ impl AttentionPlan {
         if plan.lanes() > caps.workgroup_lanes {
             return Err(Bound::Lanes(caps.workgroup_lanes));
         }
-        while plan.key_slice > 4 && plan.value_slice_bytes() > VALUE_SLICE_BYTES {
+        // Values take the place of keys. A longer slice of them would save barriers, but the memory that it adds
+        // keeps other workgroups from running beside this one, which costs more.
+        while plan.key_slice > 4 && plan.value_slice_bytes() > plan.key_slice_bytes() {
             plan.key_slice /= 2;
         }
         while plan.workgroup_bytes() > caps.workgroup_bytes {
@@ -146,7 +150,7 @@ impl AttentionPlan {
 
     /// Keys of a tile.
     pub fn keys(&self) -> u32 {
-        self.key_lanes * self.key_fours * 4
+        self.key_lanes * 4
     }
 
     /// Slices of queries, and the probabilities of a tile, take turns in the same rows, padded by four.
@@ -175,10 +179,6 @@ impl Tile {
     fn too_tall(self, q_len: usize) -> bool {
         let queries = self.row_lanes * self.row_fours * 4;
         queries > 4 && queries as usize / 2 >= q_len
-    }
-
-    fn keys(self) -> u32 {
-        self.key_lanes * self.key_fours * 4
     }
 }
 
@@ -236,11 +236,10 @@ impl fmt::Display for AttentionPlan {
             RowLanes::Workgroup => "workgroup memory",
             RowLanes::Subgroup => "subgroup shuffles",
         };
-        let Self { row_fours, key_fours, head_slice, key_slice, key_storage, value_storage, bound, .. } =
-            self;
+        let Self { row_fours, head_slice, key_slice, key_storage, value_storage, bound, .. } = self;
         let bytes = Bytes(u64::from(self.workgroup_bytes()));
         write!(f, "q {} × kv {}, {} lanes of ", self.queries(), self.keys(), self.lanes())?;
-        write!(f, "{} × {} scores, rows through {exchange}, {bytes} of ", row_fours * 4, key_fours * 4)?;
+        write!(f, "{} × 4 scores, rows through {exchange}, {bytes} of ", row_fours * 4)?;
         write!(f, "workgroup memory for slices of {head_slice} dimensions and {key_slice} values; ")?;
         match key_storage == value_storage {
             true => write!(f, "{key_storage}; {bound}"),
