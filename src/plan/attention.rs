@@ -80,26 +80,32 @@ impl AttentionPlan {
     pub fn new(spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         check_bindings(spec, caps)?;
+        // The smallest tile has the last word.
+        let [larger @ .., smallest] = TILES;
         let mut bound = Bound::Registers;
-        for tile in TILES {
-            if tile.too_tall(spec.q_len) {
-                bound = Bound::Problem;
-                continue;
-            }
-            if spec.value_dim > tile.widest as usize {
-                bound = Bound::Registers;
-                continue;
-            }
-            match Self::with_tile(spec, caps, tile) {
-                Ok(plan) => return Ok(Self { bound, ..plan }),
-                Err(limit) => bound = limit,
+        for tile in larger {
+            bound = if tile.too_tall(spec.q_len) {
+                Bound::Problem
+            } else if spec.value_dim > tile.widest as usize {
+                Bound::Registers
+            } else {
+                match Self::with_tile(spec, caps, tile) {
+                    Ok(plan) => return Ok(Self { bound, ..plan }),
+                    Err(excess) => excess.bound,
+                }
+            };
+        }
+        match Self::with_tile(spec, caps, smallest) {
+            Ok(plan) => Ok(Self { bound, ..plan }),
+            Err(Excess { resource, needed, limit, .. }) => {
+                let (needed, limit) = (needed.into(), limit.into());
+                Err(PlanError::TooSmall { kernel: "attention", resource, needed, limit })
             }
         }
-        Err(too_small(bound))
     }
 
-    /// The plan with this tile and the largest slices that fit, or the limit that it exceeds.
-    fn with_tile(spec: &AttentionSpec, caps: &Caps, tile: Tile) -> Result<Self, Bound> {
+    /// The plan with this tile and the largest slices that fit, or what it has too much of.
+    fn with_tile(spec: &AttentionSpec, caps: &Caps, tile: Tile) -> Result<Self, Excess> {
         let Tile { row_lanes, key_lanes, row_fours, .. } = tile;
         let storage = |dim: usize| Storage::new(spec.dtype, caps.f16, dim.is_multiple_of(4));
         let mut plan = Self {
@@ -108,7 +114,7 @@ impl AttentionPlan {
             row_lanes,
             key_lanes,
             row_fours,
-            head_slice: HEAD_SLICE.min(spec.head_dim.next_multiple_of(4) as u32),
+            head_slice: head_slice(spec.head_dim as u32),
             key_slice: key_lanes * 4,
             exchange: exchange(tile, caps),
             key_storage: storage(spec.head_dim),
@@ -118,7 +124,7 @@ impl AttentionPlan {
             bound: Bound::Registers,
         };
         if plan.lanes() > caps.workgroup_lanes {
-            return Err(Bound::Lanes(caps.workgroup_lanes));
+            return Err(Excess::of_lanes(plan.lanes(), caps));
         }
         // Values take the place of keys. A longer slice of them would save barriers, but the memory that it adds
         // keeps other workgroups from running beside this one, which costs more.
@@ -132,7 +138,7 @@ impl AttentionPlan {
             } else if plan.head_slice > 4 {
                 plan.head_slice = (plan.head_slice / 2).next_multiple_of(4);
             } else {
-                return Err(Bound::WorkgroupMemory(caps.workgroup_bytes));
+                return Err(Excess::of_memory(plan.workgroup_bytes(), caps));
             }
         }
         Ok(plan)
@@ -174,6 +180,26 @@ impl AttentionPlan {
     }
 }
 
+/// A limit of the adapter that a tile exceeds.
+struct Excess {
+    bound: Bound,
+    resource: &'static str,
+    needed: u32,
+    limit: u32,
+}
+
+impl Excess {
+    fn of_lanes(needed: u32, caps: &Caps) -> Self {
+        let limit = caps.workgroup_lanes;
+        Self { bound: Bound::Lanes(limit), resource: "invocations a workgroup", needed, limit }
+    }
+
+    fn of_memory(needed: u32, caps: &Caps) -> Self {
+        let limit = caps.workgroup_bytes;
+        Self { bound: Bound::WorkgroupMemory(limit), resource: "bytes of workgroup memory", needed, limit }
+    }
+}
+
 impl Tile {
     /// Whether a tile of half the queries would still hold all of them.
     fn too_tall(self, q_len: usize) -> bool {
@@ -195,6 +221,11 @@ fn exchange(tile: Tile, caps: &Caps) -> RowLanes {
     }
 }
 
+/// Slices of equal length, so that the last is not mostly padding.
+fn head_slice(head_dim: u32) -> u32 {
+    head_dim.div_ceil(head_dim.div_ceil(HEAD_SLICE)).next_multiple_of(4)
+}
+
 fn check_bindings(spec: &AttentionSpec, caps: &Caps) -> Result<(), PlanError> {
     let AttentionSpec { dtype, .. } = *spec;
     let check = |tensor, shape: &[usize], dtype| check_binding(tensor, shape.iter().product(), dtype, caps);
@@ -204,19 +235,6 @@ fn check_bindings(spec: &AttentionSpec, caps: &Caps) -> Result<(), PlanError> {
     check("o", &spec.o_shape(), dtype)?;
     check("lse", &spec.lse_shape(), DType::F32)?;
     check("the ALiBi slopes", &spec.alibi_shape(), DType::F32)
-}
-
-/// The smallest tile asks for less than WebGPU guarantees, so this is for adapters below it.
-fn too_small(bound: Bound) -> PlanError {
-    let (resource, limit) = match bound {
-        Bound::Lanes(limit) => ("invocations a workgroup", limit),
-        Bound::WorkgroupMemory(limit) => ("bytes of workgroup memory", limit),
-        Bound::Problem | Bound::Registers => {
-            unreachable!("the smallest tile is bound by a limit of the adapter")
-        }
-    };
-    let needed = u64::from(limit) + 1;
-    PlanError::TooSmall { kernel: "attention", resource, needed, limit: limit.into() }
 }
 
 impl Plan for AttentionPlan {
@@ -241,9 +259,10 @@ impl fmt::Display for AttentionPlan {
         write!(f, "q {} × kv {}, {} lanes of ", self.queries(), self.keys(), self.lanes())?;
         write!(f, "{} × 4 scores, rows through {exchange}, {bytes} of ", row_fours * 4)?;
         write!(f, "workgroup memory for slices of {head_slice} dimensions and {key_slice} values; ")?;
-        match key_storage == value_storage {
-            true => write!(f, "{key_storage}; {bound}"),
-            false => write!(f, "q, k {key_storage}; v, o {value_storage}; {bound}"),
+        if key_storage == value_storage {
+            write!(f, "{key_storage}; {bound}")
+        } else {
+            write!(f, "q, k {key_storage}; v, o {value_storage}; {bound}")
         }
     }
 }

@@ -98,7 +98,9 @@ pub(super) fn cases(grid: Grid) -> Vec<Case> {
         }
         Grid::Full => {
             for (lengths, dim) in LENGTHS.into_iter().flat_map(|lengths| DIMS.map(|dim| (lengths, dim))) {
-                DType::ALL.into_iter().for_each(|dtype| next(dtype, lengths, dim));
+                for dtype in DType::ALL {
+                    next(dtype, lengths, dim);
+                }
             }
             for dtype in DType::ALL {
                 let spec = AttentionSpec::new(dtype, 2, (113, 203), 4, 59);
