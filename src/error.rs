@@ -127,6 +127,18 @@ pub enum Error {
         /// Elements that the shape has.
         expected: usize,
     },
+    /// A kernel computed something else than it should: a bug of this library or of the driver.
+    #[error("{what}: wrong answer: {tensor} differs by {error:.2e}, allowed is {allowed:.2e}")]
+    Wrong {
+        /// What was computed, and by which implementation.
+        what: String,
+        /// Which output.
+        tensor: &'static str,
+        /// The largest error, NaN where an element is not a number.
+        error: f64,
+        /// The largest error allowed.
+        allowed: f64,
+    },
     /// A shader could not be put together: a bug of this library.
     #[error("a bug of tilewise: {0}")]
     Shader(#[from] ShaderError),

@@ -95,6 +95,12 @@ impl Kernel {
     }
 }
 
+/// The kernels of a plan's shaders, of which there are `N`.
+pub(crate) fn compile<const N: usize>(gpu: &Gpu, shaders: &[Shader]) -> Result<[Kernel; N], Error> {
+    let kernels = shaders.iter().map(|shader| gpu.kernel(shader)).collect::<Result<Vec<_>, _>>()?;
+    Ok(kernels.try_into().expect("a plan's kernels are as many as its family has"))
+}
+
 /// A kernel's uniform struct. [`params!`] declares one.
 pub trait Params: bytemuck::Pod {
     /// Field names, of 4 bytes each. Every dispatch of a debug build compares them with the shader's own struct.

@@ -39,8 +39,11 @@
 //! # The other modules
 //!
 //! [`oracle`] computes the same in f64, naively; [`verify`] compares the two over the acceptance grids; [`shader`]
-//! links the WGSL. ARCHITECTURE.md in the repository is a tour of the code.
+//! links the WGSL. [`baseline`] computes the same unfused, and [`bench`] measures the two against each other and
+//! against what the adapter can do at all. ARCHITECTURE.md in the repository is a tour of the code.
 
+pub mod baseline;
+pub mod bench;
 pub mod caps;
 mod dtype;
 mod error;
@@ -52,7 +55,6 @@ pub mod plan;
 pub mod shader;
 mod spec;
 mod tensor;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod timing;
 pub mod verify;
 
@@ -60,10 +62,9 @@ pub use caps::{Bytes, Caps};
 pub use dtype::{DType, Element};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
-pub use ops::{
-    Attention, AttentionInputs, AttentionOutputs, LinearScan, LinearScanInputs, LinearScanOutputs, Monarch,
-    MonarchInputs,
-};
+pub use ops::{Attention, AttentionInputs, AttentionOutputs};
+pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
+pub use ops::{Monarch, MonarchInputs};
 pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
 pub use tensor::Tensor;
 pub use wgpu;

@@ -4,21 +4,32 @@ use std::time::Duration;
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
 
+#[cfg(not(target_arch = "wasm32"))]
 use crate::{Error, Gpu};
 
-/// Median and quartiles of a number of runs.
+/// Median and quartiles of a number of runs; as serde values, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Spread {
     /// A quarter of the runs took less.
+    #[cfg_attr(feature = "serde", serde(rename = "lower_ms", serialize_with = "milliseconds"))]
     pub lower: Duration,
     /// Half of the runs took less.
+    #[cfg_attr(feature = "serde", serde(rename = "median_ms", serialize_with = "milliseconds"))]
     pub median: Duration,
     /// Three quarters of the runs took less.
+    #[cfg_attr(feature = "serde", serde(rename = "upper_ms", serialize_with = "milliseconds"))]
     pub upper: Duration,
+}
+
+#[cfg(feature = "serde")]
+fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64() * 1e3)
 }
 
 impl Spread {
     /// Of at least one run.
+    #[cfg(not(target_arch = "wasm32"))]
     fn of(mut runs: Vec<Duration>) -> Option<Self> {
         runs.sort_unstable();
         let at = |quarter: usize| runs.get((runs.len().checked_sub(1)? * quarter + 2) / 4).copied();
@@ -28,6 +39,7 @@ impl Spread {
 
 /// What was measured of one piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Timing {
     /// Between device timestamps; absent where the adapter has none.
     pub device: Option<Spread>,

@@ -50,8 +50,10 @@ pub fn shaders(plan: &MonarchPlan) -> Result<Vec<Shader>, ShaderError> {
 fn fused(plan: &MonarchPlan, rows: &MonarchRows) -> Result<Shader, ShaderError> {
     Linker::new("butterfly/monarch")
         .module("butterfly/block")
+        .module(if rows.z_vectors { "butterfly/z_vectors" } else { "butterfly/z_scalars" })
         .set("LANES", rows.lanes)
         .set("LANE_ROWS", rows.lane_rows)
+        .set("LANE_QUADS", rows.lane_quads)
         .set("Z_FLOATS", rows.z_floats)
         .tensor("x", plan.x)
         .tensor("w1", plan.w1)
@@ -86,8 +88,19 @@ impl Monarch {
         Self::with_plan(gpu, spec, plan)
     }
 
-    /// Compiles a plan of the caller's making. It must be a plan of this spec that fits the GPU.
-    pub fn with_plan(gpu: &Gpu, spec: MonarchSpec, plan: MonarchPlan) -> Result<Self, Error> {
+    /// Like [`new`](Self::new), fused even where the planner would rather not; see [`MonarchPlan::fused`].
+    pub fn fused(gpu: &Gpu, spec: MonarchSpec) -> Result<Self, Error> {
+        let plan = MonarchPlan::fused(&spec, gpu.caps())?;
+        Self::with_plan(gpu, spec, plan)
+    }
+
+    /// Like [`new`](Self::new), in two passes even where the planner would fuse; see [`MonarchPlan::two_pass`].
+    pub fn two_pass(gpu: &Gpu, spec: MonarchSpec) -> Result<Self, Error> {
+        let plan = MonarchPlan::two_pass(&spec, gpu.caps())?;
+        Self::with_plan(gpu, spec, plan)
+    }
+
+    fn with_plan(gpu: &Gpu, spec: MonarchSpec, plan: MonarchPlan) -> Result<Self, Error> {
         let kernels = compile(gpu, &shaders(&plan)?)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, kernels })
     }

@@ -55,8 +55,12 @@ pub struct MonarchRows {
     pub rows: u32,
     /// Rows of a lane, each of which uses a weight that the lane loaded.
     pub lane_rows: u32,
+    /// Quads of outputs of a lane, each of which uses an input that the lane loaded.
+    pub lane_quads: u32,
     /// Length of the array in workgroup memory that holds what lies between the factors.
     pub z_floats: u32,
+    /// Whether that array is addressed by fours.
+    pub z_vectors: bool,
 }
 
 /// What a workgroup of one pass takes at a time.
@@ -75,11 +79,20 @@ pub struct BlockTile {
     pub lane_quads: u32,
 }
 
-/// Rows of the fused path below which a weight is used too rarely for what it takes to load.
-const LEAST_ROWS: u32 = 4;
+/// Rows of a lane in the fused path below which a weight is used too rarely for what it takes to load.
+const LEAST_LANE_ROWS: u32 = 4;
 
-/// Rows of a lane in the fused path: a vector of sums for each stays in registers.
+/// Rows of a lane in the fused path beyond which their sums, four for each, leave the registers.
 const MOST_LANE_ROWS: u32 = 8;
+
+/// Inputs of a step of a pass beyond which barriers are rare enough.
+const MOST_WIDTH: u32 = 16;
+
+/// Workgroup memory of a pass beyond which too few workgroups share a compute unit to hide each other's barriers.
+const MOST_TILE_BYTES: u32 = 16 << 10;
+
+/// Workgroups that occupy a large GPU: only batches that give more of them have more than the least rows a lane.
+const OCCUPYING: usize = 128;
 
 /// Lanes beyond which neither path grows; within what WebGPU guarantees.
 const MOST_LANES: u32 = 256;
@@ -88,16 +101,13 @@ const MOST_LANES: u32 = 256;
 const ENOUGH_LANES: u32 = 64;
 
 impl MonarchPlan {
-    /// Plans a product: fused where enough rows fit in workgroup memory. Fails if the spec is wrong or a tensor
+    /// Plans a product: fused where four rows fit in workgroup memory. Fails if the spec is wrong or a tensor
     /// exceeds a binding.
     pub fn new(spec: &MonarchSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         let rows = caps.workgroup_bytes / 4 / spec.n_mid() as u32;
-        if rows >= LEAST_ROWS.min(batch_rows(spec)) {
-            Self::fused(spec, caps)
-        } else {
-            Self::two_pass(spec, caps)
-        }
+        // A small batch is no exception: a wide product of few rows has work for more workgroups than it has tiles.
+        if rows >= LEAST_LANE_ROWS { Self::fused(spec, caps) } else { Self::two_pass(spec, caps) }
     }
 
     /// Plans the fused path, even if few rows fit. Fails also if not a single one does.
@@ -145,9 +155,10 @@ impl MonarchPlan {
     }
 }
 
-/// Rows that a lane could use at most.
-fn batch_rows(spec: &MonarchSpec) -> u32 {
-    power_of_two(spec.batch).min(MOST_LANE_ROWS)
+/// Rows that a lane takes in the fused path if memory allows.
+fn lane_rows(spec: &MonarchSpec) -> u32 {
+    let spread = (spec.batch / OCCUPYING).clamp(LEAST_LANE_ROWS as usize, MOST_LANE_ROWS as usize);
+    previous_power_of_two(spread as u32).min(power_of_two(spec.batch))
 }
 
 /// The least power of two that is no less; sizes are below 2^31.
@@ -158,7 +169,8 @@ fn power_of_two(size: usize) -> u32 {
 impl MonarchRows {
     /// As many rows for each weight as registers and memory hold, then enough rows to occupy the lanes.
     fn new(spec: &MonarchSpec, caps: &Caps) -> Result<(Self, Bound), PlanError> {
-        let (width, floats) = (spec.n_mid() as u32, caps.workgroup_bytes / 4);
+        // Whole words of 16 bytes.
+        let (width, floats) = (spec.n_mid() as u32, caps.workgroup_bytes / 16 * 4);
         let fitting = floats / width;
         if fitting == 0 {
             return Err(PlanError::TooSmall {
@@ -169,26 +181,32 @@ impl MonarchRows {
             });
         }
         let most_lanes = caps.workgroup_lanes.min(MOST_LANES);
-        let lane_rows = batch_rows(spec).min(previous_power_of_two(fitting));
+        let wanted_rows = lane_rows(spec);
+        let lane_rows = wanted_rows.min(previous_power_of_two(fitting));
         let ([k, q, _], [l, s, _]) = (spec.w1, spec.w2);
-        let quads = (k * q.div_ceil(4)).max(s * l.div_ceil(4));
-        let wanted_lanes = power_of_two(quads).max(ENOUGH_LANES);
+        let lane_quads = if q > 4 && s > 1 { 2 } else { 1 };
+        let shares = |quads: usize| quads.div_ceil(lane_quads);
+        let shares = (k * shares(q.div_ceil(4))).max(l.div_ceil(4) * shares(s));
+        let wanted_lanes = power_of_two(shares).max(ENOUGH_LANES);
         let lanes = wanted_lanes.min(most_lanes);
         // Narrow rows leave lanes over, which take further rows.
-        let sets = (lanes / power_of_two(quads)).clamp(1, spec.batch.div_ceil(lane_rows as usize) as u32);
+        let sets = (lanes / power_of_two(shares)).clamp(1, spec.batch.div_ceil(lane_rows as usize) as u32);
         let rows = lane_rows * sets.min(fitting / lane_rows);
-        // Workgroup variables take a multiple of 16 bytes.
-        let z_floats = (rows * width).next_power_of_two().max(4).min(floats);
-        let bound = if lane_rows < batch_rows(spec) || sets > fitting / lane_rows {
+        // In steps of four, so that few lengths are shaders of their own.
+        let steps = (rows * width).next_power_of_two().ilog2().next_multiple_of(2);
+        let z_floats = (1 << steps.max(10)).min(floats);
+        let bound = if lane_rows < wanted_rows || sets > fitting / lane_rows {
             Bound::WorkgroupMemory(caps.workgroup_bytes)
         } else if wanted_lanes > lanes && most_lanes < MOST_LANES {
             Bound::Lanes(caps.workgroup_lanes)
-        } else if batch_rows(spec) < MOST_LANE_ROWS {
+        } else if wanted_rows < MOST_LANE_ROWS {
             Bound::Problem
         } else {
             Bound::Registers
         };
-        Ok((Self { lanes, rows, lane_rows, z_floats }, bound))
+        let lane_quads = lane_quads as u32;
+        let z_vectors = q.is_multiple_of(4) && l.is_multiple_of(4);
+        Ok((Self { lanes, rows, lane_rows, lane_quads, z_floats, z_vectors }, bound))
     }
 }
 
@@ -239,6 +257,9 @@ impl BlockTile {
             let wider = Self { width: tile.width * 2, ..tile };
             if !wider.fits(caps) {
                 return Ok((tile, wider.excess(caps)));
+            }
+            if wider.workgroup_bytes() > MOST_TILE_BYTES {
+                break;
             }
             tile = wider;
         }
@@ -291,9 +312,6 @@ impl BlockTile {
     }
 }
 
-/// Inputs of a step beyond which nothing is gained: each is already used by the whole tile.
-const MOST_WIDTH: u32 = 16;
-
 impl Plan for MonarchPlan {
     fn footprints(&self) -> Vec<Footprint> {
         match &self.path {
@@ -312,15 +330,22 @@ impl fmt::Display for MonarchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, x, w1, w2, y, bound } = self;
         match path {
-            MonarchPath::Fused(MonarchRows { lanes, rows, lane_rows, z_floats }) => {
+            MonarchPath::Fused(MonarchRows { lanes, rows, lane_rows, lane_quads, z_floats, .. }) => {
                 let bytes = Bytes(u64::from(*z_floats) * 4);
-                write!(f, "fused, {rows} rows a workgroup in {bytes}, {lanes} lanes × {lane_rows} rows")?;
+                write!(
+                    f,
+                    "fused, {rows} rows a workgroup in {bytes}, {lanes} lanes of {lane_rows} rows × {lane_quads} quads"
+                )?;
             }
             MonarchPath::TwoPass { first, second, .. } => {
                 write!(f, "two passes through f32 scratch, {first}, then {second}")?;
             }
         }
-        write!(f, "; x {x}, w1 {w1}, w2 {w2}, y {y}; {bound}")
+        if [w1, w2, y].iter().all(|storage| *storage == x) {
+            write!(f, "; {x}; {bound}")
+        } else {
+            write!(f, "; x {x}; w1 {w1}; w2 {w2}; y {y}; {bound}")
+        }
     }
 }
 

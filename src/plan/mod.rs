@@ -74,7 +74,12 @@ impl fmt::Display for Bound {
 }
 
 /// Fails if a tensor of that many elements cannot be bound at once.
-fn check_binding(tensor: &'static str, elements: usize, dtype: DType, caps: &Caps) -> Result<(), PlanError> {
+pub(crate) fn check_binding(
+    tensor: &'static str,
+    elements: usize,
+    dtype: DType,
+    caps: &Caps,
+) -> Result<(), PlanError> {
     let bytes = (elements * dtype.bytes()) as u64;
     let bytes = bytes.next_multiple_of(16);
     let limit = caps.binding_bytes.min(caps.buffer_bytes);

@@ -8,6 +8,7 @@ const MAX_HEAD_DIM: usize = 256;
 
 /// Which keys around its own position a query sees; an absent side is unbounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Window {
     /// How many keys before the query's position.
     pub left: Option<usize>,
@@ -17,6 +18,7 @@ pub struct Window {
 
 /// Linear biases (Press et al. 2021): `-slope · |i + δ - j|` is added to the score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum Alibi {
     /// No bias.
     #[default]
@@ -36,6 +38,7 @@ pub enum Alibi {
 /// Options apply in this order: scale, softcap, ALiBi, masks. Positions are aligned to the bottom-right corner: query
 /// `i` stands at key `i + δ` with `δ = k_len - q_len`. A row that sees no key has `o = 0` and `lse = -inf`.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct AttentionSpec {
     /// Storage of `q`, `k`, `v` and `o`; scores and sums are f32.
     pub dtype: DType,

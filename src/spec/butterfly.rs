@@ -10,6 +10,7 @@ use crate::{DType, SpecError};
 ///
 /// Tensors: `x` (batch, k p), `w1`, `w2`, `y` (batch, l s), all in `dtype`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct MonarchSpec {
     /// Storage of every tensor; sums are f32.
     pub dtype: DType,

@@ -8,6 +8,7 @@ use crate::{DType, SpecError};
 /// Tensors: `a`, `b` and `h` of shape (batch, channels, length) in `dtype`; the initial state and the state after
 /// the last step of shape (batch, channels) in f32. Without an initial state rows begin with 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct LinearScanSpec {
     /// Storage of `a`, `b` and `h`; states are f32 always.
     pub dtype: DType,

@@ -33,20 +33,26 @@ const TRANSFORMS: &[(usize, usize)] =
 /// Sizes below, at and past the tiles of the plans, batches that fill no tile, and every storage.
 pub(super) fn cases(grid: Grid) -> Vec<MonarchSpec> {
     let transforms = TRANSFORMS.iter().map(|&(s0, s1)| ([s0, s1, s1], [s1, s0, s0]));
-    let small: Vec<_> = SMALL.iter().copied().chain(transforms).collect();
     let mut cases = Vec::new();
     match grid {
         Grid::Full => {
-            product(&mut cases, &small, &[1, 7, 33, 97, 1000]);
+            let small: Vec<_> = SMALL.iter().copied().chain(transforms).collect();
+            product(&mut cases, &small, &[1, 7, 33, 97, 2000]);
             product(&mut cases, LARGE, &[1, 7, 33, 97]);
             // Many workgroups, and a width that no adapter fuses.
             product(&mut cases, &[([128; 3], [128; 3])], &[5]);
             product(&mut cases, &[([4; 3], [4; 3])], &[100_000]);
         }
         Grid::Thin => {
-            product(&mut cases, &small, &[7, 97]);
-            product(&mut cases, &small[..6], &[1, 33]);
-            product(&mut cases, LARGE, &[1, 33]);
+            // Software adapters spend their time compiling: each shape meets one batch, and each batch many shapes.
+            let batch = |i: usize| [7, 97, 1, 33][i % 4];
+            for (i, &shape) in SMALL.iter().chain(LARGE).enumerate() {
+                product(&mut cases, &[shape], &[batch(i)]);
+            }
+            for (i, (w1, w2)) in transforms.enumerate() {
+                cases.push(MonarchSpec::new(DType::ALL[i % 3], batch(i), w1, w2));
+            }
+            product(&mut cases, &[([4; 3], [4; 3])], &[2000]);
         }
     }
     cases

@@ -90,7 +90,8 @@ impl Case {
         }
     }
 
-    fn dtype(&self) -> DType {
+    /// The element type of its tensors.
+    pub fn dtype(&self) -> DType {
         match self {
             Self::Attention(case) => case.spec.dtype,
             Self::Monarch(spec) => spec.dtype,
@@ -173,17 +174,17 @@ fn largest_error(ours: &[f64], reference: &[f64]) -> f64 {
 }
 
 /// Values as the device will see them: rounded to `T`, then exact.
-fn rounded<T: Element>(values: &[f64]) -> Vec<f64> {
+pub(crate) fn rounded<T: Element>(values: &[f64]) -> Vec<f64> {
     values.iter().map(|&value| T::from_f64(value).to_f64()).collect()
 }
 
-fn upload<T: Element>(gpu: &Gpu, shape: &[usize], values: &[f64]) -> Result<Tensor<T>, Error> {
+pub(crate) fn upload<T: Element>(gpu: &Gpu, shape: &[usize], values: &[f64]) -> Result<Tensor<T>, Error> {
     let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
     Tensor::from_slice(gpu, shape, &values)
 }
 
 /// A tensor in which every element is NaN until it is written.
-fn poisoned<T: Element>(gpu: &Gpu, shape: &[usize]) -> Result<Tensor<T>, Error> {
+pub(crate) fn poisoned<T: Element>(gpu: &Gpu, shape: &[usize]) -> Result<Tensor<T>, Error> {
     let count = crate::spec::elements("a tensor", shape)?;
     Tensor::from_slice(gpu, shape, &vec![T::from_f64(f64::NAN); count])
 }
@@ -193,7 +194,7 @@ async fn download<T: Element>(gpu: &Gpu, tensor: &Tensor<T>) -> Result<Vec<f64>,
 }
 
 /// Reference and plain results of one oracle.
-fn both<R>(dtype: DType, oracle: impl Fn(Precision) -> R) -> (R, R) {
+pub(crate) fn both<R>(dtype: DType, oracle: impl Fn(Precision) -> R) -> (R, R) {
     (oracle(Precision::Exact), oracle(Precision::Stored(dtype)))
 }
 

@@ -13,7 +13,7 @@ pub fn gpus() -> Vec<(&'static str, Gpu)> {
         .collect()
 }
 
-/// The machine with no more than these capabilities, or `None` where the environment allows there to be none.
+/// This machine's adapter, under a ceiling if one is given; `None` where the environment allows there to be none.
 pub fn open(ceiling: Option<Caps>) -> Option<Gpu> {
     static LOGGER: OnceLock<()> = OnceLock::new();
     LOGGER.get_or_init(|| drop(env_logger::builder().is_test(true).try_init()));

@@ -1,0 +1,52 @@
+//! Which adapter it was: what every record of a result or a measurement says.
+
+use serde::Serialize;
+use tilewise::Gpu;
+use tilewise::wgpu::{AdapterInfo, DeviceType};
+
+/// An adapter in its driver's words.
+#[derive(Clone, Debug, Serialize)]
+pub struct Adapter {
+    pub name: String,
+    pub backend: String,
+    pub driver: String,
+    pub driver_info: String,
+    pub device_type: &'static str,
+    /// PCI identifiers.
+    pub vendor: u32,
+    pub device: u32,
+}
+
+impl Adapter {
+    /// The adapter that a GPU was opened on.
+    pub fn of(gpu: &Gpu) -> Self {
+        gpu.device().adapter_info().into()
+    }
+
+    /// Driver and version, as far as they are told.
+    pub fn driver(&self) -> String {
+        let parts = [self.driver.as_str(), &self.driver_info].into_iter().filter(|part| !part.is_empty());
+        parts.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl From<AdapterInfo> for Adapter {
+    fn from(info: AdapterInfo) -> Self {
+        let device_type = match info.device_type {
+            DeviceType::DiscreteGpu => "discrete GPU",
+            DeviceType::IntegratedGpu => "integrated GPU",
+            DeviceType::VirtualGpu => "virtual GPU",
+            DeviceType::Cpu => "software on the CPU",
+            DeviceType::Other => "unknown kind",
+        };
+        Self {
+            backend: info.backend.to_string(),
+            device_type,
+            vendor: info.vendor,
+            device: info.device,
+            name: info.name,
+            driver: info.driver,
+            driver_info: info.driver_info,
+        }
+    }
+}

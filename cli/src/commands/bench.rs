@@ -1,0 +1,216 @@
+//! `tilewise bench`: fused beside unfused, beside what this adapter can do at all.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use tilewise::bench::{Ceilings, Depth, Figures, Measured, Report, ceilings, measure, suite};
+use tilewise::timing::{Effort, Spread};
+use tilewise::verify::Family;
+use tilewise::{Bytes, Caps, Error, Gpu};
+
+use crate::adapter::Adapter;
+use crate::args::{Global, families, family_parser};
+use crate::draft::Draft;
+use crate::failure::Failure;
+use crate::output::{note, print, print_json};
+use crate::progress;
+use crate::table::{Cell, Column, Table};
+
+/// Fused kernels beside unfused ones, beside this adapter's own copy bandwidth and FMA rate
+///
+/// Every answer is checked before it is timed. Times are medians: on the device's clock where it has one, and on the
+/// host's from submission to completion. Memory is what is allocated beyond the inputs.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tilewise bench --quick
+  tilewise bench attention -o attention.json
+  tilewise bench --json | jq '.reports[].fused.timing'")]
+pub struct Bench {
+    /// Only this family
+    #[arg(value_parser = family_parser())]
+    family: Option<Family>,
+    /// Few workloads and few runs
+    #[arg(long)]
+    quick: bool,
+    /// Write the record of the measurement to this file, as JSON
+    #[arg(short, long, value_name = "FILE.json")]
+    output: Option<PathBuf>,
+}
+
+/// A measurement with everything that is needed to judge it later.
+#[derive(Debug, Serialize)]
+struct Record {
+    /// When it was finished, in UTC.
+    date: String,
+    versions: Versions,
+    adapter: Adapter,
+    caps: Caps,
+    shader_checks: bool,
+    ceilings: Ceilings,
+    reports: Vec<Report>,
+    /// Workloads that are more than this adapter holds.
+    refused: Vec<Unmeasured>,
+    /// Workloads that went wrong.
+    failed: Vec<Unmeasured>,
+}
+
+#[derive(Debug, Serialize)]
+struct Unmeasured {
+    workload: String,
+    reason: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Versions {
+    tilewise: &'static str,
+    wgpu: &'static str,
+}
+
+impl Bench {
+    pub fn run(self, global: &Global) -> Result<(), Failure> {
+        let draft = self.output.as_deref().map(Draft::reserve).transpose()?;
+        let gpu = global.open()?;
+        let record = self.measure(&gpu, global)?;
+        if let (Some(draft), Some(path)) = (draft, &self.output) {
+            let text = serde_json::to_string_pretty(&record).map_err(std::io::Error::from)?;
+            draft.write(format!("{text}\n").as_bytes())?;
+            note(&format!("written to {}", path.display()));
+        }
+        for Unmeasured { workload, reason } in record.refused.iter().chain(&record.failed) {
+            note(&format!("not measured: {workload}: {reason}"));
+        }
+        let printed = if global.json { print_json(&record) } else { print(&record.in_words()) };
+        // A wrong result matters more than whether anyone read the table.
+        match record.failed.len() {
+            0 => printed,
+            failed => Err(Failure::Check(format!("{failed} workloads went wrong"))),
+        }
+    }
+
+    fn measure(&self, gpu: &Gpu, global: &Global) -> Result<Record, Failure> {
+        let (depth, effort) = if self.quick {
+            (Depth::Quick, Effort { warm_up: 1, runs: 7, budget: Duration::from_millis(500) })
+        } else {
+            (Depth::Standard, Effort::default())
+        };
+        let progress = progress::spinner("copy bandwidth and FMA rate");
+        let ceilings = ceilings(gpu, effort)?;
+        drop(progress);
+        let families = families(self.family).into_iter();
+        let workloads: Vec<_> = families.flat_map(|family| suite(family, &ceilings, depth)).collect();
+        let bar = progress::bar(workloads.len(), "bench");
+        let (mut reports, mut refused, mut failed) = (vec![], vec![], vec![]);
+        for workload in &workloads {
+            let unmeasured =
+                |error: Error| Unmeasured { workload: workload.to_string(), reason: error.to_string() };
+            match measure(gpu, workload, effort, &ceilings) {
+                Ok(report) => reports.push(report),
+                Err(lost @ Error::DeviceLost(_)) => return Err(lost.into()),
+                Err(error @ (Error::Plan(_) | Error::Allocation { .. })) => refused.push(unmeasured(error)),
+                // The other workloads are worth knowing all the same.
+                Err(error) => failed.push(unmeasured(error)),
+            }
+            bar.inc(1);
+        }
+        drop(bar);
+        Ok(Record {
+            date: jiff::Timestamp::now().strftime("%FT%TZ").to_string(),
+            versions: Versions { tilewise: env!("CARGO_PKG_VERSION"), wgpu: env!("WGPU_VERSION") },
+            adapter: Adapter::of(gpu),
+            caps: gpu.caps().clone(),
+            shader_checks: global.shader_checks,
+            ceilings,
+            reports,
+            refused,
+            failed,
+        })
+    }
+}
+
+impl Record {
+    fn in_words(&self) -> String {
+        let Self { adapter, versions, date, ceilings, reports, .. } = self;
+        let (name, driver) = (&adapter.name, adapter.driver());
+        let Versions { tilewise, wgpu } = versions;
+        let checks = if self.shader_checks { ", with shader checks" } else { "" };
+        format!(
+            "on {name} ({driver}), tilewise {tilewise}, wgpu {wgpu}, {date}{checks}\nceilings: {ceilings}\n\n{}",
+            table(reports)
+        )
+    }
+}
+
+/// One row an implementation: what it takes, and how near it is to what this adapter can do.
+pub fn table(reports: &[Report]) -> Table {
+    let mut table = Table::new(&[
+        Column::Left("workload"),
+        Column::Left("version"),
+        Column::Right("device ms"),
+        Column::Right("quartiles"),
+        Column::Right("wall ms"),
+        Column::Right("memory"),
+        Column::Right("GFLOP/s"),
+        Column::Right("GB/s"),
+        Column::Right("of ceiling"),
+    ]);
+    for report in reports {
+        table.row(row(&report.workload, "fused", &report.fused));
+        for yardstick in &report.yardsticks {
+            match &yardstick.measured {
+                Measured::Figures(figures) => table.row(row("", yardstick.name, figures)),
+                Measured::Refused(_) => {
+                    let mut cells = ["", yardstick.name, "", "", "", "", "", "", ""].map(Cell::from);
+                    cells[2] = Cell::from("none");
+                    table.row(cells);
+                }
+            }
+        }
+    }
+    table
+}
+
+fn row(workload: &str, version: &str, figures: &Figures) -> [Cell; 9] {
+    let Figures { timing, peak_bytes, flops_per_second, bytes_per_second, ceiling_fraction, .. } = figures;
+    // Quartiles of the clock that counts.
+    let Spread { lower, upper, .. } = timing.device.unwrap_or(timing.wall);
+    let quartiles = format!("{}-{}", milliseconds(lower), milliseconds(upper));
+    [
+        workload.into(),
+        version.into(),
+        timing.device.map_or_else(|| "-".to_owned(), |spread| milliseconds(spread.median)).into(),
+        quartiles.into(),
+        milliseconds(timing.wall.median).into(),
+        Bytes(*peak_bytes).into(),
+        format!("{:.1}", flops_per_second / 1e9).into(),
+        format!("{:.1}", bytes_per_second / 1e9).into(),
+        format!("{:.0} %", 100.0 * ceiling_fraction).into(),
+    ]
+}
+
+/// Three digits that say something.
+pub fn milliseconds(duration: Duration) -> String {
+    let ms = duration.as_secs_f64() * 1e3;
+    let digits = match ms {
+        100.0.. => 0,
+        10.0.. => 1,
+        1.0.. => 2,
+        _ => 3,
+    };
+    format!("{ms:.digits$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_and_large_times_have_three_digits() {
+        let ms = |nanoseconds| milliseconds(Duration::from_nanos(nanoseconds));
+        assert_eq!(
+            [ms(12_345), ms(1_234_567), ms(12_345_678), ms(123_456_789)],
+            ["0.012", "1.23", "12.3", "123"]
+        );
+    }
+}

@@ -1,0 +1,9 @@
+//! The commands, one a file.
+
+pub mod bench;
+pub mod info;
+pub mod plan;
+pub mod run;
+pub mod shader;
+pub mod tour;
+pub mod verify;

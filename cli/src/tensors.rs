@@ -1,0 +1,236 @@
+//! Tensors in safetensors files: what a user gives, checked, and what an operation gives back.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensorError, SafeTensors, serialize};
+use tilewise::{DType, Element, Gpu, Tensor};
+
+use crate::failure::Failure;
+
+/// At most this many names in a message.
+const NAMES: usize = 24;
+
+/// The tensors of a file, or those whose names begin with a prefix. It remembers which ones were read.
+#[derive(Debug)]
+pub struct TensorFile<'a> {
+    path: &'a Path,
+    prefix: &'a str,
+    tensors: BTreeMap<String, TensorView<'a>>,
+    /// Tensors without the prefix.
+    others: usize,
+    used: RefCell<BTreeSet<String>>,
+}
+
+/// A tensor of a file, in one of the types that operations take.
+#[derive(Debug)]
+pub struct Stored<'a> {
+    name: String,
+    pub dtype: DType,
+    pub shape: &'a [usize],
+    data: &'a [u8],
+}
+
+/// The whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| Failure::Input(format!("cannot read {}: {error}", path.display())))
+}
+
+impl<'a> TensorFile<'a> {
+    /// Parses a file's bytes. Names lose the prefix; tensors without it are not looked at.
+    pub fn parse(path: &'a Path, bytes: &'a [u8], prefix: &'a str) -> Result<Self, Failure> {
+        let file = SafeTensors::deserialize(bytes).map_err(|error| {
+            let why = length_mismatch(bytes).unwrap_or_else(|| error.to_string());
+            Failure::Input(format!("{} is no whole safetensors file: {why}", path.display()))
+        })?;
+        let all = file.tensors();
+        let count = all.len();
+        let inside = |(name, view): (String, TensorView<'a>)| {
+            name.strip_prefix(prefix).map(|rest| (rest.to_owned(), view))
+        };
+        let mut names: BTreeSet<_> = all.iter().map(|(name, _)| name.clone()).collect();
+        let tensors: BTreeMap<_, _> = all.into_iter().filter_map(inside).collect();
+        if tensors.is_empty() && !prefix.is_empty() {
+            if names.len() > NAMES {
+                names = names.iter().map(|name| beginning(name)).collect();
+            }
+            let (path, names) = (path.display(), list(names.iter().map(String::as_str)));
+            return Err(Failure::Input(format!(
+                "{path} has no tensor whose name begins with {prefix:?}; there are: {names}"
+            )));
+        }
+        Ok(Self { path, prefix, others: count - tensors.len(), tensors, used: RefCell::default() })
+    }
+
+    /// The tensor of that name. If it is missing the message lists those that are there.
+    pub fn get(&self, name: &str) -> Result<Stored<'_>, Failure> {
+        self.find(name)?.ok_or_else(|| {
+            let (path, prefix) = (self.path.display(), self.prefix);
+            let names = list(self.tensors.keys().map(String::as_str));
+            let within = if prefix.is_empty() { String::new() } else { format!(" under {prefix:?}") };
+            Failure::Input(format!("{path} has no tensor {name:?}{within}; there are: {names}"))
+        })
+    }
+
+    /// The tensor of that name, if it is there.
+    pub fn find(&self, name: &str) -> Result<Option<Stored<'_>>, Failure> {
+        let Some(view) = self.tensors.get(name) else { return Ok(None) };
+        let dtype = match view.dtype() {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::Bf16,
+            other => {
+                return Err(Failure::Input(format!("{name} holds {other:?}, expected F32, F16 or BF16")));
+            }
+        };
+        self.used.borrow_mut().insert(name.to_owned());
+        Ok(Some(Stored { name: name.to_owned(), dtype, shape: view.shape(), data: view.data() }))
+    }
+
+    /// What was not read, for a person to know; nothing if everything was.
+    pub fn ignored(&self) -> Option<String> {
+        let used = self.used.borrow();
+        let unread: Vec<_> =
+            self.tensors.keys().map(String::as_str).filter(|name| !used.contains(*name)).collect();
+        let unread = (!unread.is_empty())
+            .then(|| format!("ignored, as the operation does not read them: {}", list(unread)));
+        let prefix = self.prefix;
+        let outside = (self.others > 0)
+            .then(|| format!("{} tensors whose names do not begin with {prefix:?}", self.others));
+        match (unread, outside) {
+            (Some(unread), Some(outside)) => Some(format!("{unread}; and {outside}")),
+            (None, Some(outside)) => Some(format!("ignored: {outside}")),
+            (unread, None) => unread,
+        }
+    }
+}
+
+/// If the header does not agree with the file's length, both in numbers: the commonest damage is a download that
+/// broke off.
+fn length_mismatch(bytes: &[u8]) -> Option<String> {
+    let found = bytes.len() as u64;
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+        return Some(format!("it has {found} bytes, expected at least 8"));
+    };
+    let header = u64::from_le_bytes(*length);
+    let expected = match usize::try_from(header).ok().and_then(|header| rest.get(..header)) {
+        None => u128::from(header) + 8,
+        Some(text) => {
+            let tensors: HashMap<String, serde_json::Value> = serde_json::from_slice(text).ok()?;
+            let end = |tensor: &serde_json::Value| tensor.get("data_offsets")?.get(1)?.as_u64();
+            let data = tensors.values().filter_map(end).max().unwrap_or(0);
+            u128::from(header) + 8 + u128::from(data)
+        }
+    };
+    let is = if expected > u128::from(found) { "truncated" } else { "too long" };
+    (expected != u128::from(found))
+        .then(|| format!("it is {is}: its header promises {expected} bytes, found {found}"))
+}
+
+/// The part of a name up to and with its first slash.
+fn beginning(name: &str) -> String {
+    name.find('/').map_or(name, |slash| &name[..=slash]).to_owned()
+}
+
+/// Names in one line, and how many more there are.
+fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.into_iter().collect();
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let shown = names.iter().take(NAMES).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+impl Stored<'_> {
+    /// The sizes, if there are as many as the operation expects.
+    pub fn sizes<const N: usize>(&self, expected: &str) -> Result<[usize; N], Failure> {
+        self.shape.try_into().map_err(|_| {
+            let Self { name, shape, .. } = self;
+            let found = shape.len();
+            Failure::Input(format!(
+                "{name} has {found} dimensions, of shape {shape:?}; expected {N}: ({expected})"
+            ))
+        })
+    }
+
+    /// Fails unless the shape is this one.
+    pub fn expect_shape(&self, expected: &[usize]) -> Result<(), Failure> {
+        let Self { name, shape, .. } = self;
+        if *shape == expected {
+            return Ok(());
+        }
+        Err(Failure::Input(format!("{name} has shape {shape:?}, expected {expected:?}")))
+    }
+
+    /// Fails unless the tensor has the element type of this other one.
+    pub fn expect_dtype_of(&self, other: &Self) -> Result<(), Failure> {
+        if self.dtype == other.dtype {
+            return Ok(());
+        }
+        Err(Failure::Input(format!(
+            "{} holds {}, expected {} like {}: the main tensors have one element type",
+            self.name, self.dtype, other.dtype, other.name
+        )))
+    }
+
+    /// Copies the tensor to the device as it is. `T` is its element type.
+    pub fn upload<T: Element>(&self, gpu: &Gpu) -> Result<Tensor<T>, Failure> {
+        Ok(Tensor::from_slice(gpu, self.shape, &self.values::<T>())?)
+    }
+
+    /// Copies the tensor to the device in f32, which holds every f16 and bf16 exactly.
+    pub fn upload_f32(&self, gpu: &Gpu) -> Result<Tensor<f32>, Failure> {
+        let values: Vec<f32> = match self.dtype {
+            DType::F32 => self.values(),
+            DType::F16 => self.values::<half::f16>().into_iter().map(f32::from).collect(),
+            DType::Bf16 => self.values::<half::bf16>().into_iter().map(f32::from).collect(),
+        };
+        Ok(Tensor::from_slice(gpu, self.shape, &values)?)
+    }
+
+    /// The file's bytes need not be aligned, so they are copied.
+    fn values<T: Element>(&self) -> Vec<T> {
+        bytemuck::pod_collect_to_vec(self.data)
+    }
+}
+
+/// A tensor to be written.
+#[derive(Debug)]
+pub struct Output {
+    pub name: &'static str,
+    pub dtype: DType,
+    pub shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Output {
+    /// Waits for the tensor and copies it from the device.
+    pub fn download<T: Element>(gpu: &Gpu, name: &'static str, tensor: &Tensor<T>) -> Result<Self, Failure> {
+        let values = tensor.read_blocking(gpu)?;
+        let bytes = bytemuck::cast_slice(&values).to_vec();
+        Ok(Self { name, dtype: T::DTYPE, shape: tensor.shape().to_vec(), bytes })
+    }
+
+    fn view(&self) -> Result<(&'static str, TensorView<'_>), SafeTensorError> {
+        let dtype = match self.dtype {
+            DType::F32 => Dtype::F32,
+            DType::F16 => Dtype::F16,
+            DType::Bf16 => Dtype::BF16,
+        };
+        Ok((self.name, TensorView::new(dtype, self.shape.clone(), &self.bytes)?))
+    }
+}
+
+/// The bytes of a file of these tensors.
+pub fn file(outputs: &[Output], metadata: HashMap<String, String>) -> Result<Vec<u8>, Failure> {
+    let views: Result<Vec<_>, SafeTensorError> = outputs.iter().map(Output::view).collect();
+    let bytes = views.and_then(|views| serialize(views, Some(metadata)));
+    bytes.map_err(|error| Failure::Check(format!("a bug of tilewise: the outputs make no file: {error}")))
+}

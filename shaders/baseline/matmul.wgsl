@@ -1,0 +1,200 @@
+// C[b] = scale A[b] B[b]. A workgroup computes a TILE_M x TILE_N tile of one product: it stages TILE_K of the summed
+// dimension at a time in workgroup memory, and each lane keeps LANE_M x LANE_N sums in registers.
+
+struct Params {
+    groups: u32,   // products x tiles of a product
+    m: u32,        // rows of A and C
+    n: u32,        // columns of B and C
+    k: u32,        // columns of A, rows of B
+    tiles_m: u32,  // tiles along the rows of C
+    tiles_n: u32,  // tiles along the columns of C
+    inner: u32,    // products that share an outer index
+    a_outer: u32,  // distances in elements: between outer indices,
+    a_inner: u32,  // between inner indices,
+    a_row: u32,    // between rows
+    b_outer: u32,
+    b_inner: u32,
+    b_row: u32,    // between columns if B_TRANSPOSED
+    b_share: u32,  // consecutive inner indices that read the same B
+    c_outer: u32,
+    c_inner: u32,
+    c_row: u32,
+    scale: f32,
+}
+
+const TILE_M: u32 = 64;
+const TILE_N: u32 = 64;
+const TILE_K: u32 = 16;
+const LANE_M: u32 = 4; // rows of C a lane
+const LANE_N: u32 = 4; // columns of C a lane
+const B_TRANSPOSED: bool = false; // B is stored (n, k)
+
+const_assert TILE_K % 4u == 0u;
+const_assert LANE_M % 4u == 0u && LANE_N % 4u == 0u;
+const_assert TILE_M % LANE_M == 0u && TILE_N % LANE_N == 0u;
+
+const LANES_M = TILE_M / LANE_M;
+const LANES_N = TILE_N / LANE_N;
+const LANES = LANES_M * LANES_N;
+const VECTORS_M = LANE_M / 4u;
+const VECTORS_N = LANE_N / 4u;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<a_word>; // (outer, inner, m, k)
+@group(0) @binding(2) var<storage, read> b: array<b_word>; // (outer, inner / b_share, k, n) or (…, n, k)
+@group(0) @binding(3) var<storage, read_write> c: array<c_word>; // (outer, inner, m, n)
+
+// Both by the summed dimension first, so that a lane reads its rows and its columns as vectors.
+var<workgroup> a_tile: array<vec4<f32>, TILE_K * TILE_M / 4u>;
+var<workgroup> b_tile: array<vec4<f32>, TILE_K * TILE_N / 4u>;
+
+// Where the tile of a workgroup lies.
+struct Tile {
+    a: u32, // the first element of each operand of this product
+    b: u32,
+    c: u32,
+    m: u32, // the first row and column of the tile
+    n: u32,
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group_id: vec3<u32>,
+    @builtin(num_workgroups) group_counts: vec3<u32>,
+) {
+    let group = flat_group(group_id, group_counts);
+    if (group < params.groups) {
+        multiply_tile(lane, group);
+    }
+}
+
+fn tile_of(group: u32) -> Tile {
+    let product = group / (params.tiles_m * params.tiles_n);
+    let outer = product / params.inner;
+    let inner = product % params.inner;
+    return Tile(
+        outer * params.a_outer + inner * params.a_inner,
+        outer * params.b_outer + (inner / params.b_share) * params.b_inner,
+        outer * params.c_outer + inner * params.c_inner,
+        ((group / params.tiles_n) % params.tiles_m) * TILE_M,
+        (group % params.tiles_n) * TILE_N,
+    );
+}
+
+fn multiply_tile(lane: u32, group: u32) {
+    let tile = tile_of(group);
+    // A lane's vectors lie a whole row of lanes apart: neighbouring lanes read neighbouring vectors.
+    let lane_m = lane / LANES_N;
+    let lane_n = lane % LANES_N;
+    var sums: array<vec4<f32>, LANE_M * VECTORS_N>;
+    for (var k = 0u; k < params.k; k += TILE_K) {
+        stage_a(lane, tile, k);
+        stage_b(lane, tile, k);
+        workgroupBarrier();
+        for (var step = 0u; step < TILE_K; step++) {
+            var columns: array<vec4<f32>, VECTORS_N>;
+            for (var j = 0u; j < VECTORS_N; j++) {
+                columns[j] = b_tile[step * (TILE_N / 4u) + j * LANES_N + lane_n];
+            }
+            for (var i = 0u; i < VECTORS_M; i++) {
+                let rows = a_tile[step * (TILE_M / 4u) + i * LANES_M + lane_m];
+                for (var j = 0u; j < VECTORS_N; j++) {
+                    let s = i * 4u * VECTORS_N + j;
+                    sums[s] = fma(rows.xxxx, columns[j], sums[s]);
+                    sums[s + VECTORS_N] = fma(rows.yyyy, columns[j], sums[s + VECTORS_N]);
+                    sums[s + 2u * VECTORS_N] = fma(rows.zzzz, columns[j], sums[s + 2u * VECTORS_N]);
+                    sums[s + 3u * VECTORS_N] = fma(rows.wwww, columns[j], sums[s + 3u * VECTORS_N]);
+                }
+            }
+        }
+        // The next step overwrites the tiles.
+        workgroupBarrier();
+    }
+    for (var i = 0u; i < VECTORS_M; i++) {
+        for (var j = 0u; j < VECTORS_N; j++) {
+            let s = i * 4u * VECTORS_N + j;
+            let row = tile.m + 4u * (i * LANES_M + lane_m);
+            let column = tile.n + 4u * (j * LANES_N + lane_n);
+            store(tile, row, column, sums[s]);
+            store(tile, row + 1u, column, sums[s + VECTORS_N]);
+            store(tile, row + 2u, column, sums[s + 2u * VECTORS_N]);
+            store(tile, row + 3u, column, sums[s + 3u * VECTORS_N]);
+        }
+    }
+}
+
+fn store(tile: Tile, row: u32, column: u32, four: vec4<f32>) {
+    if (row < params.m) {
+        let start = tile.c + row * params.c_row;
+        c_store4(start + column, start + params.n, params.scale * four);
+    }
+}
+
+// Lanes stage blocks of 4 x 4 elements, which a transposed operand turns in registers.
+fn stage_a(lane: u32, tile: Tile, first_k: u32) {
+    for (var block = lane; block < TILE_K * TILE_M / 16u; block += LANES) {
+        let k = block % (TILE_K / 4u);
+        let m = block / (TILE_K / 4u);
+        let row = tile.m + 4u * m;
+        let column = first_k + 4u * k;
+        let turned = transpose(mat4x4<f32>(
+            a_four(tile.a, row, column),
+            a_four(tile.a, row + 1u, column),
+            a_four(tile.a, row + 2u, column),
+            a_four(tile.a, row + 3u, column),
+        ));
+        let place = k * TILE_M + m;
+        a_tile[place] = turned[0];
+        a_tile[place + TILE_M / 4u] = turned[1];
+        a_tile[place + TILE_M / 2u] = turned[2];
+        a_tile[place + 3u * TILE_M / 4u] = turned[3];
+    }
+}
+
+fn stage_b(lane: u32, tile: Tile, first_k: u32) {
+    for (var block = lane; block < TILE_K * TILE_N / 16u; block += LANES) {
+        // Neighbouring lanes follow the dimension that is contiguous in memory.
+        var k = block / (TILE_N / 4u);
+        var n = block % (TILE_N / 4u);
+        var row = first_k + 4u * k;
+        var column = tile.n + 4u * n;
+        if (B_TRANSPOSED) {
+            k = block % (TILE_K / 4u);
+            n = block / (TILE_K / 4u);
+            row = tile.n + 4u * n;
+            column = first_k + 4u * k;
+        }
+        var four = mat4x4<f32>(
+            b_four(tile.b, row, column),
+            b_four(tile.b, row + 1u, column),
+            b_four(tile.b, row + 2u, column),
+            b_four(tile.b, row + 3u, column),
+        );
+        if (B_TRANSPOSED) {
+            four = transpose(four);
+        }
+        let place = k * TILE_N + n;
+        b_tile[place] = four[0];
+        b_tile[place + TILE_N / 4u] = four[1];
+        b_tile[place + TILE_N / 2u] = four[2];
+        b_tile[place + 3u * TILE_N / 4u] = four[3];
+    }
+}
+
+// Four elements of a row; zeros outside the matrix add nothing to a sum.
+fn a_four(first: u32, row: u32, column: u32) -> vec4<f32> {
+    if (row < params.m) {
+        let start = first + row * params.a_row;
+        return a_load4(start + column, start + params.k);
+    }
+    return vec4<f32>();
+}
+
+fn b_four(first: u32, row: u32, column: u32) -> vec4<f32> {
+    if (row < select(params.k, params.n, B_TRANSPOSED)) {
+        let start = first + row * params.b_row;
+        return b_load4(start + column, start + select(params.n, params.k, B_TRANSPOSED));
+    }
+    return vec4<f32>();
+}

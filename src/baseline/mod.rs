@@ -1,0 +1,27 @@
+//! The unfused versions of every family: what the fused kernels are measured against.
+//!
+//! They compute the same specs on the same [`Gpu`](crate::Gpu) with the kernels that a framework would compose: a tiled matrix
+//! product, a softmax, a transposing copy, element-wise passes, each reading and writing whole tensors. The kernels
+//! are planned and written with care, since a slow yardstick measures nothing. Intermediate tensors are allocated
+//! once as a scratch and reused, as a caching allocator would.
+
+mod attention;
+mod butterfly;
+mod matmul;
+mod scan;
+
+pub use attention::{AttentionScratch, SoftmaxPlan, UnfusedAttention, UnfusedAttentionPlan};
+pub use butterfly::{Dense, MonarchScratch, UnfusedMonarch, UnfusedMonarchPlan};
+pub use matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
+pub use scan::{
+    ScanScratch, SequentialLinearScan, SequentialLinearScanPlan, UnfusedLinearScan, UnfusedLinearScanPlan,
+};
+
+/// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
+pub mod shaders {
+    pub use super::attention::shaders as attention;
+    pub use super::butterfly::shaders as monarch;
+    pub use super::matmul::shaders as matmul;
+    pub use super::scan::sequential_shaders as sequential_linear_scan;
+    pub use super::scan::shaders as linear_scan;
+}

@@ -1,0 +1,156 @@
+//! Checking and timing a workload.
+
+use std::fmt;
+
+use super::{Ceilings, Figures, Measured, Report, Workload, Yardstick, attention, butterfly, scan};
+use crate::timing::{self, Effort};
+use crate::verify::{Inputs, Outcome, Tolerance};
+use crate::{DType, Element, Error, Gpu, Tensor};
+
+/// Checks and times a workload, fused and by every yardstick.
+///
+/// Fails if a fused kernel cannot run here, or if any implementation computes something wrong.
+pub fn measure(gpu: &Gpu, workload: &Workload, effort: Effort, ceilings: &Ceilings) -> Result<Report, Error> {
+    match workload.dtype() {
+        DType::F32 => measure_as::<f32>(gpu, workload, effort, ceilings),
+        DType::F16 => measure_as::<half::f16>(gpu, workload, effort, ceilings),
+        DType::Bf16 => measure_as::<half::bf16>(gpu, workload, effort, ceilings),
+    }
+}
+
+fn measure_as<T: Element>(
+    gpu: &Gpu,
+    workload: &Workload,
+    effort: Effort,
+    ceilings: &Ceilings,
+) -> Result<Report, Error> {
+    let bench = Bench { gpu, workload, effort, ceilings };
+    let (fused, yardsticks) = match workload {
+        Workload::Attention(spec) => attention::measure::<T>(&bench, spec)?,
+        Workload::Monarch(spec) => butterfly::measure::<T>(&bench, spec)?,
+        Workload::LinearScan(spec) => scan::measure::<T>(&bench, spec)?,
+    };
+    Ok(Report {
+        family: workload.family(),
+        workload: workload.to_string(),
+        spec: *workload,
+        dtype: workload.dtype(),
+        flops: workload.flops(),
+        least_bytes: workload.least_bytes(),
+        fused,
+        yardsticks,
+    })
+}
+
+/// What every implementation of a workload is measured with.
+pub(super) struct Bench<'a> {
+    pub(super) gpu: &'a Gpu,
+    workload: &'a Workload,
+    effort: Effort,
+    pub(super) ceilings: &'a Ceilings,
+}
+
+impl Bench<'_> {
+    /// Runs an implementation once, checks its answer and its memory, then times it. `prepare` allocates outputs and
+    /// scratch, whose memory is counted; `record` encodes one run; `check` compares the outputs with the oracle.
+    pub(super) fn contend<S>(
+        &self,
+        name: &'static str,
+        plan: &impl fmt::Display,
+        prepare: impl FnOnce() -> Result<S, Error>,
+        record: impl Fn(&mut wgpu::CommandEncoder, &S) -> Result<(), Error>,
+        check: impl FnOnce(&S) -> Result<Vec<Outcome>, Error>,
+    ) -> Result<Figures, Error> {
+        let memory = self.gpu.memory();
+        memory.reset_peak();
+        let live = memory.live();
+        let state = prepare()?;
+        let mut encoder = self.gpu.encoder();
+        record(&mut encoder, &state)?;
+        self.gpu.submit(encoder)?;
+        self.gpu.wait()?;
+        let peak_bytes = memory.peak() - live;
+        for outcome in check(&state)? {
+            if !outcome.passed() {
+                let what = format!("{}, {name}", self.workload);
+                let Outcome { tensor, error, allowed, .. } = outcome;
+                return Err(Error::Wrong { what, tensor, error, allowed });
+            }
+        }
+        let timing = timing::measure(self.gpu, self.effort, |encoder| record(encoder, &state))?;
+        let (flops, bytes) = (self.workload.flops(), self.workload.least_bytes());
+        let seconds = timing.median().as_secs_f64().max(1e-9);
+        Ok(Figures {
+            plan: plan.to_string(),
+            timing,
+            peak_bytes,
+            flops_per_second: flops / seconds,
+            bytes_per_second: bytes as f64 / seconds,
+            ceiling_fraction: self.ceilings.floor(flops, bytes) / seconds,
+        })
+    }
+
+    /// A yardstick that may be more than the adapter holds: that is a result. A wrong answer is a failure.
+    pub(super) fn yardstick(
+        name: &'static str,
+        figures: impl FnOnce() -> Result<Figures, Error>,
+    ) -> Result<Yardstick, Error> {
+        let measured = match figures() {
+            Ok(figures) => Measured::Figures(figures),
+            Err(refused @ (Error::Plan(_) | Error::Allocation { .. })) => {
+                Measured::Refused(refused.to_string())
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Yardstick { name, measured })
+    }
+}
+
+/// Uniform values of mean 0 and the given deviation: as good as normal ones for timing, and much faster to make.
+pub(super) fn centred<T: Element>(inputs: &mut Inputs, count: usize, deviation: f64) -> Vec<T> {
+    let side = deviation * 3_f64.sqrt();
+    uniform(inputs, count, -side, side)
+}
+
+pub(super) fn uniform<T: Element>(inputs: &mut Inputs, count: usize, low: f64, high: f64) -> Vec<T> {
+    inputs.uniform(count, low, high).into_iter().map(T::from_f64).collect()
+}
+
+/// The host's copy of an output. An element that nobody wrote is still NaN, wherever it is.
+pub(super) fn fetch<T: Element>(gpu: &Gpu, tensor: &Tensor<T>) -> Result<(Vec<T>, bool), Error> {
+    let values = tensor.read_blocking(gpu)?;
+    let whole = !values.iter().any(|value| value.to_f64().is_nan());
+    Ok((values, whole))
+}
+
+/// A sample is compared like an acceptance case, with a little more room: a sample's largest rounding is luck.
+pub(super) fn compare(
+    tensor: &'static str,
+    (ours, whole): (Vec<f64>, bool),
+    reference: &[f64],
+    plain: &[f64],
+) -> Outcome {
+    let largest = reference.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
+    let tolerance = Tolerance { multiple: 3.0, atol: 4.0 * f64::from(f32::EPSILON) * largest };
+    let outcome = Outcome::new(tensor, &ours, reference, plain, tolerance);
+    if whole { outcome } else { Outcome { error: f64::NAN, ..outcome } }
+}
+
+/// Up to `count` of `total` indices, spread evenly, the first and the last among them.
+pub(super) fn spread(total: usize, count: usize) -> Vec<usize> {
+    let count = count.min(total);
+    (0..count).map(|i| if count == 1 { total - 1 } else { i * (total - 1) / (count - 1) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn spreads_keep_both_ends() {
+        assert_eq!(spread(10, 4), [0, 3, 6, 9]);
+        assert_eq!(spread(2, 4), [0, 1]);
+        assert_eq!(spread(7, 1), [6]);
+        assert!(spread(0, 4).is_empty());
+    }
+}

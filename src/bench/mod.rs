@@ -1,0 +1,178 @@
+//! What a kernel costs on this adapter: fused beside unfused, beside what the adapter can do at all.
+//!
+//! A [`Workload`] is a spec with a size worth timing; [`suite`] chooses some for an adapter from its measured
+//! [`Ceilings`]. [`measure`] checks every answer against the oracle before it times it, so that a [`Report`] never
+//! holds the speed of a wrong result.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod attention;
+#[cfg(not(target_arch = "wasm32"))]
+mod butterfly;
+#[cfg(not(target_arch = "wasm32"))]
+mod ceilings;
+#[cfg(not(target_arch = "wasm32"))]
+mod measure;
+#[cfg(not(target_arch = "wasm32"))]
+mod scan;
+mod workloads;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use ceilings::{CeilingsPlan, ceilings, shaders};
+#[cfg(not(target_arch = "wasm32"))]
+pub use measure::measure;
+pub use workloads::suite;
+
+use std::fmt;
+
+use crate::timing::Timing;
+use crate::verify::Family;
+use crate::{AttentionSpec, Bytes, DType, LinearScanSpec, MonarchSpec};
+
+/// What this adapter can do at all, measured on it with two kernels that do nothing else.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Ceilings {
+    /// Copying a buffer too large for caches: bytes read and bytes written, each second.
+    pub copy_bytes_per_second: f64,
+    /// f32 multiply-adds in registers: two operations each, each second. Matrix units are not part of it.
+    pub fma_flops_per_second: f64,
+}
+
+impl Ceilings {
+    /// The least time in seconds for that much arithmetic and traffic, whichever takes longer.
+    pub fn floor(&self, flops: f64, bytes: u64) -> f64 {
+        (flops / self.fma_flops_per_second).max(bytes as f64 / self.copy_bytes_per_second)
+    }
+}
+
+impl fmt::Display for Ceilings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { copy_bytes_per_second: copy, fma_flops_per_second: fma } = self;
+        write!(f, "copy {:.1} GB/s, f32 multiply-add {:.1} GFLOP/s", copy / 1e9, fma / 1e9)
+    }
+}
+
+/// A spec to measure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+pub enum Workload {
+    /// Attention, forward, without ALiBi.
+    Attention(AttentionSpec),
+    /// A Monarch product.
+    Monarch(MonarchSpec),
+    /// A linear scan.
+    LinearScan(LinearScanSpec),
+}
+
+/// How many workloads to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The few that show what fusing gains.
+    Quick,
+    /// Those that a comparison of adapters needs: every shape of interest.
+    Standard,
+}
+
+/// What one implementation of a workload costs.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Figures {
+    /// How it runs here: the plan's own words.
+    pub plan: String,
+    /// How long it takes.
+    pub timing: Timing,
+    /// The most memory it takes at once beyond the inputs: outputs and scratch, in bytes.
+    pub peak_bytes: u64,
+    /// [`Workload::flops`] each second.
+    pub flops_per_second: f64,
+    /// [`Workload::least_bytes`] each second.
+    pub bytes_per_second: f64,
+    /// The least time that the ceilings allow, over the time taken. Above 1 where caches hold the whole workload,
+    /// or matrix units do the arithmetic.
+    pub ceiling_fraction: f64,
+}
+
+/// A yardstick's figures, or why it cannot run on this adapter.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+pub enum Measured {
+    /// It ran, and its answer is right.
+    Figures(Figures),
+    /// It cannot run here: what was refused, with the numbers.
+    Refused(String),
+}
+
+impl Measured {
+    /// The figures, if there are any.
+    pub fn figures(&self) -> Option<&Figures> {
+        match self {
+            Self::Figures(figures) => Some(figures),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
+/// Another way to the same result.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Yardstick {
+    /// Which: `unfused`, `dense`, `sequential`.
+    pub name: &'static str,
+    /// What it costs.
+    pub measured: Measured,
+}
+
+/// A workload measured.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Report {
+    /// The family.
+    pub family: Family,
+    /// The workload, in words.
+    pub workload: String,
+    /// The workload's spec.
+    pub spec: Workload,
+    /// The element type of its tensors.
+    pub dtype: DType,
+    /// [`Workload::flops`].
+    pub flops: f64,
+    /// [`Workload::least_bytes`].
+    pub least_bytes: u64,
+    /// The fused kernels of this library.
+    pub fused: Figures,
+    /// What they are measured against: the unfused version first, others of interest after it.
+    pub yardsticks: Vec<Yardstick>,
+}
+
+impl Report {
+    /// The unfused version's figures, if it runs here.
+    pub fn unfused(&self) -> Option<&Figures> {
+        self.yardsticks.first().and_then(|yardstick| yardstick.measured.figures())
+    }
+
+    /// How many times faster fused is than unfused, if that runs here.
+    pub fn speed_up(&self) -> Option<f64> {
+        let unfused = self.unfused()?.timing.median().as_secs_f64();
+        Some(unfused / self.fused.timing.median().as_secs_f64())
+    }
+
+    /// How many times less memory fused takes than unfused, if that runs here.
+    pub fn memory_saving(&self) -> Option<f64> {
+        Some(self.unfused()?.peak_bytes as f64 / self.fused.peak_bytes as f64)
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = self.timing.median().as_secs_f64() * 1e3;
+        let Self { peak_bytes, flops_per_second, bytes_per_second, ceiling_fraction, .. } = self;
+        write!(
+            f,
+            "{milliseconds:.3} ms, {}, {:.1} GFLOP/s, {:.1} GB/s, {:.0} % of the ceiling",
+            Bytes(*peak_bytes),
+            flops_per_second / 1e9,
+            bytes_per_second / 1e9,
+            100.0 * ceiling_fraction
+        )
+    }
+}

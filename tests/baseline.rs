@@ -1,0 +1,307 @@
+//! The unfused yardsticks on this machine's GPU, against the oracles: a wrong yardstick measures nothing.
+
+#[allow(dead_code, reason = "each test uses its own part")]
+mod common;
+
+use half::{bf16, f16};
+use tilewise::baseline::{
+    Dense, Matmul, MatmulSpec, Operand, SequentialLinearScan, UnfusedAttention, UnfusedLinearScan,
+    UnfusedMonarch,
+};
+use tilewise::oracle::{self, Precision};
+use tilewise::verify::{Inputs, Outcome, Tolerance};
+use tilewise::{
+    Alibi, AttentionInputs, AttentionSpec, DType, Element, Gpu, LinearScanInputs, LinearScanOutputs,
+    LinearScanSpec, MonarchInputs, MonarchSpec, Tensor,
+};
+
+/// Values rounded to `T`, on the host and on the device.
+struct Given<T> {
+    host: Vec<f64>,
+    tensor: Tensor<T>,
+}
+
+fn given<T: Element>(gpu: &Gpu, shape: &[usize], values: &[f64]) -> Given<T> {
+    let rounded: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
+    let tensor = Tensor::from_slice(gpu, shape, &rounded).unwrap();
+    Given { host: rounded.into_iter().map(Element::to_f64).collect(), tensor }
+}
+
+fn normal<T: Element>(gpu: &Gpu, inputs: &mut Inputs, shape: &[usize]) -> Given<T> {
+    given(gpu, shape, &inputs.normal(shape.iter().product(), 1.0))
+}
+
+/// A tensor in which an element nobody writes stays NaN.
+fn poisoned<T: Element>(gpu: &Gpu, shape: &[usize]) -> Tensor<T> {
+    let values = vec![T::from_f64(f64::NAN); shape.iter().product()];
+    Tensor::from_slice(gpu, shape, &values).unwrap()
+}
+
+/// Records, submits, and compares what is read with twice the error of the plain oracle.
+fn check<T: Element>(
+    gpu: &Gpu,
+    case: &str,
+    output: &Tensor<T>,
+    oracle: impl Fn(Precision) -> Vec<f64>,
+    record: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<(), tilewise::Error>,
+) {
+    let mut encoder = gpu.encoder();
+    record(&mut encoder).unwrap_or_else(|error| panic!("{case}: {error}"));
+    gpu.submit(encoder).unwrap();
+    let ours: Vec<f64> = output.read_blocking(gpu).unwrap().into_iter().map(Element::to_f64).collect();
+    let (reference, plain) = (oracle(Precision::Exact), oracle(Precision::Stored(T::DTYPE)));
+    // Small cases are a small sample of roundings: a few units of f32 beside twice the plain error.
+    let largest = reference.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
+    let tolerance = Tolerance { multiple: 2.0, atol: 4.0 * f64::from(f32::EPSILON) * largest };
+    let outcome = Outcome::new("the output", &ours, &reference, &plain, tolerance);
+    assert!(outcome.passed(), "{case} in {}: {outcome:?}", T::DTYPE);
+}
+
+/// Runs a check in every element type, on the adapter as it is and posing as the least.
+macro_rules! in_every_type {
+    ($check:ident) => {
+        for (name, gpu) in common::gpus() {
+            $check::<f32>(&gpu, name);
+            $check::<f16>(&gpu, name);
+            $check::<bf16>(&gpu, name);
+        }
+    };
+}
+
+#[test]
+fn matmul() {
+    in_every_type!(check_matmuls);
+}
+
+fn check_matmuls<T: Element>(gpu: &Gpu, name: &str) {
+    for (m, n, k) in [(1, 1, 1), (4, 8, 12), (33, 65, 17), (5, 130, 64), (256, 200, 31), (300, 130, 20)] {
+        for transposed in [false, true] {
+            let mut spec = MatmulSpec { scale: 0.5, ..MatmulSpec::new(T::DTYPE, m, n, k) };
+            if transposed {
+                spec = spec.b_transposed();
+            }
+            check_matmul::<T>(gpu, &format!("{m} × {n} × {k}, transposed {transposed} ({name})"), spec);
+        }
+    }
+    // Enough products for the largest tile.
+    let (m, n, k) = (130, 129, 6);
+    let spec = MatmulSpec::new(T::DTYPE, m, n, k);
+    let [a, b, c] = [(spec.a, m * k), (spec.b, n * k), (spec.c, m * n)]
+        .map(|(operand, inner)| Operand { inner, ..operand });
+    check_matmul::<T>(gpu, &format!("batched ({name})"), MatmulSpec { batch: [1, 9], a, b, c, ..spec });
+    // Two outer and four inner products, interleaved by row, every two of which share a B.
+    let (m, n, k) = (37, 40, 24);
+    let spec = MatmulSpec {
+        batch: [2, 4],
+        a: Operand::new(T::DTYPE, [m * 4 * k, k, 4 * k]),
+        b: Operand::new(T::DTYPE, [n * 2 * k, k, 2 * k]),
+        b_transposed: true,
+        b_share: 2,
+        c: Operand::new(T::DTYPE, [m * 4 * n, n, 4 * n]),
+        ..MatmulSpec::new(T::DTYPE, m, n, k)
+    };
+    check_matmul::<T>(gpu, &format!("strided ({name})"), spec);
+}
+
+fn check_matmul<T: Element>(gpu: &Gpu, case: &str, spec: MatmulSpec) {
+    let MatmulSpec { batch: [outer, inner], m, n, k, .. } = spec;
+    let mut inputs = Inputs::new((m * n * k) as u64);
+    let a = normal::<T>(gpu, &mut inputs, &[outer, inner, m, k]);
+    let b = normal::<T>(gpu, &mut inputs, &[outer, inner / spec.b_share, k, n]);
+    let c = poisoned::<T>(gpu, &[outer, inner, m, n]);
+    let oracle = |precision: Precision| {
+        let mut product = vec![0.0; outer * inner * m * n];
+        for (at, i, j) in (0..outer * inner).flat_map(|at| (0..m * n).map(move |c| (at, c / n, c % n))) {
+            let (o, h) = (at / inner, at % inner);
+            let (b_row, b_column) = if spec.b_transposed { (1, spec.b.row) } else { (spec.b.row, 1) };
+            let b_first = o * spec.b.outer + h / spec.b_share * spec.b.inner + j * b_column;
+            let a_first = o * spec.a.outer + h * spec.a.inner + i * spec.a.row;
+            let sum = precision.dot((0..k).map(|t| (a.host[a_first + t], b.host[b_first + t * b_row])));
+            let place = o * spec.c.outer + h * spec.c.inner + i * spec.c.row + j;
+            product[place] = precision.store(f64::from(spec.scale) * sum);
+        }
+        product
+    };
+    let matmul = Matmul::new(gpu, spec).unwrap();
+    check(gpu, &format!("{case}: {}", matmul.plan()), &c, oracle, |encoder| {
+        matmul.encode(encoder, &a.tensor, &b.tensor, &c)
+    });
+}
+
+#[test]
+fn attention() {
+    in_every_type!(check_attentions);
+}
+
+fn check_attentions<T: Element>(gpu: &Gpu, name: &str) {
+    let small = AttentionSpec::new(T::DTYPE, 2, (29, 43), 4, 40);
+    let specs = [
+        ("one query, one key", AttentionSpec::new(T::DTYPE, 1, (1, 1), 1, 1)),
+        ("plain", small),
+        ("causal, shared keys", small.causal().kv_heads(2).value_dim(24)),
+        // The first queries see no key at all.
+        ("causal, more queries than keys", AttentionSpec::new(T::DTYPE, 1, (50, 20), 2, 32).causal()),
+        ("window", small.window(Some(5), Some(3))),
+        ("softcap and ALiBi", small.softcap(5.0).alibi(Alibi::PerHead)),
+        ("every option", small.kv_heads(1).causal().softcap(8.0).alibi(Alibi::PerBatchHead).scale(0.3)),
+        ("long", AttentionSpec::new(T::DTYPE, 1, (70, 1300), 2, 64)),
+    ];
+    for (label, spec) in specs {
+        check_attention::<T>(gpu, &format!("{label} ({name})"), spec);
+    }
+}
+
+fn check_attention<T: Element>(gpu: &Gpu, case: &str, spec: AttentionSpec) {
+    let mut inputs = Inputs::new(spec.k_len as u64);
+    let q = normal::<T>(gpu, &mut inputs, &spec.q_shape());
+    let k = normal::<T>(gpu, &mut inputs, &spec.k_shape());
+    let v = normal::<T>(gpu, &mut inputs, &spec.v_shape());
+    let slopes = (spec.alibi != Alibi::None).then(|| {
+        let shape = spec.alibi_shape();
+        given::<f32>(gpu, &shape, &inputs.uniform(shape.iter().product(), 0.01, 0.5))
+    });
+    let o = poisoned::<T>(gpu, &spec.o_shape());
+    let attention = UnfusedAttention::new(gpu, spec).unwrap();
+    let scratch = attention.scratch().unwrap();
+    let oracle = |precision| {
+        let slopes = slopes.as_ref().map(|slopes| slopes.host.as_slice());
+        oracle::attention(&spec, precision, &q.host, &k.host, &v.host, slopes).o
+    };
+    let alibi = slopes.as_ref().map(|slopes| &slopes.tensor);
+    let given = AttentionInputs { q: &q.tensor, k: &k.tensor, v: &v.tensor, alibi };
+    check(gpu, case, &o, oracle, |encoder| attention.encode(encoder, given, &o, &scratch));
+}
+
+#[test]
+fn monarch() {
+    in_every_type!(check_monarchs);
+}
+
+fn check_monarchs<T: Element>(gpu: &Gpu, name: &str) {
+    let shapes = [
+        ([1, 1, 1], [1, 1, 1]),
+        ([2, 3, 5], [3, 4, 2]),
+        ([4, 4, 4], [4, 4, 4]),
+        ([3, 20, 7], [10, 9, 6]),
+        ([8, 16, 12], [32, 8, 4]),
+        ([33, 40, 36], [40, 34, 33]),
+    ];
+    for (w1, w2) in shapes {
+        for batch in [1, 7, 131] {
+            let spec = MonarchSpec::new(T::DTYPE, batch, w1, w2);
+            check_monarch::<T>(gpu, &format!("{batch} rows, {w1:?} × {w2:?} ({name})"), spec);
+        }
+    }
+}
+
+fn check_monarch<T: Element>(gpu: &Gpu, case: &str, spec: MonarchSpec) {
+    let mut inputs = Inputs::new(spec.n_mid() as u64);
+    let x = normal::<T>(gpu, &mut inputs, &[spec.batch, spec.n_in()]);
+    let w1 = normal::<T>(gpu, &mut inputs, &spec.w1);
+    let w2 = normal::<T>(gpu, &mut inputs, &spec.w2);
+    let y = poisoned::<T>(gpu, &[spec.batch, spec.n_out()]);
+    let monarch = UnfusedMonarch::new(gpu, spec).unwrap();
+    let scratch = monarch.scratch().unwrap();
+    let oracle = |precision| oracle::monarch(&spec, precision, &x.host, &w1.host, &w2.host);
+    let given = MonarchInputs { x: &x.tensor, w1: &w1.tensor, w2: &w2.tensor };
+    check(gpu, case, &y, oracle, |encoder| monarch.encode(encoder, given, &y, &scratch));
+}
+
+#[test]
+fn dense() {
+    in_every_type!(check_dense);
+}
+
+fn check_dense<T: Element>(gpu: &Gpu, name: &str) {
+    let spec = MonarchSpec::new(T::DTYPE, 19, [6, 8, 10], [12, 7, 4]);
+    let mut inputs = Inputs::new(5);
+    let x = normal::<T>(gpu, &mut inputs, &[spec.batch, spec.n_in()]);
+    let weight = normal::<T>(gpu, &mut inputs, &[spec.n_out(), spec.n_in()]);
+    let y = poisoned::<T>(gpu, &[spec.batch, spec.n_out()]);
+    let oracle = |precision: Precision| {
+        let row = |values: &[f64], i: usize| values[i * spec.n_in()..(i + 1) * spec.n_in()].to_vec();
+        let entries = (0..spec.batch * spec.n_out()).map(|at| (at / spec.n_out(), at % spec.n_out()));
+        entries
+            .map(|(i, j)| {
+                let pairs = row(&x.host, i).into_iter().zip(row(&weight.host, j));
+                precision.store(precision.dot(pairs))
+            })
+            .collect()
+    };
+    let dense = Dense::new(gpu, &spec).unwrap();
+    check(gpu, name, &y, oracle, |encoder| dense.encode(encoder, &x.tensor, &weight.tensor, &y));
+}
+
+#[test]
+fn linear_scan() {
+    in_every_type!(check_scans);
+}
+
+fn check_scans<T: Element>(gpu: &Gpu, name: &str) {
+    for (batch, channels, length) in
+        [(1, 1, 1), (2, 3, 5), (1, 7, 64), (1, 65, 203), (2, 2, 1000), (1, 1, 70_001)]
+    {
+        let spec = LinearScanSpec::new(T::DTYPE, batch, channels, length);
+        for spec in [spec, spec.with_initial()] {
+            check_scan::<T>(gpu, &format!("{spec:?} ({name})"), spec);
+        }
+    }
+}
+
+fn check_scan<T: Element>(gpu: &Gpu, case: &str, spec: LinearScanSpec) {
+    let count = spec.rows() * spec.length;
+    let mut inputs = Inputs::new(count as u64);
+    let a = given::<T>(gpu, &spec.shape(), &inputs.uniform(count, 0.9, 1.0));
+    let b = normal::<T>(gpu, &mut inputs, &spec.shape());
+    let initial = spec.initial.then(|| normal::<f32>(gpu, &mut inputs, &spec.state_shape()));
+    let oracle = |precision| {
+        let initial = initial.as_ref().map(|initial| initial.host.as_slice());
+        oracle::linear_scan(&spec, precision, &a.host, &b.host, initial)
+    };
+    let given = LinearScanInputs {
+        a: &a.tensor,
+        b: &b.tensor,
+        initial: initial.as_ref().map(|initial| &initial.tensor),
+    };
+    let outputs = || LinearScanOutputs::<T> {
+        h: poisoned(gpu, &spec.shape()),
+        last: poisoned(gpu, &spec.state_shape()),
+    };
+    let check_last = |outputs: &LinearScanOutputs<T>| {
+        let last = outputs.last.read_blocking(gpu).unwrap();
+        let reference = oracle(Precision::Exact).last;
+        for (ours, expected) in last.into_iter().zip(reference) {
+            assert!((f64::from(ours) - expected).abs() < 1e-4, "{case}: {ours} for {expected}");
+        }
+    };
+
+    let doubling = UnfusedLinearScan::new(gpu, spec).unwrap();
+    let (scratch, found) = (doubling.scratch().unwrap(), outputs());
+    check(
+        gpu,
+        case,
+        &found.h,
+        |precision| oracle(precision).h,
+        |encoder| doubling.encode(encoder, given, &found, &scratch),
+    );
+    check_last(&found);
+
+    let sequential = SequentialLinearScan::new(gpu, spec).unwrap();
+    let found = outputs();
+    check(
+        gpu,
+        case,
+        &found.h,
+        |precision| oracle(precision).h,
+        |encoder| sequential.encode(encoder, given, &found),
+    );
+    check_last(&found);
+}
+
+#[test]
+fn scores_past_the_binding_limit_are_refused_by_name() {
+    let caps = tilewise::caps::WEBGPU_BASELINE;
+    let spec = AttentionSpec::new(DType::F32, 1, (8192, 8192), 8, 64);
+    let refused = tilewise::baseline::UnfusedAttentionPlan::new(&spec, &caps).unwrap_err();
+    assert!(refused.to_string().starts_with("the score matrix takes 2 GiB"), "{refused}");
+}

@@ -1,0 +1,70 @@
+//! The measurements themselves: what they report, what they refuse, and that memory is counted.
+
+#[allow(dead_code, reason = "each test uses its own part")]
+mod common;
+
+use std::time::Duration;
+
+use tilewise::bench::{self, Ceilings, Measured, Workload};
+use tilewise::timing::Effort;
+use tilewise::{AttentionSpec, Caps, DType, Error, LinearScanSpec, MonarchSpec};
+
+/// One run each: these tests are about what is reported, not about how fast it is.
+const ONCE: Effort = Effort { warm_up: 0, runs: 1, budget: Duration::from_secs(1) };
+
+const CEILINGS: Ceilings = Ceilings { copy_bytes_per_second: 1e10, fma_flops_per_second: 1e11 };
+
+#[test]
+fn ceilings_are_those_of_a_machine() {
+    let Some(gpu) = common::open(None) else { return };
+    let ceilings = bench::ceilings(&gpu, ONCE).unwrap();
+    // From a slow core to many times the largest GPU of today.
+    assert!((1e8..1e14).contains(&ceilings.copy_bytes_per_second), "{ceilings}");
+    assert!((1e8..1e16).contains(&ceilings.fma_flops_per_second), "{ceilings}");
+}
+
+#[test]
+fn every_family_is_checked_and_measured() {
+    let Some(gpu) = common::open(None) else { return };
+    for dtype in DType::ALL {
+        for workload in [
+            Workload::Attention(AttentionSpec::new(dtype, 2, (65, 130), 4, 40).kv_heads(2).causal()),
+            Workload::Monarch(MonarchSpec::square(dtype, 33, 12)),
+            Workload::LinearScan(LinearScanSpec::new(dtype, 2, 3, 3001).with_initial()),
+        ] {
+            let before = gpu.memory().live();
+            let report = bench::measure(&gpu, &workload, ONCE, &CEILINGS).unwrap();
+            assert_eq!(report.workload, workload.to_string());
+            assert!(report.fused.timing.median() > Duration::ZERO, "{workload}");
+            assert!(report.fused.flops_per_second > 0.0 && report.fused.ceiling_fraction > 0.0, "{workload}");
+            assert!(report.memory_saving().unwrap() > 1.0, "{workload}: {report:?}");
+            assert!(report.speed_up().unwrap() > 0.0, "{workload}");
+            assert_eq!(gpu.memory().live(), before, "{workload} keeps memory");
+        }
+    }
+}
+
+/// What fusing is for: the scores of 2048 queries and keys take 64 times the output.
+#[test]
+fn fused_attention_takes_a_tenth_of_the_memory_at_2048_keys() {
+    let Some(gpu) = common::open(None) else { return };
+    let workload = Workload::Attention(AttentionSpec::new(DType::F32, 1, (2048, 2048), 1, 64));
+    let report = bench::measure(&gpu, &workload, ONCE, &CEILINGS).unwrap();
+    assert!(report.memory_saving().unwrap() >= 10.0, "{report:?}");
+}
+
+#[test]
+fn an_unfused_version_that_does_not_fit_is_reported_and_not_a_failure() {
+    let Some(gpu) = common::open(None) else { return };
+    let ceiling = Caps { binding_bytes: 1 << 20, ..gpu.caps().clone() };
+    let Some(small) = common::open(Some(ceiling)) else { return };
+    let spec = AttentionSpec::new(DType::F32, 1, (600, 600), 1, 32);
+    let report = bench::measure(&small, &Workload::Attention(spec), ONCE, &CEILINGS).unwrap();
+    assert!(report.unfused().is_none() && report.memory_saving().is_none());
+    let Measured::Refused(reason) = &report.yardsticks[0].measured else { panic!("{report:?}") };
+    assert!(reason.starts_with("the score matrix takes 1.4 MiB"), "{reason}");
+
+    let fused_too_large = AttentionSpec::new(DType::F32, 1, (9000, 9000), 1, 32);
+    let refused = bench::measure(&small, &Workload::Attention(fused_too_large), ONCE, &CEILINGS);
+    assert!(matches!(refused, Err(Error::Plan(_))), "{refused:?}");
+}
