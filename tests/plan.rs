@@ -4,7 +4,7 @@ mod plans;
 
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
-use tilewise::plan::{AttentionPlan, LinearScanPlan, MonarchPlan, Plan};
+use tilewise::plan::{AttentionPlan, LinearScanPlan, MonarchPlan, Plan, RowLanes};
 use tilewise::{AttentionSpec, Caps, DType, LinearScanSpec, MonarchSpec, PlanError};
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -54,7 +54,15 @@ proptest! {
         let spec = AttentionSpec::new(dtype, batch, (q_len, k_len), kv_heads * group, head_dim);
         let spec = spec.kv_heads(kv_heads).value_dim(value_dim);
         match AttentionPlan::new(&spec, &caps) {
-            Ok(plan) => fits(&plan, &caps)?,
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                prop_assert!(plan.keys().is_multiple_of(plan.key_slice), "{plan} stages whole slices");
+                prop_assert!(plan.queries() as usize <= (2 * q_len).max(4), "{plan} wastes half its rows");
+                if let (RowLanes::Subgroup, Some(sizes)) = (plan.exchange, caps.subgroups) {
+                    prop_assert!(sizes.min >= plan.key_lanes, "{plan}: rows straddle subgroups of {}", sizes.min);
+                    prop_assert!(plan.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
+                }
+            }
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
             Err(error) => prop_assert!(false, "{spec:?}: {error}"),
         }

@@ -3,8 +3,8 @@
 // the output so far, rescaled when the maximum grows. Scores never leave the workgroup.
 //
 // Both products, queries by keys and probabilities by values, are done alike: slices of the left and the right factor
-// are staged in workgroup memory, and a lane multiplies ROW_FOURS x 4 rows by fours of columns that lie KEY_LANES
-// fours apart, so that neighbouring lanes read neighbouring words.
+// are staged in workgroup memory, and a lane multiplies ROW_FOURS x 4 queries by four keys, and by fours of
+// value columns that lie KEY_LANES fours apart, so that neighbouring lanes read neighbouring words.
 
 struct Params {
     groups: u32,   // batch x heads x tiles of queries
@@ -26,14 +26,13 @@ const VALUE_DIM: u32 = 64;
 const ROW_LANES: u32 = 16;  // lanes down a tile
 const KEY_LANES: u32 = 8;   // lanes across a tile
 const ROW_FOURS: u32 = 1;   // fours of queries a lane
-const KEY_FOURS: u32 = 1;   // fours of keys a lane
 const HEAD_SLICE: u32 = 32; // of the head dimension, staged at a time
 const KEY_SLICE: u32 = 16;  // keys whose values are staged at a time
 
 const LANES = ROW_LANES * KEY_LANES;
 const REDUCE_LANES = KEY_LANES;
 const QUERIES = ROW_LANES * ROW_FOURS * 4u;
-const KEYS = KEY_LANES * KEY_FOURS * 4u;
+const KEYS = KEY_LANES * 4u;
 const VALUE_FOURS = (VALUE_DIM + 3u) / 4u;
 const LANE_VALUES = (VALUE_FOURS + KEY_LANES - 1u) / KEY_LANES; // fours of value columns a lane
 // Rows of workgroup memory are an odd number of fours apart, which spreads a column over all banks.
@@ -72,7 +71,7 @@ struct Place {
 }
 
 // A lane's share of the scores of a tile, and of the output; each matrix holds four rows of four columns.
-alias Scores = array<mat4x4<f32>, ROW_FOURS * KEY_FOURS>;
+alias Scores = array<mat4x4<f32>, ROW_FOURS>;
 alias Output = array<mat4x4<f32>, ROW_FOURS * LANE_VALUES>;
 
 // The online softmax so far, for the rows of a lane.
@@ -125,12 +124,9 @@ fn score_tile(lane: Lane, place: Place, task: Task, key: u32) -> Scores {
         stage_keys(lane, task, key, first);
         workgroupBarrier();
         for (var four = 0u; four < HEAD_SLICE / 4u; four++) {
-            for (var column = 0u; column < KEY_FOURS; column++) {
-                let keys = right_rows(four * 4u * KEY_STRIDE + place.column + column * KEY_LANES, KEY_STRIDE);
-                for (var row = 0u; row < ROW_FOURS; row++) {
-                    let tile = row * KEY_FOURS + column;
-                    scores[tile] = add_product(scores[tile], left_rows(place.row + row * 4u, four), keys);
-                }
+            let keys = right_rows(four * 4u * KEY_STRIDE + place.column, KEY_STRIDE);
+            for (var row = 0u; row < ROW_FOURS; row++) {
+                scores[row] = add_product(scores[row], left_rows(place.row + row * 4u, four), keys);
             }
         }
         workgroupBarrier();
@@ -179,10 +175,10 @@ fn finish_scores(scores: ptr<function, Scores>, place: Place, task: Task, key: u
     if (ALIBI) {
         slope = LOG2_E * alibi[task.batch * params.slopes + task.head];
     }
-    for (var tile = 0u; tile < ROW_FOURS * KEY_FOURS; tile++) {
-        let query = task.query + place.row + tile / KEY_FOURS * 4u;
-        let first = key + (place.column + tile % KEY_FOURS * KEY_LANES) * 4u;
-        let dots = (*scores)[tile];
+    let first = key + place.column * 4u;
+    for (var row = 0u; row < ROW_FOURS; row++) {
+        let query = task.query + place.row + row * 4u;
+        let dots = (*scores)[row];
         var rows = mat4x4<f32>(
             score(dots[0], query, first, slope),
             score(dots[1], query + 1u, first, slope),
@@ -197,7 +193,7 @@ fn finish_scores(scores: ptr<function, Scores>, place: Place, task: Task, key: u
                 hide_unseen(rows[3], query + 3u, first),
             );
         }
-        (*scores)[tile] = rows;
+        (*scores)[row] = rows;
     }
 }
 
@@ -211,35 +207,27 @@ fn update_softmax(
     output: ptr<function, Output>,
 ) {
     for (var row = 0u; row < ROW_FOURS; row++) {
-        var largest = (*softmax).largest[row];
-        for (var column = 0u; column < KEY_FOURS; column++) {
-            largest = max(largest, row_maxima((*scores)[row * KEY_FOURS + column]));
-        }
-        largest = reduce_max(lane, largest);
+        let tile = (*scores)[row];
+        let largest = reduce_max(lane, max((*softmax).largest[row], row_maxima(tile)));
         // A row that has seen no key is measured against 0, from which hidden scores are as far as from any other.
         let base = select(vec4<f32>(), largest, is_seen(largest));
         let fade = exp2((*softmax).largest[row] - base);
         (*softmax).largest[row] = largest;
-        var total = (*softmax).total[row] * fade;
-        for (var column = 0u; column < KEY_FOURS; column++) {
-            let tile = (*scores)[row * KEY_FOURS + column];
-            let weights = mat4x4<f32>(
-                exp2(tile[0] - base.x),
-                exp2(tile[1] - base.y),
-                exp2(tile[2] - base.z),
-                exp2(tile[3] - base.w),
-            );
-            total += vec4<f32>(1.0) * weights;
-            let at = (place.row + row * 4u) * LEFT_STRIDE + place.column + column * KEY_LANES;
-            left[at] = weights[0];
-            left[at + LEFT_STRIDE] = weights[1];
-            left[at + 2u * LEFT_STRIDE] = weights[2];
-            left[at + 3u * LEFT_STRIDE] = weights[3];
-        }
-        (*softmax).total[row] = total;
+        let weights = mat4x4<f32>(
+            exp2(tile[0] - base.x),
+            exp2(tile[1] - base.y),
+            exp2(tile[2] - base.z),
+            exp2(tile[3] - base.w),
+        );
+        (*softmax).total[row] = (*softmax).total[row] * fade + vec4<f32>(1.0) * weights;
+        let at = (place.row + row * 4u) * LEFT_STRIDE + place.column;
+        left[at] = weights[0];
+        left[at + LEFT_STRIDE] = weights[1];
+        left[at + 2u * LEFT_STRIDE] = weights[2];
+        left[at + 3u * LEFT_STRIDE] = weights[3];
         for (var column = 0u; column < LANE_VALUES; column++) {
-            let tile = row * LANE_VALUES + column;
-            (*output)[tile] = scale_rows((*output)[tile], fade);
+            let part = row * LANE_VALUES + column;
+            (*output)[part] = scale_rows((*output)[part], fade);
         }
     }
 }

@@ -76,7 +76,6 @@ fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderEr
         .set("ROW_LANES", plan.row_lanes)
         .set("KEY_LANES", plan.key_lanes)
         .set("ROW_FOURS", plan.row_fours)
-        .set("KEY_FOURS", plan.key_fours)
         .set("HEAD_SLICE", plan.head_slice)
         .set("KEY_SLICE", plan.key_slice)
         .set("SOFTCAP", plan.softcap)
@@ -92,11 +91,6 @@ impl Attention {
     /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
         let plan = AttentionPlan::new(&spec, gpu.caps())?;
-        Self::with_plan(gpu, spec, plan)
-    }
-
-    /// Compiles a plan of the caller's making. It must be a plan of this spec that fits the GPU.
-    pub fn with_plan(gpu: &Gpu, spec: AttentionSpec, plan: AttentionPlan) -> Result<Self, Error> {
         let kernels = compile(gpu, &shaders(&plan)?)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, kernels })
     }
@@ -125,7 +119,7 @@ impl Attention {
         let AttentionInputs { q, k, v, alibi } = inputs;
         let alibi = alibi.map_or(self.gpu.unused(), Tensor::buffer);
         let buffers = [q.buffer(), k.buffer(), v.buffer(), alibi, outputs.o.buffer(), outputs.lse.buffer()];
-        let params = self.params()?;
+        let params = self.params();
         self.kernels.iter().try_for_each(|forward| forward.dispatch(&self.gpu, encoder, &params, &buffers))
     }
 
@@ -138,11 +132,11 @@ impl Attention {
         Ok(outputs)
     }
 
-    fn params(&self) -> Result<ForwardParams, Error> {
+    fn params(&self) -> ForwardParams {
         let Self { spec, plan, .. } = self;
         let tiles = spec.q_len.div_ceil(plan.queries() as usize);
         let (keys_from, keys_to) = key_range(spec);
-        Ok(ForwardParams {
+        ForwardParams {
             // No more than elements of `o`, which fit.
             groups: (spec.batch * spec.heads * tiles) as u32,
             tiles: tiles as u32,
@@ -156,7 +150,7 @@ impl Attention {
             softcap: spec.softcap.unwrap_or(1.0) * LOG2_E,
             slopes: if spec.alibi == Alibi::PerBatchHead { spec.heads as u32 } else { 0 },
             unseen: f32::NEG_INFINITY,
-        })
+        }
     }
 
     fn check<T: Element>(
@@ -181,12 +175,13 @@ impl Attention {
 /// An absent or an absurdly wide side of the window becomes the widest that makes a difference: the kernel counts in
 /// i32, and adds queries to these numbers.
 fn key_range(spec: &AttentionSpec) -> (i32, i32) {
-    let (q_len, k_len) = (spec.q_len as i64, spec.k_len as i64);
-    let widest = spec.q_len + spec.k_len;
-    let side = |side: Option<usize>| side.unwrap_or(widest).min(widest) as i64;
+    let (q_len, k_len) = (spec.q_len as i128, spec.k_len as i128);
+    let widest = q_len + k_len;
+    let side = |side: Option<usize>| side.map_or(widest, |side| widest.min(side as i128));
     let right = if spec.causal { 0 } else { side(spec.window.right) };
     let from = (k_len - q_len - side(spec.window.left)).max(-q_len);
     let to = (k_len - q_len + right + 1).min(k_len + 1);
+    // Lengths fit an i32, and so does all but the very last of these ends.
     (from as i32, to.min(i32::MAX.into()) as i32)
 }
 
@@ -203,10 +198,11 @@ mod tests {
             let spec = AttentionSpec::new(DType::F32, 1, lengths, 1, 8).window(left, right);
             for spec in [spec, spec.causal()] {
                 let (from, to) = key_range(&spec);
-                for i in 0..spec.q_len {
+                let k_len = i32::try_from(spec.k_len).unwrap();
+                for (i, query) in (0..spec.q_len).zip(0_i32..) {
                     // As in attention/mask.wgsl.
-                    let first = (i as i32 + from).max(0);
-                    let end = (i as i32 + to.min(spec.k_len as i32 - i as i32)).max(0);
+                    let first = (query + from).max(0);
+                    let end = (query + to.min(k_len - query)).max(0);
                     let (seen_first, seen_end) = spec.keys_seen(i);
                     assert_eq!(
                         (seen_first..seen_end).collect::<Vec<_>>(),

@@ -31,8 +31,6 @@ pub struct AttentionPlan {
     pub key_lanes: u32,
     /// Queries of a lane, in fours.
     pub row_fours: u32,
-    /// Keys of a lane, in fours.
-    pub key_fours: u32,
     /// How much of the head dimension is staged in workgroup memory at a time.
     pub head_slice: u32,
     /// Keys whose values are staged in workgroup memory at a time.
@@ -52,52 +50,63 @@ pub struct AttentionPlan {
 }
 
 /// The lanes of a workgroup and their share of a tile: `row_lanes × key_lanes` lanes of `row_fours × 4` queries by
-/// `key_fours × 4` keys.
+/// four keys.
 #[derive(Clone, Copy)]
 struct Tile {
     row_lanes: u32,
     key_lanes: u32,
     row_fours: u32,
-    key_fours: u32,
+    /// The widest values for which a lane's share of the output stays in registers beside its scores.
+    widest: u32,
 }
 
-const fn tile(row_lanes: u32, key_lanes: u32, row_fours: u32, key_fours: u32) -> Tile {
-    Tile { row_lanes, key_lanes, row_fours, key_fours }
-}
-
-/// Tiles in order of preference. More queries a tile mean that keys and values are read less often; the last ones
-/// are for few queries, and spread the lanes over the keys instead.
-const TILES: &[Tile] =
-    &[tile(16, 16, 1, 1), tile(16, 8, 1, 1), tile(8, 8, 1, 1), tile(4, 16, 1, 1), tile(1, 32, 1, 1)];
+/// Tiles in order of preference, from what was measured on an NVIDIA H200 for heads of 64, 128 and 256. More queries a
+/// tile mean that keys and values are staged less often. The last ones are for few queries, and spread the lanes over
+/// the keys instead.
+const TILES: [Tile; 6] = [
+    Tile { row_lanes: 16, key_lanes: 16, row_fours: 2, widest: 192 },
+    Tile { row_lanes: 32, key_lanes: 8, row_fours: 1, widest: 64 },
+    Tile { row_lanes: 16, key_lanes: 8, row_fours: 1, widest: 256 },
+    Tile { row_lanes: 8, key_lanes: 8, row_fours: 1, widest: 256 },
+    Tile { row_lanes: 4, key_lanes: 16, row_fours: 1, widest: 256 },
+    Tile { row_lanes: 1, key_lanes: 32, row_fours: 1, widest: 256 },
+];
 
 /// The largest slice of the head dimension: longer ones hardly save barriers.
 const HEAD_SLICE: u32 = 32;
-
-/// Bytes of a slice of values, where its keys allow it: as with [`HEAD_SLICE`].
-const VALUE_SLICE_BYTES: u32 = 8 << 10;
 
 impl AttentionPlan {
     /// Plans attention. Fails if the spec is wrong, a tensor exceeds a binding, or not even the smallest tile fits.
     pub fn new(spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         check_bindings(spec, caps)?;
+        // The smallest tile has the last word.
+        let [larger @ .., smallest] = TILES;
         let mut bound = Bound::Registers;
-        for tile in TILES {
-            if tile.too_tall(spec.q_len) {
-                bound = Bound::Problem;
-                continue;
-            }
-            match Self::with_tile(spec, caps, *tile) {
-                Ok(plan) => return Ok(Self { bound, ..plan }),
-                Err(limit) => bound = limit,
+        for tile in larger {
+            bound = if tile.too_tall(spec.q_len) {
+                Bound::Problem
+            } else if spec.value_dim > tile.widest as usize {
+                Bound::Registers
+            } else {
+                match Self::with_tile(spec, caps, tile) {
+                    Ok(plan) => return Ok(Self { bound, ..plan }),
+                    Err(excess) => excess.bound,
+                }
+            };
+        }
+        match Self::with_tile(spec, caps, smallest) {
+            Ok(plan) => Ok(Self { bound, ..plan }),
+            Err(Excess { resource, needed, limit, .. }) => {
+                let (needed, limit) = (needed.into(), limit.into());
+                Err(PlanError::TooSmall { kernel: "attention", resource, needed, limit })
             }
         }
-        Err(too_small(bound))
     }
 
-    /// The plan with this tile and the largest slices that fit, or the limit that it exceeds.
-    fn with_tile(spec: &AttentionSpec, caps: &Caps, tile: Tile) -> Result<Self, Bound> {
-        let Tile { row_lanes, key_lanes, row_fours, key_fours } = tile;
+    /// The plan with this tile and the largest slices that fit, or what it has too much of.
+    fn with_tile(spec: &AttentionSpec, caps: &Caps, tile: Tile) -> Result<Self, Excess> {
+        let Tile { row_lanes, key_lanes, row_fours, .. } = tile;
         let storage = |dim: usize| Storage::new(spec.dtype, caps.f16, dim.is_multiple_of(4));
         let mut plan = Self {
             head_dim: spec.head_dim as u32,
@@ -105,9 +114,8 @@ impl AttentionPlan {
             row_lanes,
             key_lanes,
             row_fours,
-            key_fours,
-            head_slice: HEAD_SLICE.min(spec.head_dim.next_multiple_of(4) as u32),
-            key_slice: tile.keys(),
+            head_slice: head_slice(spec.head_dim as u32),
+            key_slice: key_lanes * 4,
             exchange: exchange(tile, caps),
             key_storage: storage(spec.head_dim),
             value_storage: storage(spec.value_dim),
@@ -116,9 +124,11 @@ impl AttentionPlan {
             bound: Bound::Registers,
         };
         if plan.lanes() > caps.workgroup_lanes {
-            return Err(Bound::Lanes(caps.workgroup_lanes));
+            return Err(Excess::of_lanes(plan.lanes(), caps));
         }
-        while plan.key_slice > 4 && plan.value_slice_bytes() > VALUE_SLICE_BYTES {
+        // Values take the place of keys. A longer slice of them would save barriers, but the memory that it adds
+        // keeps other workgroups from running beside this one, which costs more.
+        while plan.key_slice > 4 && plan.value_slice_bytes() > plan.key_slice_bytes() {
             plan.key_slice /= 2;
         }
         while plan.workgroup_bytes() > caps.workgroup_bytes {
@@ -128,7 +138,7 @@ impl AttentionPlan {
             } else if plan.head_slice > 4 {
                 plan.head_slice = (plan.head_slice / 2).next_multiple_of(4);
             } else {
-                return Err(Bound::WorkgroupMemory(caps.workgroup_bytes));
+                return Err(Excess::of_memory(plan.workgroup_bytes(), caps));
             }
         }
         Ok(plan)
@@ -146,7 +156,7 @@ impl AttentionPlan {
 
     /// Keys of a tile.
     pub fn keys(&self) -> u32 {
-        self.key_lanes * self.key_fours * 4
+        self.key_lanes * 4
     }
 
     /// Slices of queries, and the probabilities of a tile, take turns in the same rows, padded by four.
@@ -170,15 +180,31 @@ impl AttentionPlan {
     }
 }
 
+/// A limit of the adapter that a tile exceeds.
+struct Excess {
+    bound: Bound,
+    resource: &'static str,
+    needed: u32,
+    limit: u32,
+}
+
+impl Excess {
+    fn of_lanes(needed: u32, caps: &Caps) -> Self {
+        let limit = caps.workgroup_lanes;
+        Self { bound: Bound::Lanes(limit), resource: "invocations a workgroup", needed, limit }
+    }
+
+    fn of_memory(needed: u32, caps: &Caps) -> Self {
+        let limit = caps.workgroup_bytes;
+        Self { bound: Bound::WorkgroupMemory(limit), resource: "bytes of workgroup memory", needed, limit }
+    }
+}
+
 impl Tile {
     /// Whether a tile of half the queries would still hold all of them.
     fn too_tall(self, q_len: usize) -> bool {
         let queries = self.row_lanes * self.row_fours * 4;
         queries > 4 && queries as usize / 2 >= q_len
-    }
-
-    fn keys(self) -> u32 {
-        self.key_lanes * self.key_fours * 4
     }
 }
 
@@ -195,6 +221,11 @@ fn exchange(tile: Tile, caps: &Caps) -> RowLanes {
     }
 }
 
+/// Slices of equal length, so that the last is not mostly padding.
+fn head_slice(head_dim: u32) -> u32 {
+    head_dim.div_ceil(head_dim.div_ceil(HEAD_SLICE)).next_multiple_of(4)
+}
+
 fn check_bindings(spec: &AttentionSpec, caps: &Caps) -> Result<(), PlanError> {
     let AttentionSpec { dtype, .. } = *spec;
     let check = |tensor, shape: &[usize], dtype| check_binding(tensor, shape.iter().product(), dtype, caps);
@@ -204,19 +235,6 @@ fn check_bindings(spec: &AttentionSpec, caps: &Caps) -> Result<(), PlanError> {
     check("o", &spec.o_shape(), dtype)?;
     check("lse", &spec.lse_shape(), DType::F32)?;
     check("the ALiBi slopes", &spec.alibi_shape(), DType::F32)
-}
-
-/// The smallest tile asks for less than WebGPU guarantees, so this is for adapters below it.
-fn too_small(bound: Bound) -> PlanError {
-    let (resource, limit) = match bound {
-        Bound::Lanes(limit) => ("invocations a workgroup", limit),
-        Bound::WorkgroupMemory(limit) => ("bytes of workgroup memory", limit),
-        Bound::Problem | Bound::Registers => {
-            unreachable!("the smallest tile is bound by a limit of the adapter")
-        }
-    };
-    let needed = u64::from(limit) + 1;
-    PlanError::TooSmall { kernel: "attention", resource, needed, limit: limit.into() }
 }
 
 impl Plan for AttentionPlan {
@@ -236,15 +254,15 @@ impl fmt::Display for AttentionPlan {
             RowLanes::Workgroup => "workgroup memory",
             RowLanes::Subgroup => "subgroup shuffles",
         };
-        let Self { row_fours, key_fours, head_slice, key_slice, key_storage, value_storage, bound, .. } =
-            self;
+        let Self { row_fours, head_slice, key_slice, key_storage, value_storage, bound, .. } = self;
         let bytes = Bytes(u64::from(self.workgroup_bytes()));
         write!(f, "q {} × kv {}, {} lanes of ", self.queries(), self.keys(), self.lanes())?;
-        write!(f, "{} × {} scores, rows through {exchange}, {bytes} of ", row_fours * 4, key_fours * 4)?;
+        write!(f, "{} × 4 scores, rows through {exchange}, {bytes} of ", row_fours * 4)?;
         write!(f, "workgroup memory for slices of {head_slice} dimensions and {key_slice} values; ")?;
-        match key_storage == value_storage {
-            true => write!(f, "{key_storage}; {bound}"),
-            false => write!(f, "q, k {key_storage}; v, o {value_storage}; {bound}"),
+        if key_storage == value_storage {
+            write!(f, "{key_storage}; {bound}")
+        } else {
+            write!(f, "q, k {key_storage}; v, o {value_storage}; {bound}")
         }
     }
 }
