@@ -179,6 +179,7 @@ macro_rules! files {
 }
 
 files![
+    "attention/combine",
     "attention/forward",
     "attention/mask",
     "attention/score",

@@ -64,6 +64,9 @@ proptest! {
                 }
             }
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
+            Err(PlanError::TooSmall { resource: "turns of its loops", needed, limit, .. }) => {
+                prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
+            }
             Err(error) => prop_assert!(false, "{spec:?}: {error}"),
         }
     }
@@ -93,6 +96,9 @@ proptest! {
         match MonarchPlan::new(&spec, &caps) {
             Ok(plan) => fits(&plan, &caps)?,
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
+            Err(PlanError::TooSmall { resource: "turns of its loops", needed, limit, .. }) => {
+                prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
+            }
             Err(error) => prop_assert!(false, "{spec:?}: {error}"),
         }
     }

@@ -2,13 +2,19 @@
 // one head and goes over the keys that any of them sees, a tile at a time: scores, their running maximum and sum, and
 // the output so far, rescaled when the maximum grows. Scores never leave the workgroup.
 //
+// Where there are few queries or very many keys, the keys are split among workgroups, and each split leaves an output and
+// a log-sum-exp of its own; attention/combine puts them together.
+//
 // Both products, queries by keys and probabilities by values, are done alike: slices of the left and the right factor
 // are staged in workgroup memory, and a lane multiplies ROW_FOURS x 4 queries by four keys, and by fours of
 // value columns that lie KEY_LANES fours apart, so that neighbouring lanes read neighbouring words.
 
 struct Params {
-    groups: u32,   // batch x heads x tiles of queries
+    groups: u32,   // batch x heads x tiles of queries x splits
+    splits: u32,   // parts of the keys that workgroups of their own attend to
+    split_keys: u32, // keys of a split, a multiple of the tile
     tiles: u32,    // tiles of queries of a head
+    batch: u32,
     q_len: u32,
     k_len: u32,
     heads: u32,    // query heads
@@ -18,7 +24,7 @@ struct Params {
     scale: f32,    // times log2(e)
     softcap: f32,  // times log2(e)
     slopes: u32,   // ALiBi slopes from one batch to the next: 0 where all batches share them
-    unseen: f32,   // the log-sum-exp of nothing, which WGSL has no literal for
+    unseen: f32,   // what stands for the log-sum-exp of nothing, minus infinity: WGSL has no literal for it
 }
 
 const HEAD_DIM: u32 = 64;
@@ -48,8 +54,8 @@ const_assert KEYS % KEY_SLICE == 0u;
 @group(0) @binding(2) var<storage, read> k: array<k_word>; // (batch, k_len, kv_heads, HEAD_DIM)
 @group(0) @binding(3) var<storage, read> v: array<v_word>; // (batch, k_len, kv_heads, VALUE_DIM)
 @group(0) @binding(4) var<storage, read> alibi: array<f32>; // (heads) or (batch, heads); read only where ALIBI
-@group(0) @binding(5) var<storage, read_write> o: array<o_word>; // (batch, q_len, heads, VALUE_DIM)
-@group(0) @binding(6) var<storage, read_write> lse: array<f32>; // (batch, heads, q_len)
+@group(0) @binding(5) var<storage, read_write> o: array<o_word>; // (splits, batch, q_len, heads, VALUE_DIM)
+@group(0) @binding(6) var<storage, read_write> lse: array<f32>; // (splits, batch, heads, q_len)
 
 // The left factor, row by row: queries, then probabilities.
 var<workgroup> left: array<vec4<f32>, QUERIES * LEFT_STRIDE>;
@@ -62,6 +68,8 @@ struct Task {
     head: u32,
     kv_head: u32,
     query: u32, // the first of the tile
+    part: u32,  // the batch among the batches of all splits, where the result goes
+    end: u32,   // the key after the last that the workgroup goes over
 }
 
 // A lane's place in a tile.
@@ -93,21 +101,26 @@ fn main(
 }
 
 fn attend(lane: Lane, group: u32) {
-    let head = (group / params.tiles) % params.heads;
+    let split = group % params.splits;
+    let tile = group / params.splits;
+    let head = (tile / params.tiles) % params.heads;
+    let batch = tile / params.tiles / params.heads;
     // The last tile of queries comes first: under a causal mask it has the most keys to see.
-    let query = (params.tiles - 1u - group % params.tiles) * QUERIES;
-    let task = Task(group / params.tiles / params.heads, head, head / (params.heads / params.kv_heads), query);
-    let place = Place(rank(lane) / KEY_LANES * ROW_FOURS * 4u, rank(lane) % KEY_LANES);
+    let query = (params.tiles - 1u - tile % params.tiles) * QUERIES;
     let last_query = min(query + QUERIES, params.q_len) - 1u;
+    let end = min(end_key(last_query), (split + 1u) * params.split_keys);
+    let kv_head = head / (params.heads / params.kv_heads);
+    let task = Task(batch, head, kv_head, query, split * params.batch + batch, end);
+    let place = Place(rank(lane) / KEY_LANES * ROW_FOURS * 4u, rank(lane) % KEY_LANES);
 
     var output: Output;
     var softmax: Softmax;
     for (var row = 0u; row < ROW_FOURS; row++) {
         softmax.largest[row] = vec4<f32>(HIDDEN);
     }
-    for (var key = first_key(query); key < end_key(last_query); key += KEYS) {
+    for (var key = max(first_key(query), split * params.split_keys); key < end; key += KEYS) {
         // Most tiles are seen whole, and skip the mask.
-        let whole = key >= first_key(last_query) && key + KEYS <= end_key(query);
+        let whole = key >= first_key(last_query) && key + KEYS <= min(end_key(query), end);
         var scores = score_tile(lane, place, task, key);
         finish_scores(&scores, place, task, key, whole);
         update_softmax(lane, place, &scores, &softmax, &output);
@@ -187,10 +200,10 @@ fn finish_scores(scores: ptr<function, Scores>, place: Place, task: Task, key: u
         );
         if (!whole) {
             rows = mat4x4<f32>(
-                hide_unseen(rows[0], query, first),
-                hide_unseen(rows[1], query + 1u, first),
-                hide_unseen(rows[2], query + 2u, first),
-                hide_unseen(rows[3], query + 3u, first),
+                hide_unseen(rows[0], query, first, task.end),
+                hide_unseen(rows[1], query + 1u, first, task.end),
+                hide_unseen(rows[2], query + 2u, first, task.end),
+                hide_unseen(rows[3], query + 3u, first, task.end),
             );
         }
         (*scores)[row] = rows;
@@ -278,7 +291,7 @@ fn store(
         for (var n = 0u; n < 4u; n++) {
             let query = task.query + place.row + row * 4u + n;
             if (query < params.q_len && place.column == 0u) {
-                let at = (task.batch * params.heads + task.head) * params.q_len + query;
+                let at = (task.part * params.heads + task.head) * params.q_len + query;
                 lse[at] = select(params.unseen, log_sums[n], seen[n]);
             }
         }
@@ -295,7 +308,7 @@ fn store(
 
 fn store_row(task: Task, row: u32, four: u32, values: vec4<f32>) {
     let query = task.query + row;
-    let start = ((task.batch * params.q_len + query) * params.heads + task.head) * VALUE_DIM;
+    let start = ((task.part * params.q_len + query) * params.heads + task.head) * VALUE_DIM;
     let stored = query < params.q_len && four < VALUE_FOURS;
     o_store4(start + four * 4u, select(0u, start + VALUE_DIM, stored), values);
 }

@@ -16,10 +16,10 @@ fn end_key(query: u32) -> u32 {
     return u32(max(i32(query) + min(params.keys_to, i32(params.k_len) - i32(query)), 0));
 }
 
-// The scores of four neighbouring keys, those not seen hidden.
-fn hide_unseen(scores: vec4<f32>, query: u32, key: u32) -> vec4<f32> {
+// The scores of four neighbouring keys, those not seen hidden, and those from `end` on with them.
+fn hide_unseen(scores: vec4<f32>, query: u32, key: u32, end: u32) -> vec4<f32> {
     let keys = vec4<u32>(key) + vec4<u32>(0u, 1u, 2u, 3u);
-    let seen = (keys >= vec4<u32>(first_key(query))) & (keys < vec4<u32>(end_key(query)));
+    let seen = (keys >= vec4<u32>(first_key(query))) & (keys < vec4<u32>(min(end_key(query), end)));
     return select(vec4<f32>(HIDDEN), scores, seen);
 }
 

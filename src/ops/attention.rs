@@ -12,7 +12,10 @@ use crate::{Alibi, AttentionSpec, DType, Element, Error, Gpu, Tensor};
 params! {
     /// `attention/forward`.
     ForwardParams {
+        splits: u32,
+        split_keys: u32,
         tiles: u32,
+        batch: u32,
         q_len: u32,
         k_len: u32,
         heads: u32,
@@ -25,6 +28,14 @@ params! {
         unseen: f32,
     }
 }
+
+params! {
+    /// `attention/combine`.
+    CombineParams { splits: u32, rows: u32, q_len: u32, heads: u32, unseen: f32 }
+}
+
+/// What stands for the log-sum-exp of nothing between forward and combine, as in `attention/combine.wgsl`.
+const UNSEEN: f32 = -1e30;
 
 /// Inputs of [`Attention`]; shapes as in [`AttentionSpec`].
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +75,10 @@ pub fn shaders(plan: &AttentionPlan) -> Result<Vec<Shader>, ShaderError> {
 }
 
 fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderError> {
+    if kernel == "attention/combine" {
+        let linker = Linker::new(kernel).set("VALUE_DIM", plan.value_dim).set("LANES", plan.combine_lanes());
+        return linker.tensor("parts", plan.parts).tensor("o", plan.value_storage).link();
+    }
     let linker =
         Linker::new(kernel).module("common/product").module("attention/mask").module("attention/score");
     let linker = match plan.exchange {
@@ -83,7 +98,7 @@ fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderEr
         .tensor("q", plan.key_storage)
         .tensor("k", plan.key_storage)
         .tensor("v", plan.value_storage)
-        .tensor("o", plan.value_storage)
+        .tensor("o", if plan.splits == 1 { plan.value_storage } else { plan.parts })
         .link()
 }
 
@@ -118,9 +133,23 @@ impl Attention {
         self.check(&inputs, outputs)?;
         let AttentionInputs { q, k, v, alibi } = inputs;
         let alibi = alibi.map_or(self.gpu.unused(), Tensor::buffer);
-        let buffers = [q.buffer(), k.buffer(), v.buffer(), alibi, outputs.o.buffer(), outputs.lse.buffer()];
-        let params = self.params();
-        self.kernels.iter().try_for_each(|forward| forward.dispatch(&self.gpu, encoder, &params, &buffers))
+        let Self { gpu, spec, plan, kernels } = self;
+        let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
+            let buffers = [q.buffer(), k.buffer(), v.buffer(), alibi, o, lse];
+            kernel.dispatch(gpu, encoder, &self.forward_params(unseen), &buffers)
+        };
+        match kernels.as_slice() {
+            [whole] => forward(encoder, whole, f32::NEG_INFINITY, outputs.o.buffer(), outputs.lse.buffer()),
+            [split, combine] => {
+                let splits = plan.splits as usize;
+                let parts = Tensor::<f32>::zeros(gpu, &[&[splits], spec.o_shape().as_slice()].concat())?;
+                let part_lse = Tensor::<f32>::zeros(gpu, &[&[splits], spec.lse_shape().as_slice()].concat())?;
+                forward(encoder, split, UNSEEN, parts.buffer(), part_lse.buffer())?;
+                let buffers = [parts.buffer(), part_lse.buffer(), outputs.o.buffer(), outputs.lse.buffer()];
+                combine.dispatch(gpu, encoder, &self.combine_params(), &buffers)
+            }
+            _ => unreachable!("attention has one kernel, or two where keys are split"),
+        }
     }
 
     /// Allocates the outputs, records the attention and submits it.
@@ -132,14 +161,17 @@ impl Attention {
         Ok(outputs)
     }
 
-    fn params(&self) -> ForwardParams {
+    fn forward_params(&self, unseen: f32) -> ForwardParams {
         let Self { spec, plan, .. } = self;
         let tiles = spec.q_len.div_ceil(plan.queries() as usize);
         let (keys_from, keys_to) = key_range(spec);
         ForwardParams {
-            // No more than elements of `o`, which fit.
-            groups: (spec.batch * spec.heads * tiles) as u32,
+            // No more than elements of the outputs of all splits, which fit.
+            groups: (spec.batch * spec.heads * tiles) as u32 * plan.splits,
+            splits: plan.splits,
+            split_keys: plan.split_keys,
             tiles: tiles as u32,
+            batch: spec.batch as u32,
             q_len: spec.q_len as u32,
             k_len: spec.k_len as u32,
             heads: spec.heads as u32,
@@ -149,6 +181,20 @@ impl Attention {
             scale: spec.scale_or_default() * LOG2_E,
             softcap: spec.softcap.unwrap_or(1.0) * LOG2_E,
             slopes: if spec.alibi == Alibi::PerBatchHead { spec.heads as u32 } else { 0 },
+            unseen,
+        }
+    }
+
+    fn combine_params(&self) -> CombineParams {
+        let Self { spec, plan, .. } = self;
+        let rows = spec.lse_shape().iter().product::<usize>() as u32;
+        let fours = spec.value_dim.div_ceil(4) as u32;
+        CombineParams {
+            groups: (rows * fours).div_ceil(plan.combine_lanes()),
+            splits: plan.splits,
+            rows,
+            q_len: spec.q_len as u32,
+            heads: spec.heads as u32,
             unseen: f32::NEG_INFINITY,
         }
     }

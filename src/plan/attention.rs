@@ -45,6 +45,13 @@ pub struct AttentionPlan {
     pub softcap: bool,
     /// Whether there are linear biases.
     pub alibi: bool,
+    /// Parts of the keys that workgroups of their own attend to. One: a single kernel. More: a second puts the parts
+    /// together.
+    pub splits: u32,
+    /// Keys of a split, a multiple of the tile.
+    pub split_keys: u32,
+    /// How the outputs of the splits are stored until they are put together.
+    pub parts: Storage,
     /// What kept the tile from being larger.
     pub bound: Bound,
 }
@@ -75,6 +82,16 @@ const TILES: [Tile; 6] = [
 /// The largest slice of the head dimension: longer ones hardly save barriers.
 const HEAD_SLICE: u32 = 32;
 
+/// Workgroups that occupy a large GPU. Only queries that fit one tile are split for it: for more of them the parts would
+/// take the memory that fusing saves.
+const OCCUPYING: usize = 256;
+
+/// Tiles of keys below which a split costs more to put together than it gains.
+const LEAST_TILES: usize = 4;
+
+/// Lanes of the kernel that puts splits together.
+const COMBINE_LANES: u32 = 64;
+
 impl AttentionPlan {
     /// Plans attention. Fails if the spec is wrong, a tensor exceeds a binding, or not even the smallest tile fits.
     pub fn new(spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
@@ -90,13 +107,13 @@ impl AttentionPlan {
                 Bound::Registers
             } else {
                 match Self::with_tile(spec, caps, tile) {
-                    Ok(plan) => return Ok(Self { bound, ..plan }),
+                    Ok(plan) => return Self { bound, ..plan }.split(spec, caps),
                     Err(excess) => excess.bound,
                 }
             };
         }
         match Self::with_tile(spec, caps, smallest) {
-            Ok(plan) => Ok(Self { bound, ..plan }),
+            Ok(plan) => Self { bound, ..plan }.split(spec, caps),
             Err(Excess { resource, needed, limit, .. }) => {
                 let (needed, limit) = (needed.into(), limit.into());
                 Err(PlanError::TooSmall { kernel: "attention", resource, needed, limit })
@@ -121,6 +138,9 @@ impl AttentionPlan {
             value_storage: storage(spec.value_dim),
             softcap: spec.softcap.is_some(),
             alibi: spec.alibi != Alibi::None,
+            splits: 1,
+            split_keys: (spec.k_len as u32).next_multiple_of(key_lanes * 4),
+            parts: Storage { vectors: spec.value_dim.is_multiple_of(4), ..Storage::F32 },
             bound: Bound::Registers,
         };
         if plan.lanes() > caps.workgroup_lanes {
@@ -144,9 +164,45 @@ impl AttentionPlan {
         Ok(plan)
     }
 
+    /// Splits the keys where few workgroups would do all the work, or where one would go over more of them than the
+    /// driver lets it.
+    fn split(self, spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
+        let tiles = spec.k_len.div_ceil(self.keys() as usize);
+        let groups = spec.batch * spec.heads;
+        let idle = if spec.q_len <= self.queries() as usize { OCCUPYING / groups.min(OCCUPYING) } else { 1 };
+        let gainful = idle.min(tiles / LEAST_TILES).max(1);
+        let longest = caps.loop_turns.map_or(tiles, |turns| (turns / self.tile_turns()).max(1) as usize);
+        let split_tiles = tiles.div_ceil(gainful).min(longest);
+        let splits = tiles.div_ceil(split_tiles);
+        let plan = Self { splits: splits as u32, split_keys: split_tiles as u32 * self.keys(), ..self };
+        if splits > 1 {
+            let outputs = splits.saturating_mul(spec.o_shape().iter().product());
+            check_binding("the outputs of the splits", outputs, DType::F32, caps)?;
+            let sums = splits.saturating_mul(spec.lse_shape().iter().product());
+            check_binding("the log-sum-exps of the splits", sums, DType::F32, caps)?;
+        }
+        Ok(plan)
+    }
+
+    /// Turns that the loops of a lane take over a tile of keys, at most.
+    fn tile_turns(&self) -> u32 {
+        let staged = |fours: u32| fours.div_ceil(self.lanes());
+        let [queries, keys, dims] = [self.queries(), self.keys(), self.head_slice / 4];
+        let slices = self.head_dim.div_ceil(self.head_slice);
+        let scores = slices * (1 + staged(queries * dims) + staged(keys / 4 * dims) + dims);
+        let values = staged(self.key_slice * self.value_dim.div_ceil(4)) + self.key_slice / 4;
+        let exchanged = self.row_fours * self.key_lanes;
+        1 + scores + keys / self.key_slice * (1 + values) + exchanged
+    }
+
     /// Invocations of a workgroup.
     pub fn lanes(&self) -> u32 {
         self.row_lanes * self.key_lanes
+    }
+
+    /// Invocations of a workgroup that puts splits together.
+    pub fn combine_lanes(&self) -> u32 {
+        COMBINE_LANES
     }
 
     /// Queries of a tile.
@@ -239,12 +295,22 @@ fn check_bindings(spec: &AttentionSpec, caps: &Caps) -> Result<(), PlanError> {
 
 impl Plan for AttentionPlan {
     fn footprints(&self) -> Vec<Footprint> {
-        vec![Footprint {
+        let forward = Footprint {
             kernel: "attention/forward",
             lanes: self.lanes(),
             workgroup_bytes: self.workgroup_bytes(),
             storage_buffers: 6,
-        }]
+        };
+        if self.splits == 1 {
+            return vec![forward];
+        }
+        let combine = Footprint {
+            kernel: "attention/combine",
+            lanes: COMBINE_LANES,
+            workgroup_bytes: 0,
+            storage_buffers: 4,
+        };
+        vec![forward, combine]
     }
 }
 
@@ -256,7 +322,11 @@ impl fmt::Display for AttentionPlan {
         };
         let Self { row_fours, head_slice, key_slice, key_storage, value_storage, bound, .. } = self;
         let bytes = Bytes(u64::from(self.workgroup_bytes()));
-        write!(f, "q {} × kv {}, {} lanes of ", self.queries(), self.keys(), self.lanes())?;
+        write!(f, "q {} × kv {}, ", self.queries(), self.keys())?;
+        if self.splits > 1 {
+            write!(f, "keys in {} splits of {}, ", self.splits, self.split_keys)?;
+        }
+        write!(f, "{} lanes of ", self.lanes())?;
         write!(f, "{} × 4 scores, rows through {exchange}, {bytes} of ", row_fours * 4)?;
         write!(f, "workgroup memory for slices of {head_slice} dimensions and {key_slice} values; ")?;
         if key_storage == value_storage {

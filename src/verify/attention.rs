@@ -110,7 +110,7 @@ pub(super) fn cases(grid: Grid) -> Vec<Case> {
     }
     let every = if grid == Grid::Full { 1 } else { 2 };
     cases.extend(value_dims().step_by(every));
-    cases.extend(edges().chain(large_scores()).chain(far_windows()));
+    cases.extend(edges().chain(large_scores()).chain(far_windows()).chain(long_keys(grid)));
     cases
 }
 
@@ -161,6 +161,22 @@ fn large_scores() -> impl Iterator<Item = Case> {
             Case { spec, queries: 5.0, keys: 3.0, atol: few(spec, 3.0) }
         },
     )
+}
+
+/// So many keys for so few queries that plans split them among workgroups; some splits see nothing.
+fn long_keys(grid: Grid) -> impl Iterator<Item = Case> {
+    let lengths: &[(usize, usize)] = match grid {
+        Grid::Thin => &[(1, 239), (1, 16_384), (3, 1031), (33, 30_000), (5, 20_001)],
+        Grid::Full => {
+            &[(1, 239), (1, 16_384), (3, 1031), (33, 30_000), (5, 20_001), (16, 100_000), (40, 70_000)]
+        }
+    };
+    lengths.iter().enumerate().map(|(i, &lengths)| {
+        let spec = AttentionSpec::new(DType::ALL[i % 3], 1, lengths, 2, 64).kv_heads(1);
+        let spec = if i % 2 == 0 { spec.alibi(Alibi::PerHead).causal() } else { spec };
+        let spec = if i == 4 { spec.window(Some(300), Some(7)).value_dim(59) } else { spec };
+        Case { spec, queries: 1.0, keys: 1.0, atol: few(spec, 1.0) }
+    })
 }
 
 /// Windows whose sides no i32 holds.
