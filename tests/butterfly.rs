@@ -101,7 +101,7 @@ fn the_longest_loops_run_to_their_end() {
             let (x, w1, w2) = (ones(&[4, spec.n_in()]), ones(&spec.w1), ones(&spec.w2));
             let y = op.unwrap().run(MonarchInputs { x: &x, w1: &w1, w2: &w2 }).unwrap();
             let y = y.read_blocking(&gpu).unwrap();
-            assert!(y.iter().all(|y| *y == spec.n_in() as f32), "{spec:?} ({name}): {:?}", &y[..4]);
+            assert!(y.iter().all(|y| *y as usize == spec.n_in()), "{spec:?} ({name}): {:?}", &y[..4]);
         }
     }
 }
