@@ -45,7 +45,8 @@ pub struct Caps {
     /// Storage buffers that one kernel can bind.
     pub storage_buffers: u32,
     /// Turns that all loops of one invocation may take together, where the driver counts them. Mesa's llvmpipe leaves
-    /// every loop without a word after 65,535.
+    /// every loop without a word after 65,535; plans count on half, since which loops a compiler unrolls is its own
+    /// affair.
     pub loop_turns: Option<u32>,
     /// Size of one storage binding.
     pub binding_bytes: u64,
@@ -173,7 +174,7 @@ pub fn profile(name: &str) -> Option<&'static Profile> {
 }
 
 /// See [`Caps::loop_turns`].
-const LLVMPIPE_TURNS: u32 = 65_535;
+const LLVMPIPE_TURNS: u32 = 65_535 / 2;
 
 /// The features that tilewise asks a device for, each only where the adapter has it.
 pub(crate) fn wanted_features() -> wgpu::Features {

@@ -214,7 +214,7 @@ impl Gpu {
 
     /// Runs `work` and returns what wgpu's validation says of it. In a browser errors arrive later, and the next
     /// read reports them.
-    fn guard<R>(&self, label: &str, work: impl FnOnce() -> R) -> Result<R, Error> {
+    pub(crate) fn guard<R>(&self, label: &str, work: impl FnOnce() -> R) -> Result<R, Error> {
         self.check()?;
         #[cfg(target_arch = "wasm32")]
         let (result, error): (R, Option<wgpu::Error>) = (work(), None);

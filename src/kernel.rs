@@ -79,11 +79,10 @@ impl Kernel {
             .zip(std::iter::once(&uniform).chain(buffers.iter().copied()))
             .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
             .collect();
-        let bind_group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(self.label),
-            layout: &self.layout,
-            entries: &entries,
-        });
+        let descriptor =
+            wgpu::BindGroupDescriptor { label: Some(self.label), layout: &self.layout, entries: &entries };
+        // A buffer of another device, or without the usage it needs, is the caller's and is refused here.
+        let bind_group = gpu.guard(self.label, || gpu.device().create_bind_group(&descriptor))?;
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some(self.label),
             timestamp_writes: None,

@@ -59,8 +59,8 @@ impl Timing {
 /// How often to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Runs before measuring, for caches, clocks and lazily compiled pipelines.
-    pub warm_up: usize,
+    /// How long to run before measuring, once at least: clocks rise, caches fill, drivers finish compiling.
+    pub warm_up: Duration,
     /// Measured runs, at least one.
     pub runs: usize,
     /// Stop measuring after this long, once one run is done.
@@ -69,7 +69,7 @@ pub struct Effort {
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { warm_up: 2, runs: 20, budget: Duration::from_secs(2) }
+        Self { warm_up: Duration::from_millis(300), runs: 20, budget: Duration::from_secs(2) }
     }
 }
 
@@ -81,11 +81,15 @@ pub fn measure(
     mut record: impl FnMut(&mut wgpu::CommandEncoder) -> Result<(), Error>,
 ) -> Result<Timing, Error> {
     let stamps = gpu.caps().timestamps.then(|| Stamps::new(gpu));
-    for _ in 0..effort.warm_up {
+    let started = Instant::now();
+    loop {
         let mut encoder = gpu.encoder();
         record(&mut encoder)?;
         gpu.submit(encoder)?;
         gpu.wait()?;
+        if started.elapsed() >= effort.warm_up {
+            break;
+        }
     }
     let (mut device, mut wall) = (Vec::new(), Vec::new());
     let started = Instant::now();

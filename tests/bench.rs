@@ -10,7 +10,7 @@ use tilewise::timing::Effort;
 use tilewise::{AttentionSpec, Caps, DType, Error, LinearScanSpec, MonarchSpec};
 
 /// One run each: these tests are about what is reported, not about how fast it is.
-const ONCE: Effort = Effort { warm_up: 0, runs: 1, budget: Duration::from_secs(1) };
+const ONCE: Effort = Effort { warm_up: Duration::ZERO, runs: 1, budget: Duration::from_secs(1) };
 
 const CEILINGS: Ceilings = Ceilings { copy_bytes_per_second: 1e10, fma_flops_per_second: 1e11 };
 

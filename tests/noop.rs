@@ -173,3 +173,29 @@ fn a_lost_device_is_an_error_from_then_on() {
     assert!(matches!(error, Error::DeviceLost(_)), "{error}");
     assert!(Tensor::<f32>::zeros(&gpu, &[4]).is_err());
 }
+
+/// A caller's buffer may be anything; what cannot be bound is an error, not the end of the process.
+#[test]
+fn buffers_that_cannot_be_bound_are_refused() {
+    let (gpu, other) = (pose(&PROFILES[0]), pose(&PROFILES[0]));
+    let spec = LinearScanSpec::new(DType::F32, 1, 1, 4);
+    let scan = LinearScan::new(&gpu, spec).unwrap();
+    let good = zeros::<f32>(&gpu, &spec.shape());
+
+    let foreign = zeros::<f32>(&other, &spec.shape());
+    let error = scan.run(LinearScanInputs { a: &foreign, b: &good, initial: None }).unwrap_err();
+    assert!(matches!(error, Error::Gpu { .. }), "{error}");
+
+    let usage = wgpu::BufferUsages::COPY_DST;
+    let buffer = |size| {
+        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+        gpu.device().create_buffer(&descriptor)
+    };
+    let unusable = Tensor::<f32>::from_buffer(buffer(16), &spec.shape()).unwrap();
+    let error = scan.run(LinearScanInputs { a: &good, b: &unusable, initial: None }).unwrap_err();
+    assert!(matches!(error, Error::Gpu { .. }), "{error}");
+
+    let error = Tensor::<f32>::from_buffer(buffer(12), &spec.shape()).unwrap_err();
+    assert!(matches!(error, Error::Length { expected: 4, .. }), "{error}");
+    scan.run(LinearScanInputs { a: &good, b: &good, initial: None }).unwrap();
+}

@@ -81,7 +81,7 @@ pub fn ceilings(gpu: &Gpu, effort: Effort) -> Result<Ceilings, Error> {
 
 /// One run to see how long it takes.
 fn trial(effort: Effort) -> Effort {
-    Effort { warm_up: 1, runs: 1, ..effort }
+    Effort { warm_up: Duration::ZERO, runs: 1, ..effort }
 }
 
 fn copy_bytes_per_second(gpu: &Gpu, copy: &Kernel, lanes: u32, effort: Effort) -> Result<f64, Error> {

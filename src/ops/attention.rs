@@ -2,7 +2,7 @@
 
 use std::f32::consts::LOG2_E;
 
-use super::compile;
+use super::{Scratch, compile};
 use crate::kernel::{Kernel, params};
 use crate::plan::{AttentionPlan, Plan as _, RowLanes};
 use crate::shader::{Linker, Shader, ShaderError};
@@ -67,6 +67,7 @@ pub struct Attention {
     spec: AttentionSpec,
     plan: AttentionPlan,
     kernels: Vec<Kernel>,
+    scratch: Scratch,
 }
 
 /// The linked shaders of a plan, in the order of its footprints.
@@ -107,7 +108,7 @@ impl Attention {
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
         let plan = AttentionPlan::new(&spec, gpu.caps())?;
         let kernels = compile(gpu, &shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernels })
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, scratch: Scratch::default() })
     }
 
     /// How it runs here.
@@ -133,7 +134,7 @@ impl Attention {
         self.check(&inputs, outputs)?;
         let AttentionInputs { q, k, v, alibi } = inputs;
         let alibi = alibi.map_or(self.gpu.unused(), Tensor::buffer);
-        let Self { gpu, spec, plan, kernels } = self;
+        let Self { gpu, spec, plan, kernels, scratch } = self;
         let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
             let buffers = [q.buffer(), k.buffer(), v.buffer(), alibi, o, lse];
             kernel.dispatch(gpu, encoder, &self.forward_params(unseen), &buffers)
@@ -142,10 +143,12 @@ impl Attention {
             [whole] => forward(encoder, whole, f32::NEG_INFINITY, outputs.o.buffer(), outputs.lse.buffer()),
             [split, combine] => {
                 let splits = plan.splits as usize;
-                let parts = Tensor::<f32>::zeros(gpu, &[&[splits], spec.o_shape().as_slice()].concat())?;
-                let part_lse = Tensor::<f32>::zeros(gpu, &[&[splits], spec.lse_shape().as_slice()].concat())?;
-                forward(encoder, split, UNSEEN, parts.buffer(), part_lse.buffer())?;
-                let buffers = [parts.buffer(), part_lse.buffer(), outputs.o.buffer(), outputs.lse.buffer()];
+                let o_parts = [&[splits], spec.o_shape().as_slice()].concat();
+                let lse_parts = [&[splits], spec.lse_shape().as_slice()].concat();
+                let parts = scratch.tensors(gpu, &[&o_parts, &lse_parts])?;
+                let [o_parts, lse_parts] = [parts[0].buffer(), parts[1].buffer()];
+                forward(encoder, split, UNSEEN, o_parts, lse_parts)?;
+                let buffers = [o_parts, lse_parts, outputs.o.buffer(), outputs.lse.buffer()];
                 combine.dispatch(gpu, encoder, &self.combine_params(), &buffers)
             }
             _ => unreachable!("attention has one kernel, or two where keys are split"),

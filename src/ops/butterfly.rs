@@ -1,6 +1,6 @@
 //! Operations of the butterfly family.
 
-use super::compile;
+use super::{Scratch, compile};
 use crate::kernel::{Kernel, params};
 use crate::plan::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
@@ -34,6 +34,7 @@ pub struct Monarch {
     spec: MonarchSpec,
     plan: MonarchPlan,
     kernels: Vec<Kernel>,
+    scratch: Scratch,
 }
 
 /// The linked shaders of a plan, in the order of its footprints.
@@ -102,7 +103,7 @@ impl Monarch {
 
     fn with_plan(gpu: &Gpu, spec: MonarchSpec, plan: MonarchPlan) -> Result<Self, Error> {
         let kernels = compile(gpu, &shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernels })
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, scratch: Scratch::default() })
     }
 
     /// How it runs here.
@@ -123,7 +124,7 @@ impl Monarch {
         y: &Tensor<T>,
     ) -> Result<(), Error> {
         self.check(&inputs, y)?;
-        let Self { gpu, spec, plan, kernels } = self;
+        let Self { gpu, spec, plan, kernels, scratch } = self;
         let [x, w1, w2] = [inputs.x, inputs.w1, inputs.w2].map(Tensor::buffer);
         match (&plan.path, kernels.as_slice()) {
             (MonarchPath::Fused(rows), [monarch]) => {
@@ -131,11 +132,11 @@ impl Monarch {
                 monarch.dispatch(gpu, encoder, &params, &[x, w1, w2, y.buffer()])
             }
             (MonarchPath::TwoPass { first, second, .. }, [to_scratch, from_scratch]) => {
-                let z = Tensor::<f32>::zeros(gpu, &[spec.batch, spec.n_mid()])?;
+                let z = scratch.tensors(gpu, &[&[spec.batch, spec.n_mid()]])?[0].buffer();
                 let params = block_params(spec.batch, spec.w1, first);
-                to_scratch.dispatch(gpu, encoder, &params, &[x, w1, z.buffer()])?;
+                to_scratch.dispatch(gpu, encoder, &params, &[x, w1, z])?;
                 let params = block_params(spec.batch, spec.w2, second);
-                from_scratch.dispatch(gpu, encoder, &params, &[z.buffer(), w2, y.buffer()])
+                from_scratch.dispatch(gpu, encoder, &params, &[z, w2, y.buffer()])
             }
             _ => unreachable!("a fused product has one kernel, the other two"),
         }

@@ -11,9 +11,11 @@ pub use attention::{Attention, AttentionInputs, AttentionOutputs};
 pub use butterfly::{Monarch, MonarchInputs};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
+use std::sync::{Arc, OnceLock};
+
 use crate::kernel::Kernel;
 use crate::shader::Shader;
-use crate::{Error, Gpu};
+use crate::{Error, Gpu, Tensor};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
@@ -24,4 +26,23 @@ pub mod shaders {
 
 fn compile(gpu: &Gpu, shaders: &[Shader]) -> Result<Vec<Kernel>, Error> {
     shaders.iter().map(|shader| gpu.kernel(shader)).collect()
+}
+
+/// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since a fresh
+/// buffer costs more than the kernels that use it. One copy is enough: a queue runs what was recorded one after the
+/// other, and every encoding writes them before it reads them.
+#[derive(Clone, Debug, Default)]
+struct Scratch {
+    tensors: Arc<OnceLock<Vec<Tensor<f32>>>>,
+}
+
+impl Scratch {
+    /// One tensor for each shape. The shapes are those of the op's spec and plan, the same at each call.
+    fn tensors(&self, gpu: &Gpu, shapes: &[&[usize]]) -> Result<&[Tensor<f32>], Error> {
+        if let Some(tensors) = self.tensors.get() {
+            return Ok(tensors);
+        }
+        let tensors = shapes.iter().map(|shape| Tensor::zeros(gpu, shape)).collect::<Result<_, _>>()?;
+        Ok(self.tensors.get_or_init(|| tensors))
+    }
 }

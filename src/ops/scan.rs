@@ -1,6 +1,6 @@
 //! Operations of the scan family.
 
-use super::compile;
+use super::{Scratch, compile};
 use crate::kernel::{Kernel, params};
 use crate::plan::{LinearScanPlan, Plan as _, ScanLanes};
 use crate::shader::{Linker, Shader, ShaderError};
@@ -45,6 +45,7 @@ pub struct LinearScan {
     spec: LinearScanSpec,
     plan: LinearScanPlan,
     kernels: Vec<Kernel>,
+    scratch: Scratch,
 }
 
 /// The linked shaders of a plan, in the order of its footprints.
@@ -74,7 +75,7 @@ impl LinearScan {
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
         let plan = LinearScanPlan::new(&spec, gpu.caps())?;
         let kernels = compile(gpu, &shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernels })
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, scratch: Scratch::default() })
     }
 
     /// How it runs here.
@@ -98,7 +99,7 @@ impl LinearScan {
         outputs: &LinearScanOutputs<T>,
     ) -> Result<(), Error> {
         self.check(&inputs, outputs)?;
-        let Self { gpu, spec, plan, kernels } = self;
+        let Self { gpu, spec, plan, kernels, scratch } = self;
         let rows = spec.rows() as u32;
         let (a, b) = (inputs.a.buffer(), inputs.b.buffer());
         let initial = inputs.initial.map_or(gpu.unused(), Tensor::buffer);
@@ -115,13 +116,13 @@ impl LinearScan {
         match kernels.as_slice() {
             [chunk_scan] => scan(encoder, chunk_scan, initial),
             [chunk_reduce, carry, chunk_scan] => {
-                let chunks = [spec.rows(), plan.chunks as usize];
-                let maps = Tensor::<f32>::zeros(gpu, &[chunks[0], chunks[1], 2])?;
-                let carries = Tensor::<f32>::zeros(gpu, &chunks)?;
-                chunk_reduce.dispatch(gpu, encoder, &params, &[a, b, maps.buffer()])?;
-                let params = CarryParams { groups: rows, chunks: plan.chunks };
-                carry.dispatch(gpu, encoder, &params, &[maps.buffer(), initial, carries.buffer()])?;
-                scan(encoder, chunk_scan, carries.buffer())
+                let (rows, chunks) = (spec.rows(), plan.chunks as usize);
+                let between = scratch.tensors(gpu, &[&[rows, chunks, 2], &[rows, chunks]])?;
+                let [maps, carries] = [between[0].buffer(), between[1].buffer()];
+                chunk_reduce.dispatch(gpu, encoder, &params, &[a, b, maps])?;
+                let params = CarryParams { groups: rows as u32, chunks: plan.chunks };
+                carry.dispatch(gpu, encoder, &params, &[maps, initial, carries])?;
+                scan(encoder, chunk_scan, carries)
             }
             _ => unreachable!("a scan has one kernel or three"),
         }

@@ -84,7 +84,7 @@ const HEAD_SLICE: u32 = 32;
 
 /// Workgroups that occupy a large GPU. Only queries that fit one tile are split for it: for more of them the parts would
 /// take the memory that fusing saves.
-const OCCUPYING: usize = 256;
+const OCCUPYING: usize = 2048;
 
 /// Tiles of keys below which a split costs more to put together than it gains.
 const LEAST_TILES: usize = 4;

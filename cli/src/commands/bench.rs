@@ -91,7 +91,10 @@ impl Bench {
 
     fn measure(&self, gpu: &Gpu, global: &Global) -> Result<Record, Failure> {
         let (depth, effort) = if self.quick {
-            (Depth::Quick, Effort { warm_up: 1, runs: 7, budget: Duration::from_millis(500) })
+            (
+                Depth::Quick,
+                Effort { warm_up: Duration::from_millis(100), runs: 7, budget: Duration::from_millis(500) },
+            )
         } else {
             (Depth::Standard, Effort::default())
         };

@@ -23,7 +23,8 @@ use crate::table::{Cell, Column, Table};
 const CHECKS: Duration = Duration::from_secs(8);
 
 /// Few runs: a tour shows ratios, `bench` measures.
-const EFFORT: Effort = Effort { warm_up: 1, runs: 5, budget: Duration::from_secs(1) };
+const EFFORT: Effort =
+    Effort { warm_up: Duration::from_millis(200), runs: 5, budget: Duration::from_secs(1) };
 
 /// Everything that was shown.
 #[derive(Debug, Serialize)]
