@@ -117,6 +117,12 @@ pub enum Error {
         /// Whether the spec needs it.
         expected: bool,
     },
+    /// A tensor lives on another [`Gpu`](crate::Gpu) than the operation.
+    #[error("{tensor} was made with another Gpu than the operation; clone one Gpu to share it")]
+    Foreign {
+        /// Which tensor.
+        tensor: &'static str,
+    },
     /// The number of elements does not agree with a shape.
     #[error("{found} elements do not fill shape {shape:?}, which has {expected}")]
     Length {

@@ -28,7 +28,7 @@
 //! let a = Tensor::from_slice(&gpu, &spec.shape(), &[0.5_f32; 4])?;
 //! let b = Tensor::from_slice(&gpu, &spec.shape(), &[1.0_f32; 4])?;
 //! let outputs = LinearScan::new(&gpu, spec)?.run(LinearScanInputs { a: &a, b: &b, initial: None })?;
-//! assert_eq!(outputs.h.read_blocking(&gpu)?, [1.0, 1.5, 1.75, 1.875]);
+//! assert_eq!(outputs.h.read_blocking()?, [1.0, 1.5, 1.75, 1.875]);
 //! # Ok::<(), tilewise::Error>(())
 //! ```
 //!

@@ -10,6 +10,7 @@ use crate::{DType, Element, Error, Gpu};
 /// A contiguous, row-major tensor on a [`Gpu`]. Cheap to clone: clones share the buffer.
 #[derive(Clone, Debug)]
 pub struct Tensor<T> {
+    gpu: Gpu,
     buffer: wgpu::Buffer,
     shape: Vec<usize>,
     _lease: Option<Arc<Lease>>,
@@ -43,9 +44,9 @@ impl<T: Element> Tensor<T> {
         Self::allocate(gpu, shape, false)
     }
 
-    /// Takes a buffer of the caller's own device. It must have the usages `STORAGE` and `COPY_SRC` and hold the
-    /// shape's elements, padded to a multiple of 16 bytes.
-    pub fn from_buffer(buffer: wgpu::Buffer, shape: &[usize]) -> Result<Self, Error> {
+    /// Takes a buffer of the device that `gpu` was made from. It must have the usages `STORAGE` and `COPY_SRC` and hold
+    /// the shape's elements, padded to a multiple of 16 bytes; fails if it is shorter.
+    pub fn from_buffer(gpu: &Gpu, buffer: wgpu::Buffer, shape: &[usize]) -> Result<Self, Error> {
         let expected = padded_bytes::<T>(elements("a tensor", shape)?);
         if buffer.size() < expected {
             let found = buffer.size() as usize / T::DTYPE.bytes();
@@ -55,14 +56,20 @@ impl<T: Element> Tensor<T> {
                 expected: expected as usize / T::DTYPE.bytes(),
             });
         }
-        Ok(Self { buffer, shape: shape.to_vec(), _lease: None, element: PhantomData })
+        Ok(Self { gpu: gpu.clone(), buffer, shape: shape.to_vec(), _lease: None, element: PhantomData })
     }
 
     fn allocate(gpu: &Gpu, shape: &[usize], mapped: bool) -> Result<Self, Error> {
         let bytes = padded_bytes::<T>(elements("a tensor", shape)?);
         let what = || format!("a {} tensor of shape {shape:?}", T::DTYPE);
         let (buffer, lease) = gpu.allocate(bytes, mapped, what)?;
-        Ok(Self { buffer, shape: shape.to_vec(), _lease: Some(lease), element: PhantomData })
+        Ok(Self {
+            gpu: gpu.clone(),
+            buffer,
+            shape: shape.to_vec(),
+            _lease: Some(lease),
+            element: PhantomData,
+        })
     }
 
     /// Sizes, outermost first.
@@ -93,21 +100,30 @@ impl<T: Element> Tensor<T> {
     /// Waits for all submitted work that writes this tensor, and copies it to the host.
     ///
     /// Fails if the device was lost or refused anything since the last read.
-    pub async fn read(&self, gpu: &Gpu) -> Result<Vec<T>, Error> {
+    pub async fn read(&self) -> Result<Vec<T>, Error> {
         let bytes = (self.len() * T::DTYPE.bytes()) as u64;
-        let mut raw = gpu.download(&self.buffer, bytes.next_multiple_of(4)).await?;
+        let mut raw = self.gpu.download(&self.buffer, bytes.next_multiple_of(4)).await?;
         raw.truncate(bytes as usize);
         Ok(bytemuck::pod_collect_to_vec(&raw))
     }
 
     /// [`read`](Self::read), blocking.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn read_blocking(&self, gpu: &Gpu) -> Result<Vec<T>, Error> {
-        pollster::block_on(self.read(gpu))
+    pub fn read_blocking(&self) -> Result<Vec<T>, Error> {
+        pollster::block_on(self.read())
     }
 
-    /// Fails unless the tensor has this shape and the spec's element type.
-    pub(crate) fn expect(&self, name: &'static str, dtype: DType, shape: &[usize]) -> Result<(), Error> {
+    /// Fails unless the tensor is on this GPU and has this shape and the spec's element type.
+    pub(crate) fn expect(
+        &self,
+        gpu: &Gpu,
+        name: &'static str,
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<(), Error> {
+        if !self.gpu.is(gpu) {
+            return Err(Error::Foreign { tensor: name });
+        }
         if T::DTYPE != dtype {
             return Err(Error::DType { tensor: name, found: T::DTYPE, expected: dtype });
         }
@@ -120,13 +136,14 @@ impl<T: Element> Tensor<T> {
 
 /// Fails unless an optional tensor is given exactly when the spec needs it, and has this shape and element type.
 pub(crate) fn expect_optional<T: Element>(
+    gpu: &Gpu,
     tensor: Option<&Tensor<T>>,
     name: &'static str,
     needed: bool,
     shape: &[usize],
 ) -> Result<(), Error> {
     match tensor {
-        Some(tensor) if needed => tensor.expect(name, T::DTYPE, shape),
+        Some(tensor) if needed => tensor.expect(gpu, name, T::DTYPE, shape),
         None if !needed => Ok(()),
         _ => Err(Error::Presence { tensor: name, expected: needed }),
     }

@@ -75,5 +75,5 @@ fn run<T: Element>(gpu: &Gpu, spec: AttentionSpec) -> (Vec<T>, Vec<f32>) {
     let (q, k, v) = (tensor(&spec.q_shape()), tensor(&spec.k_shape()), tensor(&spec.v_shape()));
     let attention = Attention::new(gpu, spec).unwrap();
     let outputs = attention.run(AttentionInputs { q: &q, k: &k, v: &v, alibi: None }).unwrap();
-    (outputs.o.read_blocking(gpu).unwrap(), outputs.lse.read_blocking(gpu).unwrap())
+    (outputs.o.read_blocking().unwrap(), outputs.lse.read_blocking().unwrap())
 }

@@ -48,7 +48,7 @@ fn check<T: Element>(
     let mut encoder = gpu.encoder();
     record(&mut encoder).unwrap_or_else(|error| panic!("{case}: {error}"));
     gpu.submit(encoder).unwrap();
-    let ours: Vec<f64> = output.read_blocking(gpu).unwrap().into_iter().map(Element::to_f64).collect();
+    let ours: Vec<f64> = output.read_blocking().unwrap().into_iter().map(Element::to_f64).collect();
     let (reference, plain) = (oracle(Precision::Exact), oracle(Precision::Stored(T::DTYPE)));
     // Small cases are a small sample of roundings: a few units of f32 beside twice the plain error.
     let largest = reference.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
@@ -268,7 +268,7 @@ fn check_scan<T: Element>(gpu: &Gpu, case: &str, spec: LinearScanSpec) {
         last: poisoned(gpu, &spec.state_shape()),
     };
     let check_last = |outputs: &LinearScanOutputs<T>| {
-        let last = outputs.last.read_blocking(gpu).unwrap();
+        let last = outputs.last.read_blocking().unwrap();
         let reference = oracle(Precision::Exact).last;
         for (ours, expected) in last.into_iter().zip(reference) {
             assert!((f64::from(ours) - expected).abs() < 1e-4, "{case}: {ours} for {expected}");

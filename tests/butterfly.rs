@@ -21,7 +21,7 @@ fn product(gpu: &Gpu, spec: MonarchSpec, monarch: &Monarch) -> Vec<f32> {
     let mut inputs = Inputs::new(1);
     let x = tensor(gpu, &mut inputs, &[spec.batch, spec.n_in()]);
     let (w1, w2) = (tensor(gpu, &mut inputs, &spec.w1), tensor(gpu, &mut inputs, &spec.w2));
-    monarch.run(MonarchInputs { x: &x, w1: &w1, w2: &w2 }).unwrap().read_blocking(gpu).unwrap()
+    monarch.run(MonarchInputs { x: &x, w1: &w1, w2: &w2 }).unwrap().read_blocking().unwrap()
 }
 
 /// The grid takes the path that the planner chooses: here each spec takes the other one too.
@@ -100,7 +100,7 @@ fn the_longest_loops_run_to_their_end() {
             };
             let (x, w1, w2) = (ones(&[4, spec.n_in()]), ones(&spec.w1), ones(&spec.w2));
             let y = op.unwrap().run(MonarchInputs { x: &x, w1: &w1, w2: &w2 }).unwrap();
-            let y = y.read_blocking(&gpu).unwrap();
+            let y = y.read_blocking().unwrap();
             assert!(y.iter().all(|y| *y as usize == spec.n_in()), "{spec:?} ({name}): {:?}", &y[..4]);
         }
     }

@@ -169,7 +169,7 @@ fn a_lost_device_is_an_error_from_then_on() {
     let gpu = pose(&PROFILES[0]);
     let tensor = zeros::<f32>(&gpu, &[4]);
     gpu.device().destroy();
-    let error = tensor.read_blocking(&gpu).unwrap_err();
+    let error = tensor.read_blocking().unwrap_err();
     assert!(matches!(error, Error::DeviceLost(_)), "{error}");
     assert!(Tensor::<f32>::zeros(&gpu, &[4]).is_err());
 }
@@ -184,18 +184,18 @@ fn buffers_that_cannot_be_bound_are_refused() {
 
     let foreign = zeros::<f32>(&other, &spec.shape());
     let error = scan.run(LinearScanInputs { a: &foreign, b: &good, initial: None }).unwrap_err();
-    assert!(matches!(error, Error::Gpu { .. }), "{error}");
+    assert!(matches!(error, Error::Foreign { tensor: "a" }), "{error}");
 
     let usage = wgpu::BufferUsages::COPY_DST;
     let buffer = |size| {
         let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
         gpu.device().create_buffer(&descriptor)
     };
-    let unusable = Tensor::<f32>::from_buffer(buffer(16), &spec.shape()).unwrap();
+    let unusable = Tensor::<f32>::from_buffer(&gpu, buffer(16), &spec.shape()).unwrap();
     let error = scan.run(LinearScanInputs { a: &good, b: &unusable, initial: None }).unwrap_err();
     assert!(matches!(error, Error::Gpu { .. }), "{error}");
 
-    let error = Tensor::<f32>::from_buffer(buffer(12), &spec.shape()).unwrap_err();
+    let error = Tensor::<f32>::from_buffer(&gpu, buffer(12), &spec.shape()).unwrap_err();
     assert!(matches!(error, Error::Length { expected: 4, .. }), "{error}");
     scan.run(LinearScanInputs { a: &good, b: &good, initial: None }).unwrap();
 }

@@ -25,7 +25,7 @@ fn repeated_runs_are_bitwise_equal() {
         let scan = LinearScan::new(&gpu, spec).unwrap();
         let run = || {
             let outputs = scan.run(LinearScanInputs { a: &a, b: &b, initial: Some(&initial) }).unwrap();
-            (outputs.h.read_blocking(&gpu).unwrap(), outputs.last.read_blocking(&gpu).unwrap())
+            (outputs.h.read_blocking().unwrap(), outputs.last.read_blocking().unwrap())
         };
         let first = run();
         assert!((0..20).all(|_| run() == first));
@@ -45,9 +45,9 @@ fn the_last_state_continues_a_row() {
             let inputs = LinearScanInputs { a: &upload(a), b: &upload(b), initial };
             LinearScan::new(&gpu, spec).unwrap().run(inputs).unwrap()
         };
-        let whole = scan(0, 1000, None).h.read_blocking(&gpu).unwrap();
+        let whole = scan(0, 1000, None).h.read_blocking().unwrap();
         let head = scan(0, 333, None);
-        let tail = scan(333, 1000, Some(&head.last)).h.read_blocking(&gpu).unwrap();
+        let tail = scan(333, 1000, Some(&head.last)).h.read_blocking().unwrap();
         for (t, (one, two)) in whole[333..].iter().zip(&tail).enumerate() {
             assert!((one - two).abs() <= 1e-5 * one.abs(), "step {t}: {one} against {two}");
         }

@@ -92,7 +92,7 @@ impl<'a> Race<'a> {
             gpu.wait()
         };
         run().unwrap_or_else(|error| panic!("{name}: {error}"));
-        let found = output.read_blocking(gpu).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let found = output.read_blocking().unwrap_or_else(|error| panic!("{name}: {error}"));
         self.answer.check(name, &found.into_iter().map(f64::from).collect::<Vec<_>>());
         self.group.bench_function(name, |bencher| {
             bencher.iter(|| run().unwrap_or_else(|error| panic!("{name}: {error}")));

@@ -40,6 +40,7 @@ impl Failure {
                 | Error::Shape { .. }
                 | Error::DType { .. }
                 | Error::Presence { .. }
+                | Error::Foreign { .. }
                 | Error::Length { .. } => 2,
                 _ => 1,
             },

@@ -212,8 +212,8 @@ pub struct Output {
 
 impl Output {
     /// Waits for the tensor and copies it from the device.
-    pub fn download<T: Element>(gpu: &Gpu, name: &'static str, tensor: &Tensor<T>) -> Result<Self, Failure> {
-        let values = tensor.read_blocking(gpu)?;
+    pub fn download<T: Element>(name: &'static str, tensor: &Tensor<T>) -> Result<Self, Failure> {
+        let values = tensor.read_blocking()?;
         let bytes = bytemuck::cast_slice(&values).to_vec();
         Ok(Self { name, dtype: T::DTYPE, shape: tensor.shape().to_vec(), bytes })
     }

@@ -145,7 +145,7 @@ pub struct UnfusedAttention {
 }
 
 impl UnfusedAttention {
-    /// Plans the spec for this GPU and compiles what the plan needs.
+    /// Plans the spec for this &self.gpu and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
         let plan = UnfusedAttentionPlan::new(&spec, gpu.caps())?;
         let [_, softmax, _] = compile(gpu, &shaders(&plan)?)?;
@@ -187,12 +187,12 @@ impl UnfusedAttention {
         scratch: &AttentionScratch<T>,
     ) -> Result<(), Error> {
         let spec = &self.spec;
-        inputs.q.expect("q", spec.dtype, &spec.q_shape())?;
-        inputs.k.expect("k", spec.dtype, &spec.k_shape())?;
-        inputs.v.expect("v", spec.dtype, &spec.v_shape())?;
-        o.expect("o", spec.dtype, &spec.o_shape())?;
+        inputs.q.expect(&self.gpu, "q", spec.dtype, &spec.q_shape())?;
+        inputs.k.expect(&self.gpu, "k", spec.dtype, &spec.k_shape())?;
+        inputs.v.expect(&self.gpu, "v", spec.dtype, &spec.v_shape())?;
+        o.expect(&self.gpu, "o", spec.dtype, &spec.o_shape())?;
         let needed = spec.alibi != Alibi::None;
-        expect_optional(inputs.alibi, "the ALiBi slopes", needed, &spec.alibi_shape())?;
+        expect_optional(&self.gpu, inputs.alibi, "the ALiBi slopes", needed, &spec.alibi_shape())?;
         let slopes = inputs.alibi.map_or(self.gpu.unused(), Tensor::buffer);
         self.scores.encode(encoder, inputs.q, inputs.k, &scratch.scores)?;
         let buffers = [scratch.scores.buffer(), slopes, scratch.weights.buffer()];

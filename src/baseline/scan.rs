@@ -114,7 +114,7 @@ pub struct UnfusedLinearScan {
 }
 
 impl UnfusedLinearScan {
-    /// Plans the spec for this GPU and compiles what the plan needs.
+    /// Plans the spec for this &self.gpu and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
         let plan = UnfusedLinearScanPlan::new(&spec, gpu.caps())?;
         let [pairs, double, apply] = compile(gpu, &shaders(&plan)?)?;
@@ -145,7 +145,7 @@ impl UnfusedLinearScan {
         outputs: &LinearScanOutputs<T>,
         scratch: &ScanScratch,
     ) -> Result<(), Error> {
-        check(&self.spec, &inputs, outputs)?;
+        check(&self.gpu, &self.spec, &inputs, outputs)?;
         let Self { gpu, spec, plan, .. } = self;
         let (length, total) = (spec.length as u32, (spec.rows() * spec.length) as u32);
         let by_fours = total.div_ceil(4 * plan.lanes);
@@ -209,7 +209,7 @@ pub fn sequential_shaders(plan: &SequentialLinearScanPlan) -> Result<Vec<Shader>
     Ok(vec![linker.link()?])
 }
 
-/// A linear scan as a loop, one lane a row: no work is done twice, and few rows leave a GPU idle.
+/// A linear scan as a loop, one lane a row: no work is done twice, and few rows leave a &self.gpu idle.
 #[derive(Clone, Debug)]
 pub struct SequentialLinearScan {
     gpu: Gpu,
@@ -219,7 +219,7 @@ pub struct SequentialLinearScan {
 }
 
 impl SequentialLinearScan {
-    /// Plans the spec for this GPU and compiles what the plan needs.
+    /// Plans the spec for this &self.gpu and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
         let plan = SequentialLinearScanPlan::new(&spec, gpu.caps())?;
         let [kernel] = compile(gpu, &sequential_shaders(&plan)?)?;
@@ -243,7 +243,7 @@ impl SequentialLinearScan {
         inputs: LinearScanInputs<'_, T>,
         outputs: &LinearScanOutputs<T>,
     ) -> Result<(), Error> {
-        check(&self.spec, &inputs, outputs)?;
+        check(&self.gpu, &self.spec, &inputs, outputs)?;
         let (length, rows) = (self.spec.length as u32, self.spec.rows() as u32);
         let initial = inputs.initial.map_or(self.gpu.unused(), Tensor::buffer);
         let (h, last) = (outputs.h.buffer(), outputs.last.buffer());
@@ -266,13 +266,14 @@ fn outputs<T: Element>(gpu: &Gpu, spec: &LinearScanSpec) -> Result<LinearScanOut
 }
 
 fn check<T: Element>(
+    gpu: &Gpu,
     spec: &LinearScanSpec,
     inputs: &LinearScanInputs<'_, T>,
     outputs: &LinearScanOutputs<T>,
 ) -> Result<(), Error> {
-    inputs.a.expect("a", spec.dtype, &spec.shape())?;
-    inputs.b.expect("b", spec.dtype, &spec.shape())?;
-    expect_optional(inputs.initial, "the initial state", spec.initial, &spec.state_shape())?;
-    outputs.h.expect("h", spec.dtype, &spec.shape())?;
-    outputs.last.expect("the last state", DType::F32, &spec.state_shape())
+    inputs.a.expect(gpu, "a", spec.dtype, &spec.shape())?;
+    inputs.b.expect(gpu, "b", spec.dtype, &spec.shape())?;
+    expect_optional(gpu, inputs.initial, "the initial state", spec.initial, &spec.state_shape())?;
+    outputs.h.expect(gpu, "h", spec.dtype, &spec.shape())?;
+    outputs.last.expect(gpu, "the last state", DType::F32, &spec.state_shape())
 }

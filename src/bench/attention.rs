@@ -54,9 +54,7 @@ pub(super) fn measure<T: Element>(
             })
         },
         |encoder, outputs| fused.encode(encoder, given.inputs(), outputs),
-        |outputs| {
-            Ok(vec![sample.check_o(fetch(gpu, &outputs.o)?), sample.check_lse(fetch(gpu, &outputs.lse)?)])
-        },
+        |outputs| Ok(vec![sample.check_o(fetch(&outputs.o)?), sample.check_lse(fetch(&outputs.lse)?)]),
     )?;
     let unfused = Bench::yardstick("unfused", || {
         let unfused = UnfusedAttention::new(gpu, *spec)?;
@@ -65,7 +63,7 @@ pub(super) fn measure<T: Element>(
             unfused.plan(),
             || Ok((poisoned(gpu, &spec.o_shape())?, unfused.scratch()?)),
             |encoder, (o, scratch)| unfused.encode(encoder, given.inputs(), o, scratch),
-            |(o, _)| Ok(vec![sample.check_o(fetch(gpu, o)?)]),
+            |(o, _)| Ok(vec![sample.check_o(fetch(o)?)]),
         )
     })?;
     Ok((figures, vec![unfused]))

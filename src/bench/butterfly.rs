@@ -35,7 +35,7 @@ pub(super) fn measure<T: Element>(
         both(spec.dtype, |precision| oracle::monarch(&sample, precision, &x_rows, &w1, &w2));
     let out = [spec.batch, spec.n_out()];
     let check = |y: &Tensor<T>, reference: &[f64], plain: &[f64]| -> Result<Vec<Outcome>, Error> {
-        let (y, whole) = fetch(gpu, y)?;
+        let (y, whole) = fetch(y)?;
         Ok(vec![compare("y", (pick(&y, spec.n_out(), &rows), whole), reference, plain)])
     };
 

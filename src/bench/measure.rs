@@ -117,8 +117,8 @@ pub(super) fn uniform<T: Element>(inputs: &mut Inputs, count: usize, low: f64, h
 }
 
 /// The host's copy of an output. An element that nobody wrote is still NaN, wherever it is.
-pub(super) fn fetch<T: Element>(gpu: &Gpu, tensor: &Tensor<T>) -> Result<(Vec<T>, bool), Error> {
-    let values = tensor.read_blocking(gpu)?;
+pub(super) fn fetch<T: Element>(tensor: &Tensor<T>) -> Result<(Vec<T>, bool), Error> {
+    let values = tensor.read_blocking()?;
     let whole = !values.iter().any(|value| value.to_f64().is_nan());
     Ok((values, whole))
 }

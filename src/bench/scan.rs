@@ -30,7 +30,7 @@ pub(super) fn measure<T: Element>(
         Ok(LinearScanOutputs { h: poisoned(gpu, &spec.shape())?, last: poisoned(gpu, &spec.state_shape())? })
     };
     let check = |outputs: &LinearScanOutputs<T>| -> Result<Vec<Outcome>, Error> {
-        Ok(vec![sample.check_h(fetch(gpu, &outputs.h)?)])
+        Ok(vec![sample.check_h(fetch(&outputs.h)?)])
     };
 
     let figures = bench.contend(

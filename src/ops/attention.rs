@@ -104,7 +104,7 @@ fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderEr
 }
 
 impl Attention {
-    /// Plans the spec for this GPU and compiles what the plan needs.
+    /// Plans the spec for this &self.gpu and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
         let plan = AttentionPlan::new(&spec, gpu.caps())?;
         let kernels = compile(gpu, &shaders(&plan)?)?;
@@ -208,13 +208,13 @@ impl Attention {
         outputs: &AttentionOutputs<T>,
     ) -> Result<(), Error> {
         let spec = &self.spec;
-        inputs.q.expect("q", spec.dtype, &spec.q_shape())?;
-        inputs.k.expect("k", spec.dtype, &spec.k_shape())?;
-        inputs.v.expect("v", spec.dtype, &spec.v_shape())?;
+        inputs.q.expect(&self.gpu, "q", spec.dtype, &spec.q_shape())?;
+        inputs.k.expect(&self.gpu, "k", spec.dtype, &spec.k_shape())?;
+        inputs.v.expect(&self.gpu, "v", spec.dtype, &spec.v_shape())?;
         let slopes = spec.alibi != Alibi::None;
-        expect_optional(inputs.alibi, "the ALiBi slopes", slopes, &spec.alibi_shape())?;
-        outputs.o.expect("o", spec.dtype, &spec.o_shape())?;
-        outputs.lse.expect("lse", DType::F32, &spec.lse_shape())
+        expect_optional(&self.gpu, inputs.alibi, "the ALiBi slopes", slopes, &spec.alibi_shape())?;
+        outputs.o.expect(&self.gpu, "o", spec.dtype, &spec.o_shape())?;
+        outputs.lse.expect(&self.gpu, "lse", DType::F32, &spec.lse_shape())
     }
 }
 

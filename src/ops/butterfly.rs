@@ -83,7 +83,7 @@ fn factor(
 }
 
 impl Monarch {
-    /// Plans the spec for this GPU and compiles what the plan needs.
+    /// Plans the spec for this &self.gpu and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: MonarchSpec) -> Result<Self, Error> {
         let plan = MonarchPlan::new(&spec, gpu.caps())?;
         Self::with_plan(gpu, spec, plan)
@@ -153,10 +153,10 @@ impl Monarch {
 
     fn check<T: Element>(&self, inputs: &MonarchInputs<'_, T>, y: &Tensor<T>) -> Result<(), Error> {
         let spec = &self.spec;
-        inputs.x.expect("x", spec.dtype, &[spec.batch, spec.n_in()])?;
-        inputs.w1.expect("w1", spec.dtype, &spec.w1)?;
-        inputs.w2.expect("w2", spec.dtype, &spec.w2)?;
-        y.expect("y", spec.dtype, &[spec.batch, spec.n_out()])
+        inputs.x.expect(&self.gpu, "x", spec.dtype, &[spec.batch, spec.n_in()])?;
+        inputs.w1.expect(&self.gpu, "w1", spec.dtype, &spec.w1)?;
+        inputs.w2.expect(&self.gpu, "w2", spec.dtype, &spec.w2)?;
+        y.expect(&self.gpu, "y", spec.dtype, &[spec.batch, spec.n_out()])
     }
 }
 

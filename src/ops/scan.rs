@@ -38,7 +38,7 @@ pub struct LinearScanOutputs<T> {
 }
 
 /// The linear recurrence `h_t = a_t h_(t-1) + b_t`, as a scan of affine maps (Blelloch 1990), chunked so that one
-/// long row fills a GPU.
+/// long row fills a &self.gpu.
 #[derive(Clone, Debug)]
 pub struct LinearScan {
     gpu: Gpu,
@@ -71,7 +71,7 @@ fn shader(plan: &LinearScanPlan, kernel: &'static str) -> Result<Shader, ShaderE
 }
 
 impl LinearScan {
-    /// Plans the spec for this GPU and compiles what the plan needs.
+    /// Plans the spec for this &self.gpu and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
         let plan = LinearScanPlan::new(&spec, gpu.caps())?;
         let kernels = compile(gpu, &shaders(&plan)?)?;
@@ -143,10 +143,10 @@ impl LinearScan {
         outputs: &LinearScanOutputs<T>,
     ) -> Result<(), Error> {
         let spec = &self.spec;
-        inputs.a.expect("a", spec.dtype, &spec.shape())?;
-        inputs.b.expect("b", spec.dtype, &spec.shape())?;
-        expect_optional(inputs.initial, "the initial state", spec.initial, &spec.state_shape())?;
-        outputs.h.expect("h", spec.dtype, &spec.shape())?;
-        outputs.last.expect("the last state", crate::DType::F32, &spec.state_shape())
+        inputs.a.expect(&self.gpu, "a", spec.dtype, &spec.shape())?;
+        inputs.b.expect(&self.gpu, "b", spec.dtype, &spec.shape())?;
+        expect_optional(&self.gpu, inputs.initial, "the initial state", spec.initial, &spec.state_shape())?;
+        outputs.h.expect(&self.gpu, "h", spec.dtype, &spec.shape())?;
+        outputs.last.expect(&self.gpu, "the last state", crate::DType::F32, &spec.state_shape())
     }
 }

@@ -220,7 +220,7 @@ pub(super) async fn run<T: Element>(gpu: &Gpu, case: &Case) -> Result<Vec<Outcom
     let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: alibi.as_ref() };
     Attention::new(gpu, spec)?.encode(&mut encoder, inputs, &outputs)?;
     gpu.submit(encoder)?;
-    let (o, lse) = (download(gpu, &outputs.o).await?, download(gpu, &outputs.lse).await?);
+    let (o, lse) = (download(&outputs.o).await?, download(&outputs.lse).await?);
     // The log-sum-exp is a sum of one score and a small logarithm where few keys are seen, and the plain one then errs
     // by a rounding or by nothing: as in the suites of edges, 1e-5 stands for the logarithm and exp2 of the GPU.
     let lse_tolerance = Tolerance { multiple: 2.0, atol: 1e-5 };

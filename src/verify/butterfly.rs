@@ -93,6 +93,6 @@ pub(super) async fn run<T: Element>(gpu: &Gpu, spec: MonarchSpec) -> Result<Vec<
     let mut encoder = gpu.encoder();
     product.encode(&mut encoder, MonarchInputs { x: &x, w1: &w1, w2: &w2 }, &y)?;
     gpu.submit(encoder)?;
-    let y = download(gpu, &y).await?;
+    let y = download(&y).await?;
     Ok(vec![Outcome::new("y", &y, &reference, &plain, tolerance(&reference))])
 }

@@ -189,8 +189,8 @@ pub(crate) fn poisoned<T: Element>(gpu: &Gpu, shape: &[usize]) -> Result<Tensor<
     Tensor::from_slice(gpu, shape, &vec![T::from_f64(f64::NAN); count])
 }
 
-async fn download<T: Element>(gpu: &Gpu, tensor: &Tensor<T>) -> Result<Vec<f64>, Error> {
-    Ok(tensor.read(gpu).await?.into_iter().map(Element::to_f64).collect())
+async fn download<T: Element>(tensor: &Tensor<T>) -> Result<Vec<f64>, Error> {
+    Ok(tensor.read().await?.into_iter().map(Element::to_f64).collect())
 }
 
 /// Reference and plain results of one oracle.

@@ -58,7 +58,7 @@ pub(super) async fn run<T: Element>(gpu: &Gpu, spec: LinearScanSpec) -> Result<V
     let (a, b) = (upload::<T>(gpu, &spec.shape(), &a)?, upload::<T>(gpu, &spec.shape(), &b)?);
     scan.encode(&mut encoder, LinearScanInputs { a: &a, b: &b, initial: given.as_ref() }, &outputs)?;
     gpu.submit(encoder)?;
-    let (h, last) = (download(gpu, &outputs.h).await?, download(gpu, &outputs.last).await?);
+    let (h, last) = (download(&outputs.h).await?, download(&outputs.last).await?);
     let last_tolerance = Tolerance { atol: tolerance.atol + 2.0 * in_f32, multiple: 0.0 };
     Ok(vec![
         Outcome::new("h", &h, &reference.h, &plain.h, tolerance),

@@ -218,19 +218,19 @@ fn compute_as<T: Element>(gpu: &Gpu, file: &TensorFile<'_>, spec: Spec) -> Resul
             let (q, k, v, slopes) = (tensor("q")?, tensor("k")?, tensor("v")?, in_f32("alibi_slopes")?);
             let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: slopes.as_ref() };
             let outputs = Attention::new(gpu, spec)?.run(inputs)?;
-            Ok(vec![Output::download(gpu, "o", &outputs.o)?, Output::download(gpu, "lse", &outputs.lse)?])
+            Ok(vec![Output::download("o", &outputs.o)?, Output::download("lse", &outputs.lse)?])
         }
         Spec::Monarch(spec) => {
             let (x, w1, w2) = (tensor("x")?, tensor("w1")?, tensor("w2")?);
             let y = Monarch::new(gpu, spec)?.run(MonarchInputs { x: &x, w1: &w1, w2: &w2 })?;
-            Ok(vec![Output::download(gpu, "y", &y)?])
+            Ok(vec![Output::download("y", &y)?])
         }
         Spec::LinearScan(spec) => {
             let (a, b, initial) = (tensor("a")?, tensor("b")?, in_f32("h0")?);
             let inputs = LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() };
             let outputs = LinearScan::new(gpu, spec)?.run(inputs)?;
-            let last = Output::download(gpu, "last_state", &outputs.last)?;
-            Ok(vec![Output::download(gpu, "h", &outputs.h)?, last])
+            let last = Output::download("last_state", &outputs.last)?;
+            Ok(vec![Output::download("h", &outputs.h)?, last])
         }
     }
 }
