@@ -35,7 +35,7 @@ pub enum PlanError {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// A tensor is larger than one storage binding of the adapter.
-    #[error("{tensor} takes {}, this adapter binds at most {} at once", Bytes(*.bytes), Bytes(*.limit))]
+    #[error("{tensor}: {} needed ({bytes} bytes), this adapter binds at most {} at once ({limit} bytes)", Bytes(*.bytes), Bytes(*.limit))]
     Binding {
         /// Which tensor.
         tensor: &'static str,
@@ -45,7 +45,7 @@ pub enum PlanError {
         limit: u64,
     },
     /// Even the smallest plan exceeds a limit of the adapter.
-    #[error("the least that {kernel} needs is {needed} {resource}, this adapter has {limit}")]
+    #[error("{kernel} needs at least {needed} {resource}, this adapter has {limit}")]
     TooSmall {
         /// The kernel.
         kernel: &'static str,

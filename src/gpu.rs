@@ -82,7 +82,7 @@ impl Gpu {
     }
 
     /// Uses a device that the caller already has. Its own limits and features decide the plans; its error handler
-    /// and device-lost callback stay the caller's.
+    /// and device-lost callback stay the caller's, so that a lost device shows as [`Error::Gpu`] here.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         Self::new(device, queue, GpuOptions::default())
     }
@@ -225,9 +225,11 @@ impl Gpu {
         let (result, error): (R, Option<wgpu::Error>) = (work(), None);
         #[cfg(not(target_arch = "wasm32"))]
         let (result, error) = {
-            let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let memory = self.inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let validation = self.inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
             let result = work();
-            (result, pollster::block_on(scope.pop()))
+            let errors = [pollster::block_on(validation.pop()), pollster::block_on(memory.pop())];
+            (result, errors.into_iter().flatten().next())
         };
         error.map_or(Ok(result), |error| Err(self.refusal(label, &error.to_string())))
     }
@@ -267,13 +269,13 @@ impl Gpu {
 
     /// The first `bytes` of a buffer, once all submitted work is done.
     pub(crate) async fn download(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, Error> {
-        self.check()?;
-        let staging = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
+        let descriptor = wgpu::BufferDescriptor {
             label: Some("read back"),
-            size: bytes.max(4),
+            size: bytes,
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
-        });
+        };
+        let staging = self.guard("reading back", || self.inner.device.create_buffer(&descriptor))?;
         let mut encoder = self.encoder();
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
         self.submit(encoder)?;

@@ -1,7 +1,5 @@
 //! A compiled kernel: pipeline, bind-group layout, dispatch.
 
-use wgpu::util::DeviceExt as _;
-
 use crate::shader::{Access, Shader};
 use crate::{Error, Gpu};
 
@@ -70,11 +68,17 @@ impl Kernel {
             label: self.label.to_owned(),
             message: format!("{} workgroups are more than a dispatch can have", params.groups()),
         })?;
-        let uniform = gpu.device().create_buffer_init(&wgpu::util::BufferInitDescriptor {
+        let descriptor = wgpu::BufferDescriptor {
             label: Some(self.label),
-            contents: bytemuck::bytes_of(params),
-            usage: wgpu::BufferUsages::UNIFORM,
-        });
+            size: size_of_val(params) as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        };
+        let uniform = gpu.guard(self.label, || {
+            let uniform = gpu.device().create_buffer(&descriptor);
+            gpu.queue().write_buffer(&uniform, 0, bytemuck::bytes_of(params));
+            uniform
+        })?;
         let entries: Vec<_> = (0..)
             .zip(std::iter::once(&uniform).chain(buffers.iter().copied()))
             .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
@@ -149,7 +153,7 @@ fn module(gpu: &Gpu, shader: &Shader) -> wgpu::ShaderModule {
         return gpu.device().create_shader_module(descriptor);
     }
     // SAFETY: kernels mask their own loads and stores, so no index leaves its buffer, and every loop's trip count
-    // is bounded by a uniform size. The whole test suite also runs with the checks on.
+    // is bounded by a uniform size. Every suite that runs kernels also runs with the checks on.
     unsafe { gpu.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }
 

@@ -77,3 +77,18 @@ fn run<T: Element>(gpu: &Gpu, spec: AttentionSpec) -> (Vec<T>, Vec<f32>) {
     let outputs = attention.run(AttentionInputs { q: &q, k: &k, v: &v, alibi: None }).unwrap();
     (outputs.o.read_blocking().unwrap(), outputs.lse.read_blocking().unwrap())
 }
+
+/// Scores far below any usual one are scores all the same, and not the mark of a hidden key; a NaN stays one.
+#[test]
+fn low_scores_and_nans_are_not_taken_for_hidden() {
+    for (name, gpu) in common::gpus() {
+        let spec = AttentionSpec::new(DType::F32, 1, (2, 2), 1, 1).scale(1.0);
+        let upload = |values: [f32; 2]| Tensor::from_slice(&gpu, &spec.q_shape(), &values).unwrap();
+        let (q, k, v) = (upload([1e15, f32::NAN]), upload([-1e15, -2e15]), upload([3.0, 4.0]));
+        let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: None };
+        let outputs = Attention::new(&gpu, spec).unwrap().run(inputs).unwrap();
+        let (o, lse) = (outputs.o.read_blocking().unwrap(), outputs.lse.read_blocking().unwrap());
+        assert!((o[0] - 3.0).abs() < 1e-6 && (lse[0] / -1e30 - 1.0).abs() < 1e-6, "{name}: {o:?}, {lse:?}");
+        assert!(o[1].is_nan() && lse[1].is_nan(), "{name}: {o:?}, {lse:?}");
+    }
+}

@@ -5,8 +5,8 @@ mod common;
 
 use half::{bf16, f16};
 use tilewise::baseline::{
-    Dense, Matmul, MatmulSpec, Operand, SequentialLinearScan, UnfusedAttention, UnfusedLinearScan,
-    UnfusedMonarch,
+    Dense, Matmul, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan, UnfusedAttention,
+    UnfusedLinearScan, UnfusedMonarch,
 };
 use tilewise::oracle::{self, Precision};
 use tilewise::verify::{Inputs, Outcome, Tolerance};
@@ -303,5 +303,80 @@ fn scores_past_the_binding_limit_are_refused_by_name() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
     let spec = AttentionSpec::new(DType::F32, 1, (8192, 8192), 8, 64);
     let refused = tilewise::baseline::UnfusedAttentionPlan::new(&spec, &caps).unwrap_err();
-    assert!(refused.to_string().starts_with("the score matrix takes 2 GiB"), "{refused}");
+    let refused = refused.to_string();
+    assert!(refused.starts_with("the score matrix") && refused.contains("2 GiB"), "{refused}");
+}
+
+#[test]
+fn sizes_whose_product_overflows_are_refused() {
+    let caps = tilewise::caps::WEBGPU_BASELINE;
+    let refused = |spec: MatmulSpec, words: &str| {
+        assert!(spec.flops() > 0.0, "{spec:?}");
+        let refused = MatmulPlan::new(&spec, &caps).unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}, expected {words}");
+    };
+    let small = MatmulSpec::new(DType::F32, 4, 4, 4);
+    let (half, whole) = (1 << 32, usize::MAX);
+    // Operands that are read again and again take no room, however many the products are.
+    let still = |spec: MatmulSpec| {
+        let [a, b, c] = [spec.a, spec.b, spec.c].map(|operand| Operand { row: 0, ..operand });
+        MatmulSpec { a, b, c, ..spec }
+    };
+    refused(still(MatmulSpec { batch: [half, half], ..small }), "A of shape");
+    refused(still(MatmulSpec { batch: [1 << 16, 1 << 16], ..small }), "A of shape");
+    refused(still(MatmulSpec { m: whole, ..small }), "A of shape");
+    refused(still(MatmulSpec { n: whole, ..small }), "B of shape");
+    refused(still(MatmulSpec { k: whole, ..small }), "A of shape");
+    refused(still(MatmulSpec { m: 1 << 20, n: 1 << 20, k: 1, ..small }), "C of shape");
+    for b_share in [0, 4, half, half + 1, whole] {
+        refused(MatmulSpec { batch: [1, 3], b_share, ..small }, &format!("b_share is {b_share}"));
+    }
+    refused(MatmulSpec { m: 0, ..small }, "m is 0");
+    // A distance that nothing is multiplied with would still wrap.
+    for distance in [half, half + 4, whole] {
+        let operand = Operand { outer: distance, ..small.a };
+        refused(MatmulSpec { a: operand, ..small }, &format!("a distance in A is {distance}"));
+        refused(MatmulSpec { b: operand, ..small }, &format!("a distance in B is {distance}"));
+        refused(MatmulSpec { c: operand, ..small }, &format!("a distance in C is {distance}"));
+    }
+    refused(MatmulSpec { c: Operand { row: 1 << 31, ..small.c }, ..small }, "C of shape");
+}
+
+/// Kernels do not check the scratch themselves: that of a smaller operation must not reach them.
+#[test]
+fn scratch_of_another_operation_is_refused() {
+    for (_, gpu) in common::gpus() {
+        let record = |what: &str, recorded: Result<(), tilewise::Error>| {
+            let refused = recorded.unwrap_err();
+            assert!(matches!(refused, tilewise::Error::Shape { .. }), "{what}: {refused}");
+            assert!(refused.to_string().contains("expected"), "{what}: {refused}");
+        };
+        let gpu = &gpu;
+        let zeros = |shape: &[usize]| Tensor::<f32>::zeros(gpu, shape).unwrap();
+        let mut encoder = gpu.encoder();
+
+        let spec = LinearScanSpec::new(DType::F32, 2, 3, 50);
+        let scan = UnfusedLinearScan::new(gpu, spec).unwrap();
+        let (a, b, outputs) = (zeros(&spec.shape()), zeros(&spec.shape()), scan.outputs().unwrap());
+        let inputs = LinearScanInputs { a: &a, b: &b, initial: None };
+        for other in [LinearScanSpec::new(DType::F32, 2, 3, 49), LinearScanSpec::new(DType::F32, 3, 2, 51)] {
+            let scratch = UnfusedLinearScan::new(gpu, other).unwrap().scratch().unwrap();
+            record("scan", scan.encode(&mut encoder, inputs, &outputs, &scratch));
+        }
+
+        let spec = AttentionSpec::new(DType::F32, 1, (8, 12), 2, 16);
+        let attention = UnfusedAttention::new(gpu, spec).unwrap();
+        let (q, k, v) = (zeros(&spec.q_shape()), zeros(&spec.k_shape()), zeros(&spec.v_shape()));
+        let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: None };
+        let other = AttentionSpec { k_len: 8, ..spec };
+        let scratch = UnfusedAttention::new(gpu, other).unwrap().scratch().unwrap();
+        record("attention", attention.encode(&mut encoder, inputs, &attention.outputs().unwrap(), &scratch));
+
+        let spec = MonarchSpec::new(DType::F32, 5, [4, 4, 4], [4, 4, 4]);
+        let monarch = UnfusedMonarch::new(gpu, spec).unwrap();
+        let (x, w1, w2) = (zeros(&[5, 16]), zeros(&spec.w1), zeros(&spec.w2));
+        let inputs = MonarchInputs { x: &x, w1: &w1, w2: &w2 };
+        let scratch = UnfusedMonarch::new(gpu, MonarchSpec { batch: 4, ..spec }).unwrap().scratch().unwrap();
+        record("monarch", monarch.encode(&mut encoder, inputs, &monarch.outputs().unwrap(), &scratch));
+    }
 }

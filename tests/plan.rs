@@ -64,7 +64,7 @@ proptest! {
                 }
             }
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
-            Err(PlanError::TooSmall { resource: "turns of its loops", needed, limit, .. }) => {
+            Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
                 prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
             }
             Err(error) => prop_assert!(false, "{spec:?}: {error}"),
@@ -96,7 +96,7 @@ proptest! {
         match MonarchPlan::new(&spec, &caps) {
             Ok(plan) => fits(&plan, &caps)?,
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
-            Err(PlanError::TooSmall { resource: "turns of its loops", needed, limit, .. }) => {
+            Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
                 prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
             }
             Err(error) => prop_assert!(false, "{spec:?}: {error}"),
@@ -117,7 +117,10 @@ fn every_profile_has_a_plan_for_every_family() {
 fn tensors_past_a_binding_are_refused_by_name() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
     let error = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 40 << 20), &caps).unwrap_err();
-    assert_eq!(error.to_string(), "a takes 160 MiB, this adapter binds at most 128 MiB at once");
+    assert_eq!(
+        error.to_string(),
+        "a: 160 MiB needed (167772160 bytes), this adapter binds at most 128 MiB at once (134217728 bytes)"
+    );
 }
 
 #[test]
@@ -141,4 +144,27 @@ fn specs_plans_and_oracles_never_mention_wgpu() {
             assert_eq!(mention, None, "{}", path.display());
         }
     }
+}
+
+/// Capabilities are public numbers: some that no adapter has must not end the process.
+#[test]
+fn impossible_capabilities_are_refused() {
+    let least = tilewise::caps::WEBGPU_BASELINE;
+    for caps in [
+        Caps { workgroup_lanes: 0, ..least.clone() },
+        Caps { workgroup_bytes: 0, ..least.clone() },
+        Caps { groups_per_dim: 0, ..least.clone() },
+        Caps { storage_buffers: 1, ..least.clone() },
+    ] {
+        let attention = AttentionPlan::new(&AttentionSpec::new(DType::F32, 1, (9, 9), 1, 9), &caps);
+        let monarch = MonarchPlan::new(&MonarchSpec::square(DType::F32, 3, 5), &caps);
+        let scan = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 9), &caps);
+        for error in [attention.err(), monarch.err(), scan.err()] {
+            assert!(matches!(error, Some(PlanError::TooSmall { .. })), "{error:?} on {caps:?}");
+        }
+    }
+    // Subgroups of one or two lanes are more than the shuffling scan has room for.
+    let tiny = Caps { subgroups: Some(Subgroups { min: 1, max: 2 }), ..least };
+    let plan = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 99), &tiny).unwrap();
+    assert_eq!(plan.exchange, tilewise::plan::ScanLanes::Workgroup);
 }

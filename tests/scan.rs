@@ -53,3 +53,23 @@ fn the_last_state_continues_a_row() {
         }
     }
 }
+
+/// Products of factors overflow before the states do: 0 stays 0, and a factor of 0 forgets whatever came before.
+#[test]
+fn overflowing_factors_leave_zeros_alone() {
+    let grown = vec![3.0; 300];
+    let mut forgotten = grown.clone();
+    forgotten[299] = 0.0;
+    let (zeros, mut one) = (vec![0.0; 300], vec![0.0; 300]);
+    one[299] = 1.0;
+    for (_, gpu) in common::gpus() {
+        for (a, b) in [(&grown, &zeros), (&grown, &one), (&forgotten, &one)] {
+            let spec = LinearScanSpec::new(DType::F32, 1, 1, 300);
+            let upload = |values: &[f32]| Tensor::from_slice(&gpu, &spec.shape(), values).unwrap();
+            let inputs = LinearScanInputs { a: &upload(a), b: &upload(b), initial: None };
+            let outputs = LinearScan::new(&gpu, spec).unwrap().run(inputs).unwrap();
+            assert_eq!(outputs.h.read_blocking().unwrap(), *b);
+            assert_eq!(outputs.last.read_blocking().unwrap(), [b[299]]);
+        }
+    }
+}

@@ -23,7 +23,7 @@ const LOG2_E = 1.4426950408889634;
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>; // (batch, heads, q_len)
 
 // What forward stores for a row that sees no key of a split: finite, since it is computed with.
-const UNSEEN = -1e30;
+const UNSEEN = -3e38;
 
 @compute @workgroup_size(LANES)
 fn main(

@@ -69,7 +69,8 @@ struct Task {
     kv_head: u32,
     query: u32, // the first of the tile
     part: u32,  // the batch among the batches of all splits, where the result goes
-    end: u32,   // the key after the last that the workgroup goes over
+    first: u32, // the first key that the workgroup goes over
+    end: u32,   // the key after the last
 }
 
 // A lane's place in a tile.
@@ -110,7 +111,8 @@ fn attend(lane: Lane, group: u32) {
     let last_query = min(query + QUERIES, params.q_len) - 1u;
     let end = min(end_key(last_query), (split + 1u) * params.split_keys);
     let kv_head = head / (params.heads / params.kv_heads);
-    let task = Task(batch, head, kv_head, query, split * params.batch + batch, end);
+    let first = max(first_key(query), split * params.split_keys);
+    let task = Task(batch, head, kv_head, query, split * params.batch + batch, first, end);
     let place = Place(rank(lane) / KEY_LANES * ROW_FOURS * 4u, rank(lane) % KEY_LANES);
 
     var output: Output;
@@ -118,7 +120,7 @@ fn attend(lane: Lane, group: u32) {
     for (var row = 0u; row < ROW_FOURS; row++) {
         softmax.largest[row] = vec4<f32>(HIDDEN);
     }
-    for (var key = max(first_key(query), split * params.split_keys); key < end; key += KEYS) {
+    for (var key = first; key < end; key += KEYS) {
         // Most tiles are seen whole, and skip the mask.
         let whole = key >= first_key(last_query) && key + KEYS <= min(end_key(query), end);
         var scores = score_tile(lane, place, task, key);
@@ -283,13 +285,19 @@ fn store(
     output: ptr<function, Output>,
 ) {
     for (var row = 0u; row < ROW_FOURS; row++) {
-        let seen = is_seen((*softmax).largest[row]);
+        let first = task.query + place.row + row * 4u;
+        let seen = vec4<bool>(
+            sees_any(first, task.first, task.end),
+            sees_any(first + 1u, task.first, task.end),
+            sees_any(first + 2u, task.first, task.end),
+            sees_any(first + 3u, task.first, task.end),
+        );
         // Where no key is seen, hidden ones have been summed: 1 keeps the division defined, and 0 replaces its result.
         let total = select(vec4<f32>(1.0), reduce_add(lane, (*softmax).total[row]), seen);
         let factors = select(vec4<f32>(), 1.0 / total, seen);
         let log_sums = ((*softmax).largest[row] + log2(total)) / LOG2_E;
         for (var n = 0u; n < 4u; n++) {
-            let query = task.query + place.row + row * 4u + n;
+            let query = first + n;
             if (query < params.q_len && place.column == 0u) {
                 let at = (task.part * params.heads + task.head) * params.q_len + query;
                 lse[at] = select(params.unseen, log_sums[n], seen[n]);

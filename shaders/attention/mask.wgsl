@@ -2,9 +2,11 @@
 // with the query. The kernel's params hold k_len, `keys_from` and `keys_to`, which the host has clamped so that nothing here
 // overflows.
 
-// Stands for the score of a key that is not seen. Finite, since compilers may assume that there are no infinities;
-// a true score this low would have overflowed long before.
-const HIDDEN = -1e30;
+// Stands for the score of a key that is not seen. Finite, since compilers may assume that there are no infinities.
+const HIDDEN = -3e38;
+
+// The lowest score of a key that is seen: weights of 0 beside any other score, and apart from HIDDEN.
+const LOWEST = -1e38;
 
 // The first key that the query sees. It never falls from one query to the next.
 fn first_key(query: u32) -> u32 {
@@ -23,7 +25,12 @@ fn hide_unseen(scores: vec4<f32>, query: u32, key: u32, end: u32) -> vec4<f32> {
     return select(vec4<f32>(HIDDEN), scores, seen);
 }
 
-// Whether a row has seen a key, by its largest score.
+// Whether a row has seen a key so far, by its largest score.
 fn is_seen(largest: vec4<f32>) -> vec4<bool> {
-    return largest > vec4<f32>(0.5 * HIDDEN);
+    return largest > vec4<f32>(0.5 * (HIDDEN + LOWEST));
+}
+
+// Whether the query sees any of the keys from `first` to before `end`.
+fn sees_any(query: u32, first: u32, end: u32) -> bool {
+    return max(first_key(query), first) < min(end_key(query), end);
 }

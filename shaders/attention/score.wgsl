@@ -16,7 +16,8 @@ fn score(dots: vec4<f32>, query: u32, key: u32, slope: f32) -> vec4<f32> {
         let distance = abs(vec4<i32>(position - i32(key)) - vec4<i32>(0, 1, 2, 3));
         scores = fma(vec4<f32>(-slope), vec4<f32>(distance), scores);
     }
-    return scores;
+    // A comparison, where `max` would lose a NaN.
+    return select(scores, vec4<f32>(LOWEST), scores < vec4<f32>(LOWEST));
 }
 
 // softcap · tanh(score / softcap). The built-in tanh becomes NaN for large arguments on some drivers, and loses the

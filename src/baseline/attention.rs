@@ -145,7 +145,7 @@ pub struct UnfusedAttention {
 }
 
 impl UnfusedAttention {
-    /// Plans the spec for this &self.gpu and compiles what the plan needs.
+    /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
         let plan = UnfusedAttentionPlan::new(&spec, gpu.caps())?;
         let [_, softmax, _] = compile(gpu, &shaders(&plan)?)?;
@@ -193,6 +193,11 @@ impl UnfusedAttention {
         o.expect(&self.gpu, "o", spec.dtype, &spec.o_shape())?;
         let needed = spec.alibi != Alibi::None;
         expect_optional(&self.gpu, inputs.alibi, "the ALiBi slopes", needed, &spec.alibi_shape())?;
+        for (name, between) in
+            [("the score matrix", &scratch.scores), ("the attention weights", &scratch.weights)]
+        {
+            between.expect(&self.gpu, name, spec.dtype, &score_shape(spec))?;
+        }
         let slopes = inputs.alibi.map_or(self.gpu.unused(), Tensor::buffer);
         self.scores.encode(encoder, inputs.q, inputs.k, &scratch.scores)?;
         let buffers = [scratch.scores.buffer(), slopes, scratch.weights.buffer()];

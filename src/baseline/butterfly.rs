@@ -133,7 +133,7 @@ pub struct UnfusedMonarch {
 }
 
 impl UnfusedMonarch {
-    /// Plans the spec for this &self.gpu and compiles what the plan needs.
+    /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: MonarchSpec) -> Result<Self, Error> {
         let plan = UnfusedMonarchPlan::new(&spec, gpu.caps())?;
         let [_, first, _, second] = compile(gpu, &shaders(&plan)?)?;
@@ -176,6 +176,11 @@ impl UnfusedMonarch {
         inputs.w1.expect(&self.gpu, "w1", spec.dtype, &spec.w1)?;
         inputs.w2.expect(&self.gpu, "w2", spec.dtype, &spec.w2)?;
         y.expect(&self.gpu, "y", spec.dtype, &[spec.batch, spec.n_out()])?;
+        for (between, width) in
+            [(&scratch.first, spec.n_mid()), (&scratch.turned, spec.n_mid()), (&scratch.second, spec.n_out())]
+        {
+            between.expect(&self.gpu, "the rows between the kernels", spec.dtype, &[spec.batch, width])?;
+        }
         let [first, second] = turns(spec);
         self.factors[0].encode(encoder, inputs.x, inputs.w1, &scratch.first)?;
         self.turn(encoder, &self.copies[0], first, &scratch.first, &scratch.turned)?;

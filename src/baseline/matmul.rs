@@ -5,6 +5,7 @@ use std::fmt;
 use crate::kernel::{Kernel, compile, params};
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_turns};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::spec::elements;
 use crate::{Caps, DType, Element, Error, Gpu, PlanError, SpecError, Tensor};
 
 /// How a matrix operand lies in its tensor: distances are in elements, columns are adjacent.
@@ -107,17 +108,32 @@ impl MatmulSpec {
         ])
     }
 
-    /// Fails if a size is 0 or an operand has too many elements.
+    /// Fails if a size is 0, `b_share` is more than the inner count, or an operand has too many elements, be they its
+    /// own or the distances that it leaves between them.
     pub fn check(&self) -> Result<(), SpecError> {
-        let [outer, inner] = self.batch;
-        let sizes = [("outer", outer), ("inner", inner), ("m", self.m), ("n", self.n), ("k", self.k)];
-        for (name, size) in sizes.into_iter().chain([("b_share", self.b_share)]) {
+        let Self { batch: [outer, inner], m, n, k, b_share, .. } = *self;
+        let wrong = |name, found: usize, expected: String| {
+            Err(SpecError::Value { name, found: found.to_string(), expected })
+        };
+        for (name, size) in [("outer", outer), ("inner", inner), ("m", m), ("n", n), ("k", k)] {
             if size == 0 {
-                return Err(SpecError::Value {
-                    name,
-                    found: "0".to_owned(),
-                    expected: "at least 1".to_owned(),
-                });
+                return wrong(name, size, "at least 1".to_owned());
+            }
+        }
+        if b_share == 0 || b_share > inner {
+            return wrong("b_share", b_share, format!("1 to the inner count, {inner}"));
+        }
+        // Distances may be 0, so that these are not bounded by the extents. The tiles of C count the workgroups.
+        elements("A", &[outer, inner, m, k])?;
+        elements("B", &[outer, inner.div_ceil(b_share), k, n])?;
+        elements("C", &[outer, inner, m, n])?;
+        for (name, operand) in
+            [("a distance in A", self.a), ("a distance in B", self.b), ("a distance in C", self.c)]
+        {
+            for distance in [operand.outer, operand.inner, operand.row] {
+                if u32::try_from(distance).is_err() {
+                    return wrong(name, distance, format!("at most {}", u32::MAX));
+                }
             }
         }
         self.extents().map(drop)

@@ -114,7 +114,7 @@ pub struct UnfusedLinearScan {
 }
 
 impl UnfusedLinearScan {
-    /// Plans the spec for this &self.gpu and compiles what the plan needs.
+    /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
         let plan = UnfusedLinearScanPlan::new(&spec, gpu.caps())?;
         let [pairs, double, apply] = compile(gpu, &shaders(&plan)?)?;
@@ -147,6 +147,9 @@ impl UnfusedLinearScan {
     ) -> Result<(), Error> {
         check(&self.gpu, &self.spec, &inputs, outputs)?;
         let Self { gpu, spec, plan, .. } = self;
+        for pairs in &scratch.pairs {
+            pairs.expect(gpu, "the pairs of all steps", DType::F32, &pairs_shape(spec))?;
+        }
         let (length, total) = (spec.length as u32, (spec.rows() * spec.length) as u32);
         let by_fours = total.div_ceil(4 * plan.lanes);
         let [mut before, mut after] = [0, 1].map(|i| scratch.pairs[i].buffer());
@@ -209,7 +212,7 @@ pub fn sequential_shaders(plan: &SequentialLinearScanPlan) -> Result<Vec<Shader>
     Ok(vec![linker.link()?])
 }
 
-/// A linear scan as a loop, one lane a row: no work is done twice, and few rows leave a &self.gpu idle.
+/// A linear scan as a loop, one lane a row: no work is done twice, and few rows leave a GPU idle.
 #[derive(Clone, Debug)]
 pub struct SequentialLinearScan {
     gpu: Gpu,
@@ -219,7 +222,7 @@ pub struct SequentialLinearScan {
 }
 
 impl SequentialLinearScan {
-    /// Plans the spec for this &self.gpu and compiles what the plan needs.
+    /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
         let plan = SequentialLinearScanPlan::new(&spec, gpu.caps())?;
         let [kernel] = compile(gpu, &sequential_shaders(&plan)?)?;

@@ -35,7 +35,7 @@ params! {
 }
 
 /// What stands for the log-sum-exp of nothing between forward and combine, as in `attention/combine.wgsl`.
-const UNSEEN: f32 = -1e30;
+const UNSEEN: f32 = -3e38;
 
 /// Inputs of [`Attention`]; shapes as in [`AttentionSpec`].
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +104,7 @@ fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderEr
 }
 
 impl Attention {
-    /// Plans the spec for this &self.gpu and compiles what the plan needs.
+    /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
         let plan = AttentionPlan::new(&spec, gpu.caps())?;
         let kernels = compile(gpu, &shaders(&plan)?)?;

@@ -83,7 +83,7 @@ fn factor(
 }
 
 impl Monarch {
-    /// Plans the spec for this &self.gpu and compiles what the plan needs.
+    /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: MonarchSpec) -> Result<Self, Error> {
         let plan = MonarchPlan::new(&spec, gpu.caps())?;
         Self::with_plan(gpu, spec, plan)

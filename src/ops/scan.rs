@@ -71,7 +71,7 @@ fn shader(plan: &LinearScanPlan, kernel: &'static str) -> Result<Shader, ShaderE
 }
 
 impl LinearScan {
-    /// Plans the spec for this &self.gpu and compiles what the plan needs.
+    /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
         let plan = LinearScanPlan::new(&spec, gpu.caps())?;
         let kernels = compile(gpu, &shaders(&plan)?)?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Bound, Footprint, Plan, check_binding};
+use super::{Bound, Footprint, Plan, check_binding, check_caps};
 use crate::caps::{Bytes, Caps};
 use crate::shader::Storage;
 use crate::{Alibi, AttentionSpec, DType, PlanError};
@@ -96,6 +96,7 @@ impl AttentionPlan {
     /// Plans attention. Fails if the spec is wrong, a tensor exceeds a binding, or not even the smallest tile fits.
     pub fn new(spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
+        check_caps("attention", caps)?;
         check_bindings(spec, caps)?;
         // The smallest tile has the last word.
         let [larger @ .., smallest] = TILES;

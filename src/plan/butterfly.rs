@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Bound, Footprint, Plan, check_binding, check_turns};
+use super::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
 use crate::caps::{Bytes, Caps};
 use crate::shader::Storage;
 use crate::{DType, MonarchSpec, PlanError};
@@ -117,6 +117,7 @@ impl MonarchPlan {
     /// exceeds a binding.
     pub fn new(spec: &MonarchSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
+        check_caps("a Monarch product", caps)?;
         let rows = caps.workgroup_bytes / 4 / spec.n_mid() as u32;
         // A small batch is no exception: a wide product of few rows has work for more workgroups than it has tiles.
         match (rows >= LEAST_LANE_ROWS).then(|| Self::fused(spec, caps)) {
@@ -128,6 +129,7 @@ impl MonarchPlan {
     /// Plans the fused path, even if few rows fit. Fails also if not a single one does.
     pub fn fused(spec: &MonarchSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
+        check_caps("a Monarch product", caps)?;
         let (rows, bound) = MonarchRows::new(spec, caps)?;
         Self::with_path(spec, caps, MonarchPath::Fused(rows), bound)
     }
@@ -135,7 +137,8 @@ impl MonarchPlan {
     /// Plans two passes, even if the fused path would do.
     pub fn two_pass(spec: &MonarchSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
-        check_binding("the rows between the factors", spec.batch * spec.n_mid(), DType::F32, caps)?;
+        check_caps("a Monarch product", caps)?;
+        check_binding("the row between the factors", spec.batch * spec.n_mid(), DType::F32, caps)?;
         let ([k, q, p], [l, s, r]) = (spec.w1, spec.w2);
         let (first, _) = BlockTile::blocked(spec.batch, [k, q, p], caps)?;
         let (second, bound) = BlockTile::interleaved(spec.batch, [l, s, r], caps)?;
@@ -190,7 +193,7 @@ impl MonarchRows {
         let fitting = floats / width;
         if fitting == 0 {
             return Err(PlanError::TooSmall {
-                kernel: "butterfly/monarch",
+                kernel: "a fused Monarch product",
                 resource: "bytes of workgroup memory",
                 needed: u64::from(width) * 4,
                 limit: u64::from(caps.workgroup_bytes),
@@ -337,7 +340,7 @@ impl BlockTile {
             _ => ("bytes of workgroup memory", self.workgroup_bytes(), caps.workgroup_bytes),
         };
         let (needed, limit) = (u64::from(needed), u64::from(limit));
-        PlanError::TooSmall { kernel: "butterfly/block_diagonal", resource, needed, limit }
+        PlanError::TooSmall { kernel: "a Monarch product", resource, needed, limit }
     }
 
     fn footprint(&self) -> Footprint {

@@ -91,8 +91,24 @@ pub(crate) fn check_binding(
 pub(crate) fn check_turns(kernel: &'static str, turns: u64, caps: &Caps) -> Result<(), PlanError> {
     match caps.loop_turns.map(u64::from) {
         Some(limit) if turns > limit => {
-            Err(PlanError::TooSmall { kernel, resource: "turns of its loops", needed: turns, limit })
+            Err(PlanError::TooSmall { kernel, resource: "turns of a kernel's loops", needed: turns, limit })
         }
         _ => Ok(()),
+    }
+}
+
+/// Fails on capabilities below any that WebGPU allows, on which plans do not count.
+pub(crate) fn check_caps(kernel: &'static str, caps: &Caps) -> Result<(), PlanError> {
+    let least = [
+        ("invocations a workgroup", 64, caps.workgroup_lanes),
+        ("bytes of workgroup memory", 4 << 10, caps.workgroup_bytes),
+        ("workgroups along a dimension", 1 << 10, caps.groups_per_dim),
+        ("storage buffers", 8, caps.storage_buffers),
+    ];
+    match least.into_iter().find(|(_, needed, limit)| limit < needed) {
+        Some((resource, needed, limit)) => {
+            Err(PlanError::TooSmall { kernel, resource, needed: needed.into(), limit: limit.into() })
+        }
+        None => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Bound, Footprint, Plan, check_binding};
+use super::{Bound, Footprint, Plan, check_binding, check_caps};
 use crate::caps::Caps;
 use crate::shader::Storage;
 use crate::{DType, LinearScanSpec, PlanError};
@@ -53,6 +53,7 @@ impl LinearScanPlan {
     /// Plans a scan. Fails if the spec is wrong or a tensor exceeds a binding.
     pub fn new(spec: &LinearScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
+        check_caps("a linear scan", caps)?;
         let elements = spec.rows() * spec.length;
         for tensor in ["a", "b", "h"] {
             check_binding(tensor, elements, spec.dtype, caps)?;
@@ -101,10 +102,11 @@ fn lanes(length: u32, caps: &Caps) -> (u32, Bound) {
     }
 }
 
-/// Shuffles need subgroups that fill the workgroup without remainder, whichever size they have.
+/// Shuffles need subgroups that fill the workgroup without remainder, whichever size they have, and no more of them than
+/// the kernel has room for.
 fn exchange(lanes: u32, caps: &Caps) -> ScanLanes {
     match caps.subgroups {
-        Some(sizes) if lanes.is_multiple_of(sizes.max) => ScanLanes::Subgroup,
+        Some(sizes) if sizes.min >= 4 && lanes.is_multiple_of(sizes.max) => ScanLanes::Subgroup,
         _ => ScanLanes::Workgroup,
     }
 }

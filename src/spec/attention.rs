@@ -37,6 +37,12 @@ pub enum Alibi {
 ///
 /// Options apply in this order: scale, softcap, ALiBi, masks. Positions are aligned to the bottom-right corner: query
 /// `i` stands at key `i + δ` with `δ = k_len - q_len`. A row that sees no key has `o = 0` and `lse = -inf`.
+///
+/// Keys are visited a tile at a time, and an infinity or a NaN in a value may reach every query that visits its tile,
+/// whether or not the query sees its key.
+///
+/// Attention is Vaswani et al. 2017; shared key heads are Shazeer 2019 and Ainslie et al. 2023; the softcap is that of
+/// Gemma 2 (2024).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct AttentionSpec {
@@ -213,11 +219,13 @@ impl AttentionSpec {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(wrong("kv_heads", &self.kv_heads, format!("a divisor of heads = {}", self.heads)));
         }
-        if let Some(cap) = self.softcap.filter(|cap| !(cap.is_finite() && *cap > 0.0)) {
-            return Err(wrong("softcap", &cap, "a positive number"));
+        // Kernels compute in base 2, and take both times log2(e).
+        let finite = |value: f32| (value * std::f32::consts::LOG2_E).is_finite();
+        if let Some(cap) = self.softcap.filter(|&cap| !(finite(cap) && cap > 0.0)) {
+            return Err(wrong("softcap", &cap, "a positive number below 2.3e38"));
         }
-        if let Some(scale) = self.scale.filter(|scale| !scale.is_finite()) {
-            return Err(wrong("scale", &scale, "a finite number"));
+        if let Some(scale) = self.scale.filter(|&scale| !finite(scale)) {
+            return Err(wrong("scale", &scale, "a number between -2.3e38 and 2.3e38"));
         }
         elements("q", &self.q_shape())?;
         elements("k", &self.k_shape())?;
@@ -253,6 +261,7 @@ mod tests {
             spec.softcap(0.0),
             spec.softcap(f32::NAN),
             spec.scale(f32::INFINITY),
+            spec.scale(3e38),
             AttentionSpec { q_len: 0, ..spec },
             AttentionSpec { batch: usize::MAX, ..spec },
         ] {

@@ -7,6 +7,8 @@ use crate::{DType, SpecError};
 ///
 /// Tensors: `a`, `b` and `h` of shape (batch, channels, length) in `dtype`; the initial state and the state after
 /// the last step of shape (batch, channels) in f32. Without an initial state rows begin with 0.
+///
+/// Products of consecutive `a` are taken in f32. Where they overflow, so does every state that they multiply but 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct LinearScanSpec {
