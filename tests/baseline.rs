@@ -311,7 +311,7 @@ fn scores_past_the_binding_limit_are_refused_by_name() {
 fn sizes_whose_product_overflows_are_refused() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
     let refused = |spec: MatmulSpec, words: &str| {
-        assert!(spec.flops() > 0.0, "{spec:?}");
+        assert!(spec.flops().is_finite(), "{spec:?}");
         let refused = MatmulPlan::new(&spec, &caps).unwrap_err().to_string();
         assert!(refused.contains(words), "{refused}, expected {words}");
     };
