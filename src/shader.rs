@@ -198,6 +198,8 @@ files![
     "butterfly/z_scalars",
     "butterfly/z_vectors",
     "common/dispatch",
+    "common/lane_subgroup",
+    "common/lane_workgroup",
     "common/product",
     "common/reduce_subgroup",
     "common/reduce_workgroup",

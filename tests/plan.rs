@@ -4,7 +4,7 @@ mod plans;
 
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
-use tilewise::plan::{AttentionPlan, LinearScanPlan, MonarchPlan, Plan, RowLanes};
+use tilewise::plan::{AttentionPlan, Exchange, LinearScanPlan, MonarchPlan, Plan};
 use tilewise::{AttentionSpec, Caps, DType, LinearScanSpec, MonarchSpec, PlanError};
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -58,7 +58,7 @@ proptest! {
                 fits(&plan, &caps)?;
                 prop_assert!(plan.keys().is_multiple_of(plan.key_slice), "{plan} stages whole slices");
                 prop_assert!(plan.queries() as usize <= (2 * q_len).max(4), "{plan} wastes half its rows");
-                if let (RowLanes::Subgroup, Some(sizes)) = (plan.exchange, caps.subgroups) {
+                if let (Exchange::Subgroup, Some(sizes)) = (plan.exchange, caps.subgroups) {
                     prop_assert!(sizes.min >= plan.key_lanes, "{plan}: rows straddle subgroups of {}", sizes.min);
                     prop_assert!(plan.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
                 }
@@ -166,5 +166,5 @@ fn impossible_capabilities_are_refused() {
     // Subgroups of one or two lanes are more than the shuffling scan has room for.
     let tiny = Caps { subgroups: Some(Subgroups { min: 1, max: 2 }), ..least };
     let plan = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 99), &tiny).unwrap();
-    assert_eq!(plan.exchange, tilewise::plan::ScanLanes::Workgroup);
+    assert_eq!(plan.exchange, Exchange::Workgroup);
 }

@@ -2,17 +2,6 @@
 // REDUCE_LANES, a power of two; the plan sees to it that subgroups have at least REDUCE_LANES lanes and that none is
 // part-filled, so that a group never straddles two.
 
-struct Lane {
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(subgroup_invocation_id) index: u32,
-    @builtin(subgroup_size) size: u32,
-}
-
-// The lane's number in its workgroup: WGSL ties subgroups to no other order.
-fn rank(lane: Lane) -> u32 {
-    return lane.subgroup * lane.size + lane.index;
-}
-
 fn reduce_max(lane: Lane, values: vec4<f32>) -> vec4<f32> {
     var all = values;
     for (var step = 1u; step < REDUCE_LANES; step *= 2u) {

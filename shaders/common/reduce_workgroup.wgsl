@@ -4,15 +4,6 @@
 
 var<workgroup> lane_values: array<vec4<f32>, LANES>;
 
-struct Lane {
-    @builtin(local_invocation_index) index: u32,
-}
-
-// The lane's number in its workgroup.
-fn rank(lane: Lane) -> u32 {
-    return lane.index;
-}
-
 fn reduce_max(lane: Lane, values: vec4<f32>) -> vec4<f32> {
     lane_values[lane.index] = values;
     workgroupBarrier();

@@ -7,17 +7,6 @@ const SUBGROUPS: u32 = LANES / 4u;
 
 var<workgroup> subgroup_pairs: array<vec2<f32>, SUBGROUPS>;
 
-struct Lane {
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(subgroup_invocation_id) index: u32,
-    @builtin(subgroup_size) size: u32,
-}
-
-// The lane's place in the order that the scan follows: WGSL ties subgroups to no other order.
-fn rank(lane: Lane) -> u32 {
-    return lane.subgroup * lane.size + lane.index;
-}
-
 fn scan_lanes(lane: Lane, pair: vec2<f32>) -> LaneScan {
     var inclusive = pair;
     for (var step = 1u; step < lane.size; step *= 2u) {

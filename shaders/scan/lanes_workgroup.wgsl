@@ -3,15 +3,6 @@
 
 var<workgroup> lane_pairs: array<vec2<f32>, LANES>;
 
-struct Lane {
-    @builtin(local_invocation_index) index: u32,
-}
-
-// The lane's place in the order that the scan follows.
-fn rank(lane: Lane) -> u32 {
-    return lane.index;
-}
-
 fn scan_lanes(lane: Lane, pair: vec2<f32>) -> LaneScan {
     var inclusive = pair;
     lane_pairs[lane.index] = inclusive;

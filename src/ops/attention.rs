@@ -4,7 +4,7 @@ use std::f32::consts::LOG2_E;
 
 use super::{Scratch, compile};
 use crate::kernel::{Kernel, params};
-use crate::plan::{AttentionPlan, Plan as _, RowLanes};
+use crate::plan::{AttentionPlan, Exchange, Plan as _};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::tensor::expect_optional;
 use crate::{Alibi, AttentionSpec, DType, Element, Error, Gpu, Tensor};
@@ -83,8 +83,8 @@ fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderEr
     let linker =
         Linker::new(kernel).module("common/product").module("attention/mask").module("attention/score");
     let linker = match plan.exchange {
-        RowLanes::Workgroup => linker.module("common/reduce_workgroup"),
-        RowLanes::Subgroup => linker.module("common/reduce_subgroup"),
+        Exchange::Workgroup => linker.module("common/lane_workgroup").module("common/reduce_workgroup"),
+        Exchange::Subgroup => linker.module("common/lane_subgroup").module("common/reduce_subgroup"),
     };
     linker
         .set("HEAD_DIM", plan.head_dim)

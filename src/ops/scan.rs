@@ -2,7 +2,7 @@
 
 use super::{Scratch, compile};
 use crate::kernel::{Kernel, params};
-use crate::plan::{LinearScanPlan, Plan as _, ScanLanes};
+use crate::plan::{Exchange, LinearScanPlan, Plan as _};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::tensor::expect_optional;
 use crate::{Element, Error, Gpu, LinearScanSpec, Tensor};
@@ -56,8 +56,8 @@ pub fn shaders(plan: &LinearScanPlan) -> Result<Vec<Shader>, ShaderError> {
 fn shader(plan: &LinearScanPlan, kernel: &'static str) -> Result<Shader, ShaderError> {
     let linker = Linker::new(kernel).module("scan/affine").set("LANES", plan.lanes);
     let linker = match plan.exchange {
-        ScanLanes::Workgroup => linker.module("scan/lanes_workgroup"),
-        ScanLanes::Subgroup => linker.module("scan/lanes_subgroup"),
+        Exchange::Workgroup => linker.module("common/lane_workgroup").module("scan/lanes_workgroup"),
+        Exchange::Subgroup => linker.module("common/lane_subgroup").module("scan/lanes_subgroup"),
     };
     if kernel == "scan/carry" {
         return linker.set("HAS_INITIAL", plan.initial).link();

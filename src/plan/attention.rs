@@ -2,20 +2,10 @@
 
 use std::fmt;
 
-use super::{Bound, Footprint, Plan, check_binding, check_caps};
+use super::{Bound, Exchange, Footprint, Plan, check_binding, check_caps};
 use crate::caps::{Bytes, Caps};
 use crate::shader::Storage;
 use crate::{Alibi, AttentionSpec, DType, PlanError};
-
-/// How the lanes that share a row of scores find its maximum and its sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
-pub enum RowLanes {
-    /// Through workgroup memory.
-    Workgroup,
-    /// Through shuffles within a subgroup.
-    Subgroup,
-}
 
 /// How to run an [`AttentionSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +26,7 @@ pub struct AttentionPlan {
     /// Keys whose values are staged in workgroup memory at a time.
     pub key_slice: u32,
     /// How lanes find the maximum and the sum of a row.
-    pub exchange: RowLanes,
+    pub exchange: Exchange,
     /// How `q` and `k` are stored.
     pub key_storage: Storage,
     /// How `v` and `o` are stored.
@@ -134,7 +124,7 @@ impl AttentionPlan {
             row_fours,
             head_slice: head_slice(spec.head_dim as u32),
             key_slice: key_lanes * 4,
-            exchange: exchange(tile, caps),
+            exchange: Exchange::choose(row_lanes * key_lanes, key_lanes, caps),
             key_storage: storage(spec.head_dim),
             value_storage: storage(spec.value_dim),
             softcap: spec.softcap.is_some(),
@@ -232,7 +222,7 @@ impl AttentionPlan {
 
     fn workgroup_bytes(&self) -> u32 {
         // Four f32 a lane.
-        let exchanged = if self.exchange == RowLanes::Workgroup { self.lanes() * 16 } else { 0 };
+        let exchanged = if self.exchange == Exchange::Workgroup { self.lanes() * 16 } else { 0 };
         self.left_bytes() + self.key_slice_bytes().max(self.value_slice_bytes()) + exchanged
     }
 }
@@ -262,19 +252,6 @@ impl Tile {
     fn too_tall(self, q_len: usize) -> bool {
         let queries = self.row_lanes * self.row_fours * 4;
         queries > 4 && queries as usize / 2 >= q_len
-    }
-}
-
-/// Shuffles need the lanes of a row in one subgroup, and subgroups that fill the workgroup without remainder,
-/// whichever size they have.
-fn exchange(tile: Tile, caps: &Caps) -> RowLanes {
-    match caps.subgroups {
-        Some(sizes)
-            if sizes.min >= tile.key_lanes && (tile.row_lanes * tile.key_lanes).is_multiple_of(sizes.max) =>
-        {
-            RowLanes::Subgroup
-        }
-        _ => RowLanes::Workgroup,
     }
 }
 
@@ -317,11 +294,7 @@ impl Plan for AttentionPlan {
 
 impl fmt::Display for AttentionPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exchange = match self.exchange {
-            RowLanes::Workgroup => "workgroup memory",
-            RowLanes::Subgroup => "subgroup shuffles",
-        };
-        let Self { row_fours, head_slice, key_slice, key_storage, value_storage, bound, .. } = self;
+        let Self { row_fours, head_slice, key_slice, exchange, key_storage, value_storage, bound, .. } = self;
         let bytes = Bytes(u64::from(self.workgroup_bytes()));
         write!(f, "q {} × kv {}, ", self.queries(), self.keys())?;
         if self.splits > 1 {

@@ -8,9 +8,9 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionPlan, RowLanes};
+pub use attention::AttentionPlan;
 pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
-pub use scan::{LinearScanPlan, ScanLanes};
+pub use scan::LinearScanPlan;
 
 use std::fmt;
 
@@ -44,6 +44,35 @@ impl Footprint {
 pub trait Plan: Clone + fmt::Debug + fmt::Display + Eq + std::hash::Hash {
     /// What each kernel of the plan takes, in the order in which they run.
     fn footprints(&self) -> Vec<Footprint>;
+}
+
+/// How the lanes of a workgroup exchange values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
+pub enum Exchange {
+    /// Through workgroup memory.
+    Workgroup,
+    /// Through shuffles within subgroups.
+    Subgroup,
+}
+
+impl Exchange {
+    /// Shuffles, where every subgroup has at least `least` lanes and none is part-filled, whichever size it has.
+    fn choose(lanes: u32, least: u32, caps: &Caps) -> Self {
+        match caps.subgroups {
+            Some(sizes) if sizes.min >= least && lanes.is_multiple_of(sizes.max) => Self::Subgroup,
+            _ => Self::Workgroup,
+        }
+    }
+}
+
+impl fmt::Display for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Workgroup => "workgroup memory",
+            Self::Subgroup => "subgroup shuffles",
+        })
+    }
 }
 
 /// Which limit kept a plan from being larger.

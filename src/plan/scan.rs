@@ -2,20 +2,10 @@
 
 use std::fmt;
 
-use super::{Bound, Footprint, Plan, check_binding, check_caps};
+use super::{Bound, Exchange, Footprint, Plan, check_binding, check_caps};
 use crate::caps::Caps;
 use crate::shader::Storage;
 use crate::{DType, LinearScanSpec, PlanError};
-
-/// How the lanes of a workgroup exchange what they scanned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
-pub enum ScanLanes {
-    /// Through workgroup memory, in log2(lanes) steps.
-    Workgroup,
-    /// Through shuffles within subgroups, and workgroup memory between them.
-    Subgroup,
-}
 
 /// How to run a [`LinearScanSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +16,7 @@ pub struct LinearScanPlan {
     /// Consecutive steps that a lane takes at a time.
     pub items: u32,
     /// How lanes exchange what they scanned.
-    pub exchange: ScanLanes,
+    pub exchange: Exchange,
     /// How `a`, `b` and `h` are stored.
     pub storage: Storage,
     /// Whether rows begin with a given state.
@@ -41,6 +31,9 @@ pub struct LinearScanPlan {
 
 /// Steps a lane takes at a time: two loads of four elements, few enough to stay in registers.
 const ITEMS: u32 = 8;
+
+/// The kernel has room for the totals of subgroups of at least this many lanes.
+const LEAST_SUBGROUP: u32 = 4;
 
 /// Workgroups that fill a large GPU. WebGPU does not tell how many an adapter runs at once; the largest run about a
 /// thousand, and a small one loses little to having too many.
@@ -64,7 +57,7 @@ impl LinearScanPlan {
         let plan = Self {
             lanes,
             items: ITEMS,
-            exchange: exchange(lanes, caps),
+            exchange: Exchange::choose(lanes, LEAST_SUBGROUP, caps),
             storage: Storage::new(spec.dtype, caps.f16, length.is_multiple_of(4)),
             initial: spec.initial,
             chunk,
@@ -83,8 +76,8 @@ impl LinearScanPlan {
     fn workgroup_bytes(&self) -> u32 {
         // One map of two f32 for each lane, or for each subgroup of at least four lanes.
         match self.exchange {
-            ScanLanes::Workgroup => self.lanes * 8,
-            ScanLanes::Subgroup => self.lanes / 4 * 8,
+            Exchange::Workgroup => self.lanes * 8,
+            Exchange::Subgroup => self.lanes / LEAST_SUBGROUP * 8,
         }
     }
 }
@@ -99,15 +92,6 @@ fn lanes(length: u32, caps: &Caps) -> (u32, Bound) {
         (largest, Bound::Lanes(caps.workgroup_lanes))
     } else {
         (largest, Bound::Registers)
-    }
-}
-
-/// Shuffles need subgroups that fill the workgroup without remainder, whichever size they have, and no more of them than
-/// the kernel has room for.
-fn exchange(lanes: u32, caps: &Caps) -> ScanLanes {
-    match caps.subgroups {
-        Some(sizes) if sizes.min >= 4 && lanes.is_multiple_of(sizes.max) => ScanLanes::Subgroup,
-        _ => ScanLanes::Workgroup,
     }
 }
 
@@ -138,15 +122,11 @@ impl Plan for LinearScanPlan {
 
 impl fmt::Display for LinearScanPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exchange = match self.exchange {
-            ScanLanes::Workgroup => "workgroup memory",
-            ScanLanes::Subgroup => "subgroup shuffles",
-        };
         match self.chunks {
             1 => write!(f, "one pass, a workgroup a row")?,
             chunks => write!(f, "three phases, {chunks} chunks of {} steps a row", self.chunk)?,
         }
-        let Self { lanes, items, storage, bound, .. } = self;
+        let Self { lanes, items, exchange, storage, bound, .. } = self;
         write!(f, "; {lanes} lanes × {items} steps through {exchange}, {storage}; {bound}")
     }
 }
