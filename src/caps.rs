@@ -58,7 +58,8 @@ pub struct Caps {
     pub f16: bool,
     /// Timestamps written on the device.
     pub timestamps: bool,
-    /// Cooperative matrix shapes, where there are any.
+    /// Cooperative matrix shapes, where there are any. No plan uses them yet, and an opened [`Gpu`](crate::Gpu) does not
+    /// ask its device for them, so that they are empty there.
     pub matrices: Cow<'static, [MatrixShape]>,
 }
 

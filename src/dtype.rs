@@ -49,7 +49,7 @@ mod sealed {
 pub trait Element: sealed::Sealed + bytemuck::Pod + fmt::Debug + Send + Sync {
     /// The element type on the device.
     const DTYPE: DType;
-    /// Rounds to nearest, ties to even.
+    /// Rounds to nearest, ties to even; what is too large becomes infinite.
     fn from_f64(value: f64) -> Self;
     /// Exact.
     fn to_f64(self) -> f64;

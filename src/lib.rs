@@ -39,7 +39,7 @@
 //! # The other modules
 //!
 //! [`oracle`] computes the same in f64, naively; [`verify`] compares the two over the acceptance grids; [`shader`]
-//! links the WGSL. [`baseline`] computes the same unfused, and [`bench`] measures the two against each other and
+//! links the WGSL. [`baseline`] computes the same unfused, and [`mod@bench`] measures the two against each other and
 //! against what the adapter can do at all. ARCHITECTURE.md in the repository is a tour of the code.
 
 pub mod baseline;

@@ -73,7 +73,7 @@ impl Default for Effort {
     }
 }
 
-/// Times work that `record` encodes, again for every run.
+/// Times work that `record` encodes, again for every run. Recording itself is not timed.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn measure(
     gpu: &Gpu,

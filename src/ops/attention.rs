@@ -60,7 +60,8 @@ pub struct AttentionOutputs<T> {
 }
 
 /// Scaled dot-product attention that never stores its scores (FlashAttention-2, Dao 2023), with the online softmax of
-/// Milakov and Gimelshein (2018).
+/// Milakov and Gimelshein (2018). Where few queries meet many keys, the keys are split among workgroups
+/// (Flash-Decoding, Dao et al. 2023).
 #[derive(Clone, Debug)]
 pub struct Attention {
     gpu: Gpu,
@@ -104,7 +105,8 @@ fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderEr
 }
 
 impl Attention {
-    /// Plans the spec for this GPU and compiles what the plan needs.
+    /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
+    /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
         let plan = AttentionPlan::new(&spec, gpu.caps())?;
         let kernels = compile(gpu, &shaders(&plan)?)?;
@@ -116,7 +118,7 @@ impl Attention {
         &self.plan
     }
 
-    /// Tensors for the outputs.
+    /// Tensors for the outputs. Fails if the device has no memory for them.
     pub fn outputs<T: Element>(&self) -> Result<AttentionOutputs<T>, Error> {
         Ok(AttentionOutputs {
             o: Tensor::zeros(&self.gpu, &self.spec.o_shape())?,
@@ -124,7 +126,12 @@ impl Attention {
         })
     }
 
-    /// Records the attention.
+    /// Records the attention into an encoder of the same device.
+    ///
+    /// Fails, before anything is recorded, if a tensor lives on another [`Gpu`], has another shape or element type than
+    /// the spec, or is given where the spec has no use for it, and if scratch cannot be allocated. No output may share a
+    /// buffer with an input: the submission would fail. Clones of the op share its scratch, which counts in
+    /// [`Gpu::memory`] until the last of them is dropped.
     pub fn encode<T: Element>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -155,7 +162,7 @@ impl Attention {
         }
     }
 
-    /// Allocates the outputs, records the attention and submits it.
+    /// Allocates the outputs, records the attention and submits it. Fails like [`encode`](Self::encode).
     pub fn run<T: Element>(&self, inputs: AttentionInputs<'_, T>) -> Result<AttentionOutputs<T>, Error> {
         let outputs = self.outputs()?;
         let mut encoder = self.gpu.encoder();

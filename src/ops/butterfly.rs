@@ -83,7 +83,8 @@ fn factor(
 }
 
 impl Monarch {
-    /// Plans the spec for this GPU and compiles what the plan needs.
+    /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
+    /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: MonarchSpec) -> Result<Self, Error> {
         let plan = MonarchPlan::new(&spec, gpu.caps())?;
         Self::with_plan(gpu, spec, plan)
@@ -111,12 +112,17 @@ impl Monarch {
         &self.plan
     }
 
-    /// A tensor for `y`.
+    /// A tensor for `y`. Fails if the device has no memory for it.
     pub fn outputs<T: Element>(&self) -> Result<Tensor<T>, Error> {
         Tensor::zeros(&self.gpu, &[self.spec.batch, self.spec.n_out()])
     }
 
-    /// Records the product.
+    /// Records the product into an encoder of the same device.
+    ///
+    /// Fails, before anything is recorded, if a tensor lives on another [`Gpu`], has another shape or element type than
+    /// the spec, or is given where the spec has no use for it, and if scratch cannot be allocated. No output may share a
+    /// buffer with an input: the submission would fail. Clones of the op share its scratch, which counts in
+    /// [`Gpu::memory`] until the last of them is dropped.
     pub fn encode<T: Element>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -142,7 +148,7 @@ impl Monarch {
         }
     }
 
-    /// Allocates `y`, records the product and submits it.
+    /// Allocates `y`, records the product and submits it. Fails like [`encode`](Self::encode).
     pub fn run<T: Element>(&self, inputs: MonarchInputs<'_, T>) -> Result<Tensor<T>, Error> {
         let y = self.outputs()?;
         let mut encoder = self.gpu.encoder();

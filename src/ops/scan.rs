@@ -71,7 +71,8 @@ fn shader(plan: &LinearScanPlan, kernel: &'static str) -> Result<Shader, ShaderE
 }
 
 impl LinearScan {
-    /// Plans the spec for this GPU and compiles what the plan needs.
+    /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
+    /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
         let plan = LinearScanPlan::new(&spec, gpu.caps())?;
         let kernels = compile(gpu, &shaders(&plan)?)?;
@@ -83,7 +84,7 @@ impl LinearScan {
         &self.plan
     }
 
-    /// Tensors for the outputs.
+    /// Tensors for the outputs. Fails if the device has no memory for them.
     pub fn outputs<T: Element>(&self) -> Result<LinearScanOutputs<T>, Error> {
         Ok(LinearScanOutputs {
             h: Tensor::zeros(&self.gpu, &self.spec.shape())?,
@@ -91,7 +92,12 @@ impl LinearScan {
         })
     }
 
-    /// Records the scan.
+    /// Records the scan into an encoder of the same device.
+    ///
+    /// Fails, before anything is recorded, if a tensor lives on another [`Gpu`], has another shape or element type than
+    /// the spec, or is given where the spec has no use for it, and if scratch cannot be allocated. No output may share a
+    /// buffer with an input: the submission would fail. Clones of the op share its scratch, which counts in
+    /// [`Gpu::memory`] until the last of them is dropped.
     pub fn encode<T: Element>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -128,7 +134,7 @@ impl LinearScan {
         }
     }
 
-    /// Allocates the outputs, records the scan and submits it.
+    /// Allocates the outputs, records the scan and submits it. Fails like [`encode`](Self::encode).
     pub fn run<T: Element>(&self, inputs: LinearScanInputs<'_, T>) -> Result<LinearScanOutputs<T>, Error> {
         let outputs = self.outputs()?;
         let mut encoder = self.gpu.encoder();

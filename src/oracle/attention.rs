@@ -29,9 +29,10 @@ pub fn attention(
     for batch in 0..spec.batch {
         for head in 0..spec.heads {
             let kv_head = head / (spec.heads / spec.kv_heads);
-            let slope = alibi.map(|slopes| match spec.alibi {
-                Alibi::PerBatchHead => slopes[batch * spec.heads + head],
-                Alibi::PerHead | Alibi::None => slopes[head],
+            let slope = alibi.and_then(|slopes| match spec.alibi {
+                Alibi::None => None,
+                Alibi::PerHead => Some(slopes[head]),
+                Alibi::PerBatchHead => Some(slopes[batch * spec.heads + head]),
             });
             let key = |j| row(k, (batch * spec.k_len + j) * spec.kv_heads + kv_head, spec.head_dim);
             let value = |j| row(v, (batch * spec.k_len + j) * spec.kv_heads + kv_head, spec.value_dim);

@@ -3,6 +3,9 @@
 //! Every function takes a [`Precision`]. In [`Precision::Exact`] it is the reference, in f64. In a storage precision
 //! it is the *plain* computation: the same mathematics done step by step in that precision, which says how much
 //! error is fair. A kernel passes when its error is within twice the plain one.
+//!
+//! Specs must have passed their `check`, and slices have the lengths of the spec's shapes: the functions panic on
+//! shorter ones.
 
 mod attention;
 mod butterfly;

@@ -1,7 +1,8 @@
 //! What to compute: plain data, with no knowledge of any machine.
 //!
 //! A spec holds the sizes and options of one operation. Its `check` says whether anyone could compute it; planning
-//! checks it again, so that a spec changed by hand cannot slip through.
+//! checks it again, so that a spec changed by hand cannot slip through. Derived sizes (`rows`, `n_in`, `flops` …) are
+//! those of a spec that passed.
 
 mod attention;
 mod butterfly;
