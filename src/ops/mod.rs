@@ -28,9 +28,9 @@ fn compile(gpu: &Gpu, shaders: &[Shader]) -> Result<Vec<Kernel>, Error> {
     shaders.iter().map(|shader| gpu.kernel(shader)).collect()
 }
 
-/// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since a fresh
-/// buffer costs more than the kernels that use it. One copy is enough: a queue runs what was recorded one after the
-/// other, and every encoding writes them before it reads them.
+/// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears
+/// every fresh buffer. One copy is enough: a queue runs what was recorded one after the other, and every encoding writes
+/// them before it reads them.
 #[derive(Clone, Debug, Default)]
 struct Scratch {
     tensors: Arc<OnceLock<Vec<Tensor<f32>>>>,
