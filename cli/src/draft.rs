@@ -1,6 +1,6 @@
 //! Output files that appear whole or not at all.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,9 @@ use crate::failure::Failure;
 /// nothing behind.
 #[derive(Debug)]
 pub struct Draft {
+    /// As the user wrote it.
     path: PathBuf,
+    target: PathBuf,
     file: NamedTempFile,
 }
 
@@ -43,19 +45,20 @@ impl Draft {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".tilewise-").suffix(".part");
         // Like any file that a program makes, not private as temporary files are.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.tempfile_in(folder).map_err(|error| refused(path, error))?;
-        Ok(Self { path: target, file })
+        // And the reason of a failure is the system's own, where `tempfile_in` would add a name nobody chose.
+        let file = builder.make_in(folder, |draft| File::create_new(draft));
+        let file = file.map_err(|error| refused(path, error))?;
+        Ok(Self { path: path.to_owned(), target, file })
     }
 
     /// Writes the bytes, and moves the file to its place.
     pub fn write(self, bytes: &[u8]) -> Result<(), Failure> {
-        let Self { path, mut file } = self;
-        file.write_all(bytes)
+        let Self { path, target, mut file } = self;
+        file.as_file_mut()
+            .write_all(bytes)
             .and_then(|()| file.as_file().sync_all())
             .map_err(|error| refused(&path, error))?;
-        file.persist(&path).map_err(|error| refused(&path, error))?;
+        file.persist(target).map_err(|failed| refused(&path, failed.error))?;
         Ok(())
     }
 }

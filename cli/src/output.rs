@@ -15,8 +15,13 @@ pub fn print(text: &str) -> Result<(), Failure> {
 
 /// Writes JSON to standard output.
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    print(&json(value)?)
+}
+
+/// JSON for people too: indented, and ended by a line break.
+pub fn json(value: &impl Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(value).map_err(io::Error::from)?;
-    print(&format!("{text}\n"))
+    Ok(text + "\n")
 }
 
 /// Writes a line to standard error: what a person should know, and a program reading the output should not see.

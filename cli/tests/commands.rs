@@ -40,6 +40,7 @@ fn profiles_are_listed_alike_everywhere() {
         assert!(list.contains(name.as_str()), "{name} is not in {list}");
     }
     for line in [
+        "shader list",
         "plan --profile list",
         "shader --profile list",
         "plan attention --profile list",
@@ -142,6 +143,23 @@ fn spirv_goes_to_a_file_in_binary() {
         "{}",
         stderr(&many)
     );
+}
+
+#[test]
+fn json_goes_to_the_file_that_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("scan.json");
+    let path = path.to_str().expect("text");
+    for target in ["wgsl", "spirv"] {
+        // Of three kernels, which SPIR-V in binary could not hold.
+        let line =
+            format!("shader linear-scan --channels 1 --length 1000000 --profile mali --target {target}");
+        assert!(stdout(format!("{line} --json -o {path}").split_whitespace()).is_empty());
+        let written = std::fs::read_to_string(path).expect("the file");
+        assert_eq!(written, stdout(format!("{line} --json").split_whitespace()));
+        assert_eq!(written, stdout(format!("{line} --json -o -").split_whitespace()));
+        assert_eq!(serde_json::from_str::<Value>(&written).expect("JSON")[0]["target"], target);
+    }
 }
 
 /// As `tilewise shader … | head -1` does.

@@ -32,8 +32,9 @@ pub struct Plan {
     op: Option<PlanOp>,
 }
 
+/// What to plan, or to write the shaders of.
 #[derive(Debug, Subcommand)]
-enum PlanOp {
+pub enum PlanOp {
     #[command(flatten)]
     Op(Op),
     /// List the profiles
@@ -70,12 +71,29 @@ impl Machine {
         matches!(self.profile, Some(Choice::List))
     }
 
-    /// The machine's name and capabilities. Opens the adapter only if no profile is named.
+    /// A plan for a profile compiles nothing that could be checked.
+    fn expect_no_shader_checks(&self, global: &Global) -> Result<(), Failure> {
+        if self.profile.is_none() || !global.shader_checks {
+            return Ok(());
+        }
+        Err(Failure::Input(
+            "plan --profile and --shader-checks exclude each other: no shader is compiled; `tilewise shader` writes \
+             one with its checks"
+                .to_owned(),
+        ))
+    }
+
+    /// The machine's name and capabilities. Opens the adapter only if no profile is named, and refuses options that
+    /// say something about an adapter if one is.
     pub fn caps(&self, global: &Global) -> Result<(String, Caps), Failure> {
         if let Some(Choice::Named(Profile { name, about, caps })) = self.profile {
-            let restricted = |ceiling: &Profile| caps.restricted_to(ceiling.caps);
-            let caps = global.ceiling.map_or_else(|| (*caps).clone(), restricted);
-            return Ok((format!("{name} ({about})"), caps));
+            let options = [("--adapter", global.adapter.is_some()), ("--as", global.ceiling.is_some())];
+            if let Some((option, _)) = options.into_iter().find(|(_, given)| *given) {
+                return Err(Failure::Input(format!(
+                    "--profile {name} and {option} exclude each other: with a profile no adapter is opened"
+                )));
+            }
+            return Ok((format!("{name} ({about})"), (*caps).clone()));
         }
         let gpu = global.open()?;
         Ok((Adapter::of(&gpu).name, gpu.caps().clone()))
@@ -104,6 +122,7 @@ impl Plan {
             }
         };
         let spec = op.spec()?;
+        self.machine.expect_no_shader_checks(global)?;
         let (machine, caps) = self.machine.caps(global)?;
         let planned = spec.plan(&caps)?;
         if global.json {

@@ -10,12 +10,11 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use serde::Serialize;
 
-use super::plan::{Machine, list_profiles};
+use super::plan::{Machine, PlanOp, list_profiles};
 use crate::args::Global;
 use crate::draft::Draft;
 use crate::failure::Failure;
-use crate::output::{note, print, print_json};
-use crate::specs::Op;
+use crate::output::{json, note, print};
 
 /// The linked, specialised shaders of an operation, in the language of your choice
 ///
@@ -39,7 +38,7 @@ pub struct Shader {
     #[command(flatten)]
     machine: Machine,
     #[command(subcommand)]
-    op: Option<Op>,
+    op: Option<PlanOp>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
@@ -70,13 +69,14 @@ enum Code {
 
 impl Shader {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
-        if self.machine.lists() {
-            return list_profiles(global);
-        }
-        let Some(op) = &self.op else {
-            return Err(Failure::Input(
-                "shaders of what? Name an operation: attention, monarch, linear-scan".to_owned(),
-            ));
+        let op = match &self.op {
+            _ if self.machine.lists() => return list_profiles(global),
+            Some(PlanOp::List) => return list_profiles(global),
+            Some(PlanOp::Op(op)) => op,
+            None => {
+                let ops = "attention, monarch, linear-scan (or list, for the profiles)";
+                return Err(Failure::Input(format!("shaders of what? Name an operation: {ops}")));
+            }
         };
         let spec = op.spec()?;
         let (machine, caps) = self.machine.caps(global)?;
@@ -94,11 +94,14 @@ impl Shader {
             .map(|shader| translate(shader, self.target, global.shader_checks))
             .collect::<Result<_, _>>()?;
         match &self.output {
+            Some(path) if global.json && path != Path::new("-") => {
+                Draft::reserve(path)?.write(json(&translated)?.as_bytes())
+            }
+            _ if global.json => print(&json(&translated)?),
             Some(path) if self.target == Target::Spirv => write_binary(path, &translated),
             Some(path) if path != Path::new("-") => {
                 Draft::reserve(path)?.write(text(&translated, &machine).as_bytes())
             }
-            _ if global.json => print_json(&translated),
             _ => {
                 if self.target == Target::Spirv {
                     note(
