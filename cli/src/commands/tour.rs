@@ -1,6 +1,6 @@
 //! `tilewise tour`: what the library does, on this machine.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -39,7 +39,8 @@ struct Shown {
 struct Stop {
     family: Family,
     checks: Checks,
-    report: Report,
+    /// Nothing where the workload is more than the adapter holds.
+    report: Option<Report>,
     /// What fusing gains, in words.
     meaning: String,
 }
@@ -73,10 +74,13 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     drop(progress);
     say(&format!("What it can do at all: {ceilings}.\n"))?;
     let mut families = Vec::new();
+    // All are timed before any is checked: while the oracle keeps the processor busy, a GPU turns its clocks down.
     for family in Family::ALL {
-        let stop = Stop::visit(&gpu, family, &ceilings)?;
+        families.push(Stop::time(&gpu, family, &ceilings)?);
+    }
+    for stop in &mut families {
+        stop.checks = Checks::run(&gpu, stop.family)?;
         say(&stop.in_words())?;
-        families.push(stop);
     }
     let wrong: usize = families.iter().map(|stop| stop.checks.wrong).sum();
     if global.json {
@@ -94,48 +98,58 @@ pub fn run(global: &Global) -> Result<(), Failure> {
 }
 
 impl Stop {
-    fn visit(gpu: &Gpu, family: Family, ceilings: &Ceilings) -> Result<Self, Failure> {
-        let checks = Checks::run(gpu, family)?;
+    /// Times the family's workload; its checks are to follow.
+    fn time(gpu: &Gpu, family: Family, ceilings: &Ceilings) -> Result<Self, Failure> {
         let suite = suite(family, ceilings, Depth::Quick);
         let nothing = || Failure::Check(format!("a bug of tilewise: no workload shows what {family} does"));
         let workload = suite.first().ok_or_else(nothing)?;
-        let progress = progress::spinner(format!("measuring {workload}"));
-        let report = measure(gpu, workload, EFFORT, ceilings)?;
-        drop(progress);
-        let meaning = meaning(workload, &report);
-        Ok(Self { family, checks, report, meaning })
+        let _progress = progress::spinner(format!("measuring {workload}"));
+        let (report, meaning) = match measure(gpu, workload, EFFORT, ceilings) {
+            Ok(report) => {
+                let meaning = meaning(workload, &report);
+                (Some(report), meaning)
+            }
+            Err(refused @ (Error::Plan(_) | Error::Allocation { .. })) => {
+                (None, format!("{workload} does not run here: {refused}"))
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self { family, checks: Checks::default(), report, meaning })
     }
 
     fn in_words(&self) -> String {
         let Self { family, checks, report, meaning } = self;
-        let Report { workload, fused, .. } = report;
-        let Checks { cases, cases_of_grid, outputs, wrong, worst } = checks;
-        let verdict = match wrong {
-            0 => format!("right, the worst error is {:.0} % of what is allowed", 100.0 * worst),
-            _ => format!("{wrong} WRONG"),
-        };
-        let mut table = Table::new(&[
-            Column::Left(""),
-            Column::Right("time"),
-            Column::Right("memory"),
-            Column::Right("of what the adapter can do"),
-        ]);
-        table.row(row("fused", fused));
-        let mut refused = String::new();
-        for Yardstick { name, measured } in &report.yardsticks {
-            match measured {
-                Measured::Figures(figures) => table.row(row(name, figures)),
-                Measured::Refused(reason) => {
-                    let _ = writeln!(refused, "{name} does not run here: {reason}");
-                }
+        let mut words = format!("\n== {family} ==\n");
+        if let Some(Report { fused, .. }) = report {
+            let _ = writeln!(words, "plan   {}", fused.plan);
+        }
+        let _ = writeln!(words, "check  {checks}");
+        if let Some(report) = report {
+            let _ = writeln!(words, "timed  {}\n\n{}", report.workload, times(report));
+        }
+        words + meaning + "\n"
+    }
+}
+
+/// The versions side by side, and below them those that do not run.
+fn times(report: &Report) -> String {
+    let mut table = Table::new(&[
+        Column::Left(""),
+        Column::Right("time"),
+        Column::Right("memory"),
+        Column::Right("of what the adapter can do"),
+    ]);
+    table.row(row("fused", &report.fused));
+    let mut refused = String::new();
+    for Yardstick { name, measured } in &report.yardsticks {
+        match measured {
+            Measured::Figures(figures) => table.row(row(name, figures)),
+            Measured::Refused(reason) => {
+                let _ = writeln!(refused, "{name} does not run here: {reason}");
             }
         }
-        format!(
-            "\n== {family} ==\nplan   {}\ncheck  {outputs} outputs of {cases} cases ({cases_of_grid} in the grid) \
-             against the oracle: {verdict}\ntimed  {workload}\n\n{table}{refused}\n{meaning}\n",
-            fused.plan
-        )
     }
+    format!("{table}{refused}")
 }
 
 fn row(name: &str, figures: &Figures) -> [Cell; 4] {
@@ -176,6 +190,20 @@ impl Checks {
             }
         }
         Ok(checks)
+    }
+}
+
+impl fmt::Display for Checks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cases, cases_of_grid, outputs, wrong, worst } = self;
+        if *outputs == 0 {
+            return f.write_str("nothing fits this adapter, nothing was checked");
+        }
+        write!(f, "{outputs} outputs of {cases} cases ({cases_of_grid} in the grid) against the oracle: ")?;
+        match wrong {
+            0 => write!(f, "right, the worst error is {:.0} % of what is allowed", 100.0 * worst),
+            _ => write!(f, "{wrong} WRONG"),
+        }
     }
 }
 
@@ -231,4 +259,22 @@ fn meaning(workload: &Workload, report: &Report) -> String {
 fn factor(times: f64) -> String {
     let digits = usize::from(times < 9.95);
     format!("{times:.digits$} times")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_checked_is_not_called_right() {
+        let checks = Checks { cases_of_grid: 9, ..Checks::default() };
+        assert_eq!(checks.to_string(), "nothing fits this adapter, nothing was checked");
+        let checks = Checks { cases: 2, outputs: 4, worst: 0.5, ..checks };
+        assert!(
+            checks.to_string().ends_with("right, the worst error is 50 % of what is allowed"),
+            "{checks}"
+        );
+        let checks = Checks { wrong: 1, ..checks };
+        assert!(checks.to_string().ends_with("1 WRONG"), "{checks}");
+    }
 }
