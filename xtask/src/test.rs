@@ -69,7 +69,9 @@ fn all_tests(full: bool) -> Command {
 /// The whole workspace is named, not one package: cargo would choose other features for that, and build wgpu
 /// again.
 fn shader_checks(full: bool) -> Command {
-    let mut tests = shell::cargo("test --workspace --locked --test attention --test butterfly --test scan");
+    let suites = ["attention", "butterfly", "scan", "baseline", "bench"];
+    let suites = suites.map(|suite| format!(" --test {suite}")).concat();
+    let mut tests = shell::cargo(&format!("test --workspace --locked{suites}"));
     tests.env("TILEWISE_SHADER_CHECKS", "1");
     whole_grids(full, tests)
 }
