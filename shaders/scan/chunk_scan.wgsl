@@ -57,7 +57,7 @@ fn store_states(start: u32, end: u32, before: f32, steps: array<vec2<f32>, ITEMS
     for (var i = 0u; i < ITEMS; i += 4u) {
         var four: vec4<f32>;
         for (var n = 0u; n < 4u; n++) {
-            state = apply(steps[i + n], state);
+            state = take_step(steps[i + n], state);
             four[n] = state;
         }
         h_store4(start + i, end, four);
