@@ -242,7 +242,7 @@ fn check_scans<T: Element>(gpu: &Gpu, name: &str) {
         [(1, 1, 1), (2, 3, 5), (1, 7, 64), (1, 65, 203), (2, 2, 1000), (1, 1, 70_001)]
     {
         let spec = LinearScanSpec::new(T::DTYPE, batch, channels, length);
-        for spec in [spec, spec.with_initial()] {
+        for spec in [spec, spec.initial()] {
             check_scan::<T>(gpu, &format!("{spec:?} ({name})"), spec);
         }
     }

@@ -30,7 +30,7 @@ fn every_family_is_checked_and_measured() {
         for workload in [
             Workload::Attention(AttentionSpec::new(dtype, 2, (65, 130), 4, 40).kv_heads(2).causal()),
             Workload::Monarch(MonarchSpec::square(dtype, 33, 12)),
-            Workload::LinearScan(LinearScanSpec::new(dtype, 2, 3, 3001).with_initial()),
+            Workload::LinearScan(LinearScanSpec::new(dtype, 2, 3, 3001).initial()),
         ] {
             let before = gpu.memory().live();
             let report = bench::measure(&gpu, &workload, ONCE, &CEILINGS).unwrap();

@@ -85,7 +85,7 @@ fn every_profile_creates_and_encodes_every_family() {
         for spec in
             [LinearScanSpec::new(DType::F32, 2, 3, 97), LinearScanSpec::new(DType::F32, 1, 2, 100_000)]
         {
-            for spec in [spec, spec.with_initial()] {
+            for spec in [spec, spec.initial()] {
                 scan::<f32>(&gpu, spec);
                 scan::<f16>(&gpu, LinearScanSpec { dtype: DType::F16, ..spec });
                 scan::<bf16>(&gpu, LinearScanSpec { dtype: DType::Bf16, ..spec });
@@ -151,7 +151,7 @@ fn tensors_that_do_not_match_the_spec_are_refused_with_numbers() {
     let error = scan.run(LinearScanInputs { a: &good, b: &good, initial: Some(&state) }).unwrap_err();
     assert_eq!(error.to_string(), "the initial state is given, but the spec has no use for it");
 
-    let scan = LinearScan::new(&gpu, spec.with_initial()).unwrap();
+    let scan = LinearScan::new(&gpu, spec.initial()).unwrap();
     let error = scan.run(LinearScanInputs { a: &good, b: &good, initial: None }).unwrap_err();
     assert_eq!(error.to_string(), "the initial state is missing, but the spec needs it");
 

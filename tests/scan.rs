@@ -13,7 +13,7 @@ fn acceptance_grid() {
 /// A row long enough for three phases, whose chunks finish in whatever order they like.
 #[test]
 fn repeated_runs_are_bitwise_equal() {
-    let spec = LinearScanSpec::new(DType::F32, 1, 3, 100_003).with_initial();
+    let spec = LinearScanSpec::new(DType::F32, 1, 3, 100_003).initial();
     let mut inputs = Inputs::new(7);
     let mut values =
         |count| -> Vec<f32> { inputs.uniform(count, 0.5, 1.0).iter().map(|&x| x as f32).collect() };
@@ -40,7 +40,7 @@ fn the_last_state_continues_a_row() {
         let (a, b) = values.split_at(1000);
         let scan = |from: usize, to: usize, initial: Option<&Tensor<f32>>| {
             let spec = LinearScanSpec::new(DType::F32, 1, 1, to - from);
-            let spec = if initial.is_some() { spec.with_initial() } else { spec };
+            let spec = if initial.is_some() { spec.initial() } else { spec };
             let upload = |part: &[f32]| Tensor::from_slice(&gpu, &spec.shape(), &part[from..to]).unwrap();
             let inputs = LinearScanInputs { a: &upload(a), b: &upload(b), initial };
             LinearScan::new(&gpu, spec).unwrap().run(inputs).unwrap()

@@ -6,7 +6,6 @@ use crate::kernel::{Kernel, compile, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::elements;
-use crate::tensor::expect_optional;
 use crate::{
     Caps, DType, Element, Error, Gpu, LinearScanInputs, LinearScanOutputs, LinearScanSpec, PlanError, Tensor,
 };
@@ -128,7 +127,7 @@ impl UnfusedLinearScan {
 
     /// Tensors for the outputs.
     pub fn outputs<T: Element>(&self) -> Result<LinearScanOutputs<T>, Error> {
-        outputs(&self.gpu, &self.spec)
+        LinearScanOutputs::zeros(&self.gpu, &self.spec)
     }
 
     /// The tensors between the kernels.
@@ -145,7 +144,7 @@ impl UnfusedLinearScan {
         outputs: &LinearScanOutputs<T>,
         scratch: &ScanScratch,
     ) -> Result<(), Error> {
-        check(&self.gpu, &self.spec, &inputs, outputs)?;
+        inputs.check(&self.gpu, &self.spec, outputs)?;
         let Self { gpu, spec, plan, .. } = self;
         for pairs in &scratch.pairs {
             pairs.expect(gpu, "the pairs of all steps", DType::F32, &pairs_shape(spec))?;
@@ -236,7 +235,7 @@ impl SequentialLinearScan {
 
     /// Tensors for the outputs.
     pub fn outputs<T: Element>(&self) -> Result<LinearScanOutputs<T>, Error> {
-        outputs(&self.gpu, &self.spec)
+        LinearScanOutputs::zeros(&self.gpu, &self.spec)
     }
 
     /// Records the scan.
@@ -246,7 +245,7 @@ impl SequentialLinearScan {
         inputs: LinearScanInputs<'_, T>,
         outputs: &LinearScanOutputs<T>,
     ) -> Result<(), Error> {
-        check(&self.gpu, &self.spec, &inputs, outputs)?;
+        inputs.check(&self.gpu, &self.spec, outputs)?;
         let (length, rows) = (self.spec.length as u32, self.spec.rows() as u32);
         let initial = inputs.initial.map_or(self.gpu.unused(), Tensor::buffer);
         let (h, last) = (outputs.h.buffer(), outputs.last.buffer());
@@ -259,24 +258,4 @@ impl SequentialLinearScan {
         }
         Ok(())
     }
-}
-
-fn outputs<T: Element>(gpu: &Gpu, spec: &LinearScanSpec) -> Result<LinearScanOutputs<T>, Error> {
-    Ok(LinearScanOutputs {
-        h: Tensor::zeros(gpu, &spec.shape())?,
-        last: Tensor::zeros(gpu, &spec.state_shape())?,
-    })
-}
-
-fn check<T: Element>(
-    gpu: &Gpu,
-    spec: &LinearScanSpec,
-    inputs: &LinearScanInputs<'_, T>,
-    outputs: &LinearScanOutputs<T>,
-) -> Result<(), Error> {
-    inputs.a.expect(gpu, "a", spec.dtype, &spec.shape())?;
-    inputs.b.expect(gpu, "b", spec.dtype, &spec.shape())?;
-    expect_optional(gpu, inputs.initial, "the initial state", spec.initial, &spec.state_shape())?;
-    outputs.h.expect(gpu, "h", spec.dtype, &spec.shape())?;
-    outputs.last.expect(gpu, "the last state", DType::F32, &spec.state_shape())
 }

@@ -5,7 +5,7 @@ use crate::kernel::{Kernel, params};
 use crate::plan::{Exchange, LinearScanPlan, Plan as _};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::tensor::expect_optional;
-use crate::{Element, Error, Gpu, LinearScanSpec, Tensor};
+use crate::{DType, Element, Error, Gpu, LinearScanSpec, Tensor};
 
 params! {
     /// `scan/chunk_reduce` and `scan/chunk_scan`.
@@ -35,6 +35,28 @@ pub struct LinearScanOutputs<T> {
     pub h: Tensor<T>,
     /// The states after the last step, in f32: an initial state for what follows.
     pub last: Tensor<f32>,
+}
+
+impl<T: Element> LinearScanInputs<'_, T> {
+    /// Fails unless these and the outputs are what the spec says.
+    pub(crate) fn check(
+        &self,
+        gpu: &Gpu,
+        spec: &LinearScanSpec,
+        outputs: &LinearScanOutputs<T>,
+    ) -> Result<(), Error> {
+        self.a.expect(gpu, "a", spec.dtype, &spec.shape())?;
+        self.b.expect(gpu, "b", spec.dtype, &spec.shape())?;
+        expect_optional(gpu, self.initial, "the initial state", spec.initial, &spec.state_shape())?;
+        outputs.h.expect(gpu, "h", spec.dtype, &spec.shape())?;
+        outputs.last.expect(gpu, "the last state", DType::F32, &spec.state_shape())
+    }
+}
+
+impl<T: Element> LinearScanOutputs<T> {
+    pub(crate) fn zeros(gpu: &Gpu, spec: &LinearScanSpec) -> Result<Self, Error> {
+        Ok(Self { h: Tensor::zeros(gpu, &spec.shape())?, last: Tensor::zeros(gpu, &spec.state_shape())? })
+    }
 }
 
 /// The linear recurrence `h_t = a_t h_(t-1) + b_t`, as a scan of affine maps (Blelloch 1990), chunked so that one
@@ -86,10 +108,7 @@ impl LinearScan {
 
     /// Tensors for the outputs. Fails if the device has no memory for them.
     pub fn outputs<T: Element>(&self) -> Result<LinearScanOutputs<T>, Error> {
-        Ok(LinearScanOutputs {
-            h: Tensor::zeros(&self.gpu, &self.spec.shape())?,
-            last: Tensor::zeros(&self.gpu, &self.spec.state_shape())?,
-        })
+        LinearScanOutputs::zeros(&self.gpu, &self.spec)
     }
 
     /// Records the scan into an encoder of the same device.
@@ -104,7 +123,7 @@ impl LinearScan {
         inputs: LinearScanInputs<'_, T>,
         outputs: &LinearScanOutputs<T>,
     ) -> Result<(), Error> {
-        self.check(&inputs, outputs)?;
+        inputs.check(&self.gpu, &self.spec, outputs)?;
         let Self { gpu, spec, plan, kernels, scratch } = self;
         let rows = spec.rows() as u32;
         let (a, b) = (inputs.a.buffer(), inputs.b.buffer());
@@ -141,18 +160,5 @@ impl LinearScan {
         self.encode(&mut encoder, inputs, &outputs)?;
         self.gpu.submit(encoder)?;
         Ok(outputs)
-    }
-
-    fn check<T: Element>(
-        &self,
-        inputs: &LinearScanInputs<'_, T>,
-        outputs: &LinearScanOutputs<T>,
-    ) -> Result<(), Error> {
-        let spec = &self.spec;
-        inputs.a.expect(&self.gpu, "a", spec.dtype, &spec.shape())?;
-        inputs.b.expect(&self.gpu, "b", spec.dtype, &spec.shape())?;
-        expect_optional(&self.gpu, inputs.initial, "the initial state", spec.initial, &spec.state_shape())?;
-        outputs.h.expect(&self.gpu, "h", spec.dtype, &spec.shape())?;
-        outputs.last.expect(&self.gpu, "the last state", crate::DType::F32, &spec.state_shape())
     }
 }

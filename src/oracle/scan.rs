@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn sums_and_powers() {
-        let spec = LinearScanSpec::new(DType::F32, 1, 2, 4).with_initial();
+        let spec = LinearScanSpec::new(DType::F32, 1, 2, 4).initial();
         let a = [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0];
         let b = [1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0];
         let result = linear_scan(&spec, Precision::Exact, &a, &b, Some(&[10.0, 1.0]));

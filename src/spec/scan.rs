@@ -32,7 +32,7 @@ impl LinearScanSpec {
 
     /// Takes an initial state.
     #[must_use]
-    pub fn with_initial(self) -> Self {
+    pub fn initial(self) -> Self {
         Self { initial: true, ..self }
     }
 

@@ -21,10 +21,10 @@ pub(super) fn cases(grid: Grid) -> Vec<LinearScanSpec> {
             DType::ALL.map(|dtype| LinearScanSpec::new(dtype, batch, channels, length))
         })
     };
-    let odd = |(i, spec): (usize, LinearScanSpec)| if i % 2 == 1 { spec.with_initial() } else { spec };
+    let odd = |(i, spec): (usize, LinearScanSpec)| if i % 2 == 1 { spec.initial() } else { spec };
     let grid = lengths.iter().flat_map(of_length).enumerate().map(odd);
     // A million steps of one row in the thin grid too: the carries alone are more than a tile.
-    grid.chain([LinearScanSpec::new(DType::F32, 1, 1, 10_000_000).with_initial()]).collect()
+    grid.chain([LinearScanSpec::new(DType::F32, 1, 1, 10_000_000).initial()]).collect()
 }
 
 /// Twice the sequential scan's error, and a unit in the last place of the largest state beside it: short rows are a

@@ -76,7 +76,7 @@ pub fn samples(caps: &Caps) -> Vec<Planned> {
         for (channels, length) in [(1, 5), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)] {
             let spec = LinearScanSpec::new(dtype, 1, channels, length);
             planned.push(linear_scan(&format!("{spec:?}"), spec, caps));
-            planned.push(linear_scan(&format!("{spec:?}, initial"), spec.with_initial(), caps));
+            planned.push(linear_scan(&format!("{spec:?}, initial"), spec.initial(), caps));
         }
         for (w1, w2) in MONARCHS {
             for batch in [1, 7, 1000] {
@@ -113,9 +113,7 @@ fn yardsticks(caps: &Caps) -> Vec<Planned> {
             let plan = UnfusedMonarchPlan::new(&spec, caps);
             planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::monarch));
         }
-        for spec in
-            [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).with_initial()]
-        {
+        for spec in [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).initial()] {
             let plan = UnfusedLinearScanPlan::new(&spec, caps);
             planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::linear_scan));
             let plan = SequentialLinearScanPlan::new(&spec, caps);
@@ -130,7 +128,7 @@ fn yardsticks(caps: &Caps) -> Vec<Planned> {
 pub fn reviewed(caps: &Caps) -> Vec<Planned> {
     vec![
         attention("attention", AttentionSpec::new(DType::F16, 1, (4096, 4096), 8, 64).causal(), caps),
-        linear_scan("linear-scan", LinearScanSpec::new(DType::F16, 1, 4, 65_536).with_initial(), caps),
+        linear_scan("linear-scan", LinearScanSpec::new(DType::F16, 1, 4, 65_536).initial(), caps),
         monarch("monarch", MonarchSpec::square(DType::F16, 512, 64), caps),
     ]
 }
