@@ -164,14 +164,6 @@ impl MonarchPlan {
         let (x, w1, w2, y) = (by_runs_of(p), by_runs_of(p), by_runs_of(r), by_runs_of(l));
         Ok(Self { path, x, w1, w2, y, bound })
     }
-
-    /// Elements kept in device memory between the passes, in f32.
-    pub fn scratch(&self, spec: &MonarchSpec) -> usize {
-        match self.path {
-            MonarchPath::Fused(_) => 0,
-            MonarchPath::TwoPass { .. } => spec.batch * spec.n_mid(),
-        }
-    }
 }
 
 /// Rows that a lane takes in the fused path if memory allows.
