@@ -98,10 +98,14 @@ impl Kernel {
     }
 }
 
-/// The kernels of a plan's shaders, of which there are `N`.
-pub(crate) fn compile<const N: usize>(gpu: &Gpu, shaders: &[Shader]) -> Result<[Kernel; N], Error> {
-    let kernels = shaders.iter().map(|shader| gpu.kernel(shader)).collect::<Result<Vec<_>, _>>()?;
-    Ok(kernels.try_into().expect("a plan's kernels are as many as its family has"))
+/// The kernels of a plan's shaders, in their order.
+pub(crate) fn compile(gpu: &Gpu, shaders: &[Shader]) -> Result<Vec<Kernel>, Error> {
+    shaders.iter().map(|shader| gpu.kernel(shader)).collect()
+}
+
+/// [`compile`], where the family fixes how many kernels a plan has.
+pub(crate) fn compile_array<const N: usize>(gpu: &Gpu, shaders: &[Shader]) -> Result<[Kernel; N], Error> {
+    Ok(compile(gpu, shaders)?.try_into().expect("a plan's kernels are as many as its family has"))
 }
 
 /// A kernel's uniform struct. [`params!`] declares one.

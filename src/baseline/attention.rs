@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
-use crate::kernel::{Kernel, compile, params};
+use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::elements;
@@ -148,7 +148,7 @@ impl UnfusedAttention {
     /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
         let plan = UnfusedAttentionPlan::new(&spec, gpu.caps())?;
-        let [_, softmax, _] = compile(gpu, &shaders(&plan)?)?;
+        let [_, softmax, _] = compile_array(gpu, &shaders(&plan)?)?;
         Ok(Self {
             gpu: gpu.clone(),
             spec,

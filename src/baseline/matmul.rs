@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::kernel::{Kernel, compile, params};
+use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_turns};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::elements;
@@ -315,7 +315,7 @@ impl Matmul {
     /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: MatmulSpec) -> Result<Self, Error> {
         let plan = MatmulPlan::new(&spec, gpu.caps())?;
-        let [kernel] = compile(gpu, &shaders(&plan)?)?;
+        let [kernel] = compile_array(gpu, &shaders(&plan)?)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, kernel })
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::kernel::{Kernel, compile, params};
+use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::elements;
@@ -116,7 +116,7 @@ impl UnfusedLinearScan {
     /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
         let plan = UnfusedLinearScanPlan::new(&spec, gpu.caps())?;
-        let [pairs, double, apply] = compile(gpu, &shaders(&plan)?)?;
+        let [pairs, double, apply] = compile_array(gpu, &shaders(&plan)?)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, pairs, double, apply })
     }
 
@@ -224,7 +224,7 @@ impl SequentialLinearScan {
     /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
         let plan = SequentialLinearScanPlan::new(&spec, gpu.caps())?;
-        let [kernel] = compile(gpu, &sequential_shaders(&plan)?)?;
+        let [kernel] = compile_array(gpu, &sequential_shaders(&plan)?)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, kernel })
     }
 

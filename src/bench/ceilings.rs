@@ -72,7 +72,7 @@ const LONG_ENOUGH: Duration = Duration::from_millis(5);
 /// Measures the ceilings: copies and chains of multiply-adds, made larger until a run is long enough to trust.
 pub fn ceilings(gpu: &Gpu, effort: Effort) -> Result<Ceilings, Error> {
     let plan = CeilingsPlan::new(gpu.caps());
-    let [copy, fma] = crate::kernel::compile(gpu, &shaders(&plan)?)?;
+    let [copy, fma] = crate::kernel::compile_array(gpu, &shaders(&plan)?)?;
     Ok(Ceilings {
         copy_bytes_per_second: copy_bytes_per_second(gpu, &copy, plan.lanes, effort)?,
         fma_flops_per_second: fma_flops_per_second(gpu, &fma, plan.lanes, effort)?,

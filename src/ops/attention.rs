@@ -2,8 +2,8 @@
 
 use std::f32::consts::LOG2_E;
 
-use super::{Scratch, compile};
-use crate::kernel::{Kernel, params};
+use super::Scratch;
+use crate::kernel::{Kernel, compile, params};
 use crate::plan::{AttentionPlan, Exchange, Plan as _};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::tensor::expect_optional;

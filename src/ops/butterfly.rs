@@ -1,7 +1,7 @@
 //! Operations of the butterfly family.
 
-use super::{Scratch, compile};
-use crate::kernel::{Kernel, params};
+use super::Scratch;
+use crate::kernel::{Kernel, compile, params};
 use crate::plan::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::{Element, Error, Gpu, MonarchSpec, Tensor};

@@ -13,8 +13,6 @@ pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
 use std::sync::{Arc, OnceLock};
 
-use crate::kernel::Kernel;
-use crate::shader::Shader;
 use crate::{Error, Gpu, Tensor};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
@@ -22,10 +20,6 @@ pub mod shaders {
     pub use super::attention::shaders as attention;
     pub use super::butterfly::shaders as monarch;
     pub use super::scan::shaders as linear_scan;
-}
-
-fn compile(gpu: &Gpu, shaders: &[Shader]) -> Result<Vec<Kernel>, Error> {
-    shaders.iter().map(|shader| gpu.kernel(shader)).collect()
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

@@ -1,7 +1,7 @@
 //! Operations of the scan family.
 
-use super::{Scratch, compile};
-use crate::kernel::{Kernel, params};
+use super::Scratch;
+use crate::kernel::{Kernel, compile, params};
 use crate::plan::{Exchange, LinearScanPlan, Plan as _};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::tensor::expect_optional;
