@@ -38,6 +38,33 @@ impl fmt::Display for DType {
     }
 }
 
+/// Evaluates an expression with `T` standing for the Rust type of a [`DType`].
+///
+/// ```
+/// use tilewise::{DType, Element, by_dtype};
+///
+/// assert_eq!(by_dtype!(DType::F16, T => T::from_f64(0.1).to_f64()), 0.0999755859375);
+/// ```
+#[macro_export]
+macro_rules! by_dtype {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::DType::F16 => {
+                type $T = $crate::half::f16;
+                $body
+            }
+            $crate::DType::Bf16 => {
+                type $T = $crate::half::bf16;
+                $body
+            }
+        }
+    };
+}
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}

@@ -43,6 +43,7 @@
 //! against what the adapter can do at all. ARCHITECTURE.md in the repository is a tour of the code.
 
 pub mod baseline;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
 pub mod caps;
 mod dtype;
@@ -67,7 +68,7 @@ pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
 pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
 pub use tensor::Tensor;
-pub use wgpu;
+pub use {half, wgpu};
 
 /// The README's example compiles.
 #[cfg(doctest)]

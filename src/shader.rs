@@ -5,7 +5,8 @@
 //!
 //! - **consts**: `const HEAD_DIM: u32 = 64;` in a file is a default; the plan sets another value.
 //! - **modules**: a kernel calls functions that it does not define (`reduce_max`, …); the plan chooses which file
-//!   defines them. That takes the place of `#ifdef`.
+//!   defines them. That takes the place of `#ifdef`. A module may declare bindings of its own, which come after the
+//!   kernel's in the order in which modules are linked: what a plan does not use takes no binding.
 //! - **tensors**: a kernel declares `var<storage, read> q: array<q_word>`, and the plan says how `q` is stored.
 //!   The files under `elem/` define `q_word`, and `q_load`, `q_load4` or `q_store`, `q_store4` around it.
 
@@ -269,12 +270,16 @@ impl Linker {
     /// Links everything into one module.
     pub fn link(self) -> Result<Shader, ShaderError> {
         let kernel_text = self.text(self.kernel)?;
-        let bindings = self.bindings(kernel_text)?;
+        // The kernel's own bindings come first, whatever is linked beside it.
+        let mut bindings = Vec::new();
+        let kernel = self.number_bindings(kernel_text, &mut bindings)?;
         let mut body = String::new();
         for name in &self.modules {
-            let _ = writeln!(body, "// {name}.wgsl\n{}", self.text(name)?);
+            let module = self.number_bindings(self.text(name)?, &mut bindings)?;
+            let _ = writeln!(body, "// {name}.wgsl\n{module}");
         }
-        let _ = write!(body, "// {}.wgsl\n{kernel_text}", self.kernel);
+        self.expect_declared(&bindings)?;
+        let _ = write!(body, "// {}.wgsl\n{kernel}", self.kernel);
         for (name, value) in &self.consts {
             body = self.set_const(&body, name, *value)?;
         }
@@ -292,42 +297,61 @@ impl Linker {
         if self.tensors.iter().any(|(_, storage)| storage.native_f16) { "enable f16;\n" } else { "" }
     }
 
-    /// Reads the kernel's own declarations, so that the bind-group layout cannot drift from the shader.
-    fn bindings(&self, kernel_text: &str) -> Result<Vec<Binding>, ShaderError> {
-        let error = |name: &str, problem| ShaderError::Binding {
-            kernel: self.kernel,
-            name: name.to_owned(),
-            problem,
+    /// Reads a file's own declarations, so that the bind-group layout cannot drift from the shader, and numbers them
+    /// after those of the files before it. In the file they count from 0.
+    fn number_bindings(&self, text: &str, bindings: &mut Vec<Binding>) -> Result<String, ShaderError> {
+        let first = bindings.len();
+        let mut numbered = String::with_capacity(text.len());
+        for line in text.lines() {
+            if let Some(declaration) = line.strip_prefix("@group(0) @binding(") {
+                let (index, rest) = declaration
+                    .split_once(") ")
+                    .ok_or_else(|| self.binding_error(line, "not declared on one line"))?;
+                let binding = self.binding(rest)?;
+                if index != (bindings.len() - first).to_string() {
+                    return Err(self.binding_error(&binding.name, "out of order"));
+                }
+                let _ = writeln!(numbered, "@group(0) @binding({}) {rest}", bindings.len());
+                bindings.push(binding);
+            } else {
+                let _ = writeln!(numbered, "{line}");
+            }
+        }
+        Ok(numbered)
+    }
+
+    /// A declaration from `var` on.
+    fn binding(&self, declaration: &str) -> Result<Binding, ShaderError> {
+        let parts = declaration.strip_prefix("var<").and_then(|rest| rest.split_once("> "));
+        let (space, rest) =
+            parts.ok_or_else(|| self.binding_error(declaration, "not declared on one line"))?;
+        let name = rest.split(':').next().unwrap_or_default();
+        let access = match space {
+            "uniform" => Access::Uniform,
+            "storage, read" => Access::Read,
+            "storage, read_write" => Access::Write,
+            _ => return Err(self.binding_error(name, "in an unknown address space")),
         };
-        let mut bindings = Vec::new();
-        for line in kernel_text.lines().filter_map(|line| line.strip_prefix("@group(0) @binding(")) {
-            let (index, rest) =
-                line.split_once(") var<").ok_or_else(|| error(line, "not declared on one line"))?;
-            let (space, rest) =
-                rest.split_once("> ").ok_or_else(|| error(line, "not declared on one line"))?;
-            let name = rest.split(':').next().unwrap_or_default();
-            if index != bindings.len().to_string() {
-                return Err(error(name, "out of order"));
-            }
-            let access = match space {
-                "uniform" => Access::Uniform,
-                "storage, read" => Access::Read,
-                "storage, read_write" => Access::Write,
-                _ => return Err(error(name, "in an unknown address space")),
-            };
-            let is_tensor = rest.contains(&format!("array<{name}_word>"));
-            let stored = self.tensors.iter().filter(|(tensor, _)| *tensor == name).count();
-            match (is_tensor, stored) {
-                (true, 1) | (false, 0) => bindings.push(Binding { name: name.to_owned(), access }),
-                (true, 0) => return Err(error(name, "a tensor whose storage is not set")),
-                (true, _) => return Err(error(name, "given more than one storage")),
-                (false, _) => return Err(error(name, "given a storage but is no tensor")),
-            }
+        let is_tensor = rest.contains(&format!("array<{name}_word>"));
+        let stored = self.tensors.iter().filter(|(tensor, _)| *tensor == name).count();
+        match (is_tensor, stored) {
+            (true, 1) | (false, 0) => Ok(Binding { name: name.to_owned(), access }),
+            (true, 0) => Err(self.binding_error(name, "a tensor whose storage is not set")),
+            (true, _) => Err(self.binding_error(name, "given more than one storage")),
+            (false, _) => Err(self.binding_error(name, "given a storage but is no tensor")),
         }
+    }
+
+    /// Fails if a tensor was given a storage but no file declares it.
+    fn expect_declared(&self, bindings: &[Binding]) -> Result<(), ShaderError> {
         match self.tensors.iter().find(|(tensor, _)| bindings.iter().all(|b| b.name != *tensor)) {
-            Some((absent, _)) => Err(error(absent, "given a storage but not declared")),
-            None => Ok(bindings),
+            Some((absent, _)) => Err(self.binding_error(absent, "given a storage but not declared")),
+            None => Ok(()),
         }
+    }
+
+    fn binding_error(&self, name: &str, problem: &'static str) -> ShaderError {
+        ShaderError::Binding { kernel: self.kernel, name: name.to_owned(), problem }
     }
 
     /// One copy of an `elem/` file for each tensor, under the tensor's name.

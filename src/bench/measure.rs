@@ -2,38 +2,26 @@
 
 use std::fmt;
 
-use super::{Ceilings, Figures, Measured, Report, Workload, Yardstick, attention, butterfly, scan};
+use super::{Ceilings, Figures, Measured, Report, Workload, Yardstick};
 use crate::timing::{self, Effort};
 use crate::verify::{Inputs, Outcome, Tolerance};
-use crate::{DType, Element, Error, Gpu, Tensor};
+use crate::{Element, Error, Gpu, Tensor};
 
 /// Checks and times a workload, fused and by every yardstick.
 ///
 /// Fails if a fused kernel cannot run here, or if any implementation computes something wrong.
-pub fn measure(gpu: &Gpu, workload: &Workload, effort: Effort, ceilings: &Ceilings) -> Result<Report, Error> {
-    match workload.dtype() {
-        DType::F32 => measure_as::<f32>(gpu, workload, effort, ceilings),
-        DType::F16 => measure_as::<half::f16>(gpu, workload, effort, ceilings),
-        DType::Bf16 => measure_as::<half::bf16>(gpu, workload, effort, ceilings),
-    }
-}
-
-fn measure_as<T: Element>(
+pub fn measure(
     gpu: &Gpu,
-    workload: &Workload,
+    workload: &dyn Workload,
     effort: Effort,
     ceilings: &Ceilings,
 ) -> Result<Report, Error> {
-    let bench = Bench { gpu, workload, effort, ceilings };
-    let (fused, yardsticks) = match workload {
-        Workload::Attention(spec) => attention::measure::<T>(&bench, spec)?,
-        Workload::Monarch(spec) => butterfly::measure::<T>(&bench, spec)?,
-        Workload::LinearScan(spec) => scan::measure::<T>(&bench, spec)?,
-    };
+    let (fused, yardsticks) = workload.contend(&Bench { gpu, workload, effort, ceilings })?;
     Ok(Report {
         family: workload.family(),
         workload: workload.to_string(),
-        spec: *workload,
+        #[cfg(feature = "serde")]
+        spec: workload.fields(),
         dtype: workload.dtype(),
         flops: workload.flops(),
         least_bytes: workload.least_bytes(),
@@ -43,9 +31,9 @@ fn measure_as<T: Element>(
 }
 
 /// What every implementation of a workload is measured with.
-pub(super) struct Bench<'a> {
+pub struct Bench<'a> {
     pub(super) gpu: &'a Gpu,
-    workload: &'a Workload,
+    workload: &'a dyn Workload,
     effort: Effort,
     pub(super) ceilings: &'a Ceilings,
 }

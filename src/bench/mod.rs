@@ -4,29 +4,22 @@
 //! [`Ceilings`]. [`measure`] checks every answer against the oracle before it times it, so that a [`Report`] never
 //! holds the speed of a wrong result.
 
-#[cfg(not(target_arch = "wasm32"))]
 mod attention;
-#[cfg(not(target_arch = "wasm32"))]
 mod butterfly;
-#[cfg(not(target_arch = "wasm32"))]
 mod ceilings;
-#[cfg(not(target_arch = "wasm32"))]
 mod measure;
-#[cfg(not(target_arch = "wasm32"))]
 mod scan;
-mod workloads;
+mod suite;
 
-#[cfg(not(target_arch = "wasm32"))]
 pub use ceilings::{CeilingsPlan, ceilings, shaders};
-#[cfg(not(target_arch = "wasm32"))]
-pub use measure::measure;
-pub use workloads::suite;
+pub use measure::{Bench, measure};
+pub use suite::suite;
 
 use std::fmt;
 
 use crate::timing::Timing;
 use crate::verify::Family;
-use crate::{AttentionSpec, Bytes, DType, LinearScanSpec, MonarchSpec};
+use crate::{Bytes, DType, Error};
 
 /// What this adapter can do at all, measured on it with two kernels that do nothing else.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,16 +45,26 @@ impl fmt::Display for Ceilings {
     }
 }
 
-/// A spec to measure.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
-pub enum Workload {
-    /// Attention, forward, without ALiBi.
-    Attention(AttentionSpec),
-    /// A Monarch product.
-    Monarch(MonarchSpec),
-    /// A linear scan.
-    LinearScan(LinearScanSpec),
+/// A spec to measure. Its `Display` names it.
+pub trait Workload: fmt::Display {
+    /// Its family.
+    fn family(&self) -> Family;
+
+    /// The element type of its tensors.
+    fn dtype(&self) -> DType;
+
+    /// Floating-point operations that the mathematics needs, a multiply and an add each.
+    fn flops(&self) -> f64;
+
+    /// Bytes that must move at least: every input once, every output once.
+    fn least_bytes(&self) -> u64;
+
+    /// The spec's own fields.
+    #[cfg(feature = "serde")]
+    fn fields(&self) -> serde_json::Value;
+
+    /// Checks and times the fused kernels and every yardstick; [`measure`] makes a report of it.
+    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error>;
 }
 
 /// How many workloads to measure.
@@ -130,8 +133,9 @@ pub struct Report {
     pub family: Family,
     /// The workload, in words.
     pub workload: String,
-    /// The workload's spec.
-    pub spec: Workload,
+    /// [`Workload::fields`].
+    #[cfg(feature = "serde")]
+    pub spec: serde_json::Value,
     /// The element type of its tensors.
     pub dtype: DType,
     /// [`Workload::flops`].
@@ -175,4 +179,10 @@ impl fmt::Display for Figures {
             100.0 * ceiling_fraction
         )
     }
+}
+
+/// The fields of a spec, for [`Workload::fields`].
+#[cfg(feature = "serde")]
+fn fields(spec: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(spec).expect("a spec is plain data")
 }

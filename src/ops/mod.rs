@@ -18,8 +18,8 @@ use crate::{Error, Gpu, Tensor};
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::shaders as attention;
-    pub use super::butterfly::shaders as monarch;
-    pub use super::scan::shaders as linear_scan;
+    pub use super::butterfly::monarch_shaders as monarch;
+    pub use super::scan::linear_scan_shaders as linear_scan;
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

@@ -12,9 +12,10 @@ mod scan;
 pub use inputs::Inputs;
 
 use std::fmt;
+use std::pin::Pin;
 
 use crate::oracle::Precision;
-use crate::{DType, Element, Error, Gpu, LinearScanSpec, MonarchSpec, Tensor};
+use crate::{DType, Element, Error, Gpu, Tensor};
 
 /// The families, by the name they have everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,69 +53,30 @@ pub enum Grid {
     Full,
 }
 
-/// One row of an acceptance grid.
-#[derive(Clone, Debug)]
-pub enum Case {
-    /// Attention, forward.
-    Attention(attention::Case),
-    /// A Monarch product, forward.
-    Monarch(MonarchSpec),
-    /// A linear scan, forward.
-    LinearScan(LinearScanSpec),
+/// One row of an acceptance grid: an operation with its inputs. Its `Display` names it.
+pub trait Case: fmt::Display + Send + Sync {
+    /// The element type of its tensors.
+    fn dtype(&self) -> DType;
+
+    /// Runs the case, and compares each of its outputs with the oracle.
+    fn run<'a>(&'a self, gpu: &'a Gpu) -> Comparison<'a>;
 }
+
+/// A case on its way: one [`Outcome`] for each output.
+pub type Comparison<'a> = Pin<Box<dyn Future<Output = Result<Vec<Outcome>, Error>> + 'a>>;
 
 /// The grid of a family.
-pub fn cases(family: Family, grid: Grid) -> Vec<Case> {
+pub fn cases(family: Family, grid: Grid) -> Vec<Box<dyn Case>> {
     match family {
-        Family::Attention => attention::cases(grid).into_iter().map(Case::Attention).collect(),
-        Family::Butterfly => butterfly::cases(grid).into_iter().map(Case::Monarch).collect(),
-        Family::Scan => scan::cases(grid).into_iter().map(Case::LinearScan).collect(),
+        Family::Attention => attention::cases(grid),
+        Family::Butterfly => butterfly::cases(grid),
+        Family::Scan => scan::cases(grid),
     }
 }
 
-impl Case {
-    /// Runs the case, and compares each of its outputs with the oracle.
-    pub async fn run(&self, gpu: &Gpu) -> Result<Vec<Outcome>, Error> {
-        match self.dtype() {
-            DType::F32 => self.run_as::<f32>(gpu).await,
-            DType::F16 => self.run_as::<half::f16>(gpu).await,
-            DType::Bf16 => self.run_as::<half::bf16>(gpu).await,
-        }
-    }
-
-    async fn run_as<T: Element>(&self, gpu: &Gpu) -> Result<Vec<Outcome>, Error> {
-        match self {
-            Self::Attention(case) => attention::run::<T>(gpu, case).await,
-            Self::Monarch(spec) => butterfly::run::<T>(gpu, *spec).await,
-            Self::LinearScan(spec) => scan::run::<T>(gpu, *spec).await,
-        }
-    }
-
-    /// The element type of its tensors.
-    pub fn dtype(&self) -> DType {
-        match self {
-            Self::Attention(case) => case.spec.dtype,
-            Self::Monarch(spec) => spec.dtype,
-            Self::LinearScan(spec) => spec.dtype,
-        }
-    }
-}
-
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Attention(case) => case.fmt(f),
-            Self::Monarch(spec) => {
-                let MonarchSpec { dtype, batch, w1: [k, q, p], w2: [l, s, r] } = spec;
-                write!(f, "monarch {dtype} batch {batch} ({k},{q},{p}) × ({l},{s},{r})")
-            }
-            Self::LinearScan(spec) => {
-                let LinearScanSpec { dtype, batch, channels, length, initial } = spec;
-                let initial = if *initial { ", initial state" } else { "" };
-                write!(f, "linear scan {dtype} {batch} × {channels} × {length}{initial}")
-            }
-        }
-    }
+/// The cases of one operation, with their types forgotten.
+fn boxed<C: Case + 'static>(cases: impl IntoIterator<Item = C>) -> Vec<Box<dyn Case>> {
+    cases.into_iter().map(|case| Box::new(case) as Box<dyn Case>).collect()
 }
 
 /// How one output of a case compares.

@@ -108,7 +108,7 @@ impl Bench {
         for workload in &workloads {
             let unmeasured =
                 |error: Error| Unmeasured { workload: workload.to_string(), reason: error.to_string() };
-            match measure(gpu, workload, effort, &ceilings) {
+            match measure(gpu, &**workload, effort, &ceilings) {
                 Ok(report) => reports.push(report),
                 Err(lost @ Error::DeviceLost(_)) => return Err(lost.into()),
                 Err(error @ (Error::Plan(_) | Error::Allocation { .. })) => refused.push(unmeasured(error)),

@@ -4,9 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tilewise::bench::{
-    Ceilings, Depth, Figures, Measured, Report, Workload, Yardstick, ceilings, measure, suite,
-};
+use tilewise::bench::{Ceilings, Depth, Figures, Measured, Report, Yardstick, ceilings, measure, suite};
 use tilewise::timing::Effort;
 use tilewise::verify::{self, Family, Grid};
 use tilewise::{Bytes, Error, Gpu};
@@ -104,9 +102,9 @@ impl Stop {
         let nothing = || Failure::Check(format!("a bug of tilewise: no workload shows what {family} does"));
         let workload = suite.first().ok_or_else(nothing)?;
         let _progress = progress::spinner(format!("measuring {workload}"));
-        let (report, meaning) = match measure(gpu, workload, EFFORT, ceilings) {
+        let (report, meaning) = match measure(gpu, &**workload, EFFORT, ceilings) {
             Ok(report) => {
-                let meaning = meaning(workload, &report);
+                let meaning = meaning(&report);
                 (Some(report), meaning)
             }
             Err(refused @ (Error::Plan(_) | Error::Allocation { .. })) => {
@@ -212,22 +210,19 @@ fn gcd(a: usize, b: usize) -> usize {
 }
 
 /// What the figures mean.
-fn meaning(workload: &Workload, report: &Report) -> String {
-    let why = match workload {
-        Workload::Attention(spec) => format!(
-            "Unfused attention stores a table of {} × {} scores for each head and reads it back; the fused kernel keeps \
-             a tile of it in workgroup memory.",
-            spec.q_len, spec.k_len
-        ),
-        Workload::Monarch(_) => {
-            "Unfused products write what lies between the factors and permute it in passes of their \
-                                 own; the fused kernel does both in its indexing."
-                .to_owned()
+fn meaning(report: &Report) -> String {
+    let why = match report.family {
+        Family::Attention => {
+            "Unfused attention stores a table of queries × keys scores for each head and reads it back; the fused \
+             kernel keeps a tile of it in workgroup memory."
         }
-        Workload::LinearScan(_) => {
-            "Composed of array operations, a scan passes over all its steps log2(length) times; \
-                                    the fused kernels read them once or twice."
-                .to_owned()
+        Family::Butterfly => {
+            "Unfused products write what lies between the factors and permute it in passes of their own; the fused \
+             kernel does both in its indexing."
+        }
+        Family::Scan => {
+            "Composed of array operations, a scan passes over all its steps log2(length) times; the fused kernels \
+             read them once or twice."
         }
     };
     let gain = |times: f64, more: &str, less: &str| match times {

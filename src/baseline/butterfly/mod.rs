@@ -1,0 +1,5 @@
+//! Yardsticks of the butterfly family.
+
+mod monarch;
+
+pub use monarch::{Dense, MonarchScratch, UnfusedMonarch, UnfusedMonarchPlan, shaders};

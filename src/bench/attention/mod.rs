@@ -1,0 +1,191 @@
+//! Measuring workloads of the attention family.
+
+use crate::baseline::UnfusedAttention;
+#[cfg(feature = "serde")]
+use crate::bench::fields;
+use crate::bench::measure::{Bench, centred, compare, fetch, spread};
+use crate::bench::suite::{Scale, boxed};
+use crate::bench::{Depth, Figures, Workload, Yardstick};
+use crate::oracle::{self, AttentionResult};
+use crate::verify::{Family, Inputs, Outcome, both, poisoned};
+use crate::{
+    Alibi, Attention, AttentionInputs, AttentionOutputs, AttentionSpec, DType, Element, Error, Gpu,
+    SpecError, Tensor, by_dtype,
+};
+
+/// The same inputs on the host and on the device.
+struct Given<T> {
+    host: [Vec<T>; 3],
+    device: [Tensor<T>; 3],
+}
+
+impl<T: Element> Given<T> {
+    fn new(gpu: &Gpu, spec: &AttentionSpec) -> Result<Self, Error> {
+        let mut inputs = Inputs::new(1);
+        let host = [spec.q_shape(), spec.k_shape(), spec.v_shape()]
+            .map(|shape| (centred(&mut inputs, shape.iter().product(), 1.0), shape));
+        let [q, k, v] =
+            [&host[0], &host[1], &host[2]].map(|(values, shape)| Tensor::from_slice(gpu, shape, values));
+        Ok(Self { device: [q?, k?, v?], host: host.map(|(values, _)| values) })
+    }
+
+    fn inputs(&self) -> AttentionInputs<'_, T> {
+        let [q, k, v] = &self.device;
+        AttentionInputs { q, k, v, alibi: None }
+    }
+}
+
+pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
+    boxed(forward_suite(scale, depth))
+}
+
+/// 2048 keys are where a table of scores begins to hurt. A large GPU also gets the lengths of published tables, with
+/// 16,384 tokens and a hidden size of 2048.
+fn forward_suite(scale: Scale, depth: Depth) -> Vec<AttentionSpec> {
+    use DType::{Bf16, F16, F32};
+    let square =
+        |dtype, batch, length, heads, dim| AttentionSpec::new(dtype, batch, (length, length), heads, dim);
+    let (batch, heads) = match scale {
+        Scale::Software => (1, 1),
+        Scale::Modest => (1, 8),
+        Scale::Large => (2, 32),
+    };
+    let long = |dtype| square(dtype, batch, 2048, heads, 64);
+    let mut suite = vec![long(F32), long(F32).causal(), long(F16)];
+    if depth == Depth::Quick {
+        return suite;
+    }
+    suite.extend([long(F16).causal(), long(Bf16), square(F32, batch, 512, 8 * heads, 64)]);
+    suite.push(square(F16, batch, 1024, heads, 128));
+    // One new token against a cache, four query heads to a key head.
+    let cached = if scale == Scale::Large { 65_536 } else { 16_384 };
+    suite.push(AttentionSpec::new(F16, batch, (1, cached), 4 * heads, 64).kv_heads(heads));
+    if scale == Scale::Large {
+        for (length, dim) in [(1024, 64), (4096, 64), (4096, 128), (16_384, 128)] {
+            let spec = square(F16, 16_384 / length, length, 2048 / dim, dim);
+            suite.extend([spec, spec.causal()]);
+        }
+    }
+    suite
+}
+
+impl Workload for AttentionSpec {
+    fn family(&self) -> Family {
+        Family::Attention
+    }
+
+    fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    fn flops(&self) -> f64 {
+        self.flops()
+    }
+
+    fn least_bytes(&self) -> u64 {
+        self.least_bytes()
+    }
+
+    #[cfg(feature = "serde")]
+    fn fields(&self) -> serde_json::Value {
+        fields(self)
+    }
+
+    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
+        by_dtype!(self.dtype, T => measure::<T>(bench, self))
+    }
+}
+
+fn measure<T: Element>(bench: &Bench<'_>, spec: &AttentionSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+    if spec.alibi != Alibi::None {
+        let (found, expected) = (format!("{:?}", spec.alibi), "none in a benchmark".to_owned());
+        return Err(SpecError::Value { name: "alibi", found, expected }.into());
+    }
+    let gpu = bench.gpu;
+    let fused = Attention::new(gpu, *spec)?;
+    let given = Given::<T>::new(gpu, spec)?;
+    let sample = Sample::new(spec, &given.host);
+    let figures = bench.contend(
+        "fused",
+        fused.plan(),
+        || {
+            Ok(AttentionOutputs {
+                o: poisoned(gpu, &spec.o_shape())?,
+                lse: poisoned(gpu, &spec.lse_shape())?,
+            })
+        },
+        |encoder, outputs| fused.encode(encoder, given.inputs(), outputs),
+        |outputs| Ok(vec![sample.check_o(fetch(&outputs.o)?), sample.check_lse(fetch(&outputs.lse)?)]),
+    )?;
+    let unfused = Bench::yardstick("unfused", || {
+        let unfused = UnfusedAttention::new(gpu, *spec)?;
+        bench.contend(
+            "unfused",
+            unfused.plan(),
+            || Ok((poisoned(gpu, &spec.o_shape())?, unfused.scratch()?)),
+            |encoder, (o, scratch)| unfused.encode(encoder, given.inputs(), o, scratch),
+            |(o, _)| Ok(vec![sample.check_o(fetch(o)?)]),
+        )
+    })?;
+    Ok((figures, vec![unfused]))
+}
+
+/// The oracle's answer for some queries of some heads.
+struct Sample {
+    spec: AttentionSpec,
+    /// Batch, head and query of each.
+    queries: Vec<[usize; 3]>,
+    reference: Vec<AttentionResult>,
+    plain: Vec<AttentionResult>,
+}
+
+impl Sample {
+    fn new<T: Element>(spec: &AttentionSpec, [q, k, v]: &[Vec<T>; 3]) -> Self {
+        let total = spec.batch * spec.heads * spec.q_len;
+        let place = |i| [i / spec.q_len / spec.heads, i / spec.q_len % spec.heads, i % spec.q_len];
+        let queries: Vec<_> = spread(total, 24).into_iter().map(place).collect();
+        let wide = |values: &[T]| values.iter().map(|value| value.to_f64()).collect::<Vec<_>>();
+        let results = queries.iter().map(|&[batch, head, i]| {
+            // The keys that a query sees are all the keys of a problem of one query: no mask is left.
+            let (first, end) = spec.keys_seen(i);
+            let kv_head = head / (spec.heads / spec.kv_heads);
+            let rows = |values: &[T], width: usize| {
+                let row = |j| ((batch * spec.k_len + j) * spec.kv_heads + kv_head) * width;
+                (first..end).flat_map(|j| wide(&values[row(j)..row(j) + width])).collect::<Vec<_>>()
+            };
+            let query = ((batch * spec.q_len + i) * spec.heads + head) * spec.head_dim;
+            let query = wide(&q[query..query + spec.head_dim]);
+            let (keys, values) = (rows(k, spec.head_dim), rows(v, spec.value_dim));
+            let alone = AttentionSpec {
+                value_dim: spec.value_dim,
+                softcap: spec.softcap,
+                ..AttentionSpec::new(spec.dtype, 1, (1, end - first), 1, spec.head_dim)
+            };
+            let alone = alone.scale(spec.scale_or_default());
+            both(spec.dtype, |precision| oracle::attention(&alone, precision, &query, &keys, &values, None))
+        });
+        let (reference, plain) = results.unzip();
+        Self { spec: *spec, queries, reference, plain }
+    }
+
+    fn check_o<T: Element>(&self, (o, whole): (Vec<T>, bool)) -> Outcome {
+        let spec = &self.spec;
+        let ours = self.queries.iter().flat_map(|&[batch, head, i]| {
+            let row = ((batch * spec.q_len + i) * spec.heads + head) * spec.value_dim;
+            o[row..row + spec.value_dim].iter().map(|value| value.to_f64())
+        });
+        let all = |results: &[AttentionResult]| {
+            results.iter().flat_map(|result| result.o.iter().copied()).collect::<Vec<_>>()
+        };
+        compare("o", (ours.collect(), whole), &all(&self.reference), &all(&self.plain))
+    }
+
+    fn check_lse(&self, (lse, whole): (Vec<f32>, bool)) -> Outcome {
+        let spec = &self.spec;
+        let place = |&[batch, head, i]: &[usize; 3]| (batch * spec.heads + head) * spec.q_len + i;
+        let ours = self.queries.iter().map(|query| f64::from(lse[place(query)])).collect();
+        let all =
+            |results: &[AttentionResult]| results.iter().map(|result| result.lse[0]).collect::<Vec<_>>();
+        compare("lse", (ours, whole), &all(&self.reference), &all(&self.plain))
+    }
+}

@@ -1,0 +1,143 @@
+//! Measuring Monarch products.
+
+use crate::baseline::{Dense, UnfusedMonarch};
+#[cfg(feature = "serde")]
+use crate::bench::fields;
+use crate::bench::measure::{Bench, centred, compare, fetch, spread};
+use crate::bench::suite::Scale;
+use crate::bench::{Depth, Figures, Workload, Yardstick};
+use crate::oracle::{self, Precision};
+use crate::verify::{Family, Inputs, Outcome, both, poisoned};
+use crate::{DType, Element, Error, Monarch, MonarchInputs, MonarchSpec, Tensor, by_dtype};
+
+/// The most that a dense yardstick may compute, in seconds at the ceiling: it is there for scale, not to be waited for.
+const DENSE_SECONDS: f64 = 0.03;
+
+/// Square products, as in place of a dense layer, and one that widens fourfold, as the first layer of an MLP does.
+pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<MonarchSpec> {
+    use DType::{Bf16, F16, F32};
+    let rows = match scale {
+        Scale::Software => 512,
+        Scale::Modest => 2048,
+        Scale::Large => 8192,
+    };
+    let mut suite = vec![MonarchSpec::square(F32, rows, 32), MonarchSpec::square(F16, rows, 32)];
+    suite.push(MonarchSpec::square(F32, rows / 4, 64));
+    if depth == Depth::Quick {
+        return suite;
+    }
+    suite.extend([MonarchSpec::square(F16, rows / 4, 64), MonarchSpec::square(Bf16, rows, 32)]);
+    suite.push(MonarchSpec::new(F32, rows / 4, [32, 64, 32], [64, 64, 32]));
+    if scale == Scale::Large {
+        suite.extend([64, 128].map(|blocks| MonarchSpec::square(F32, rows, blocks)));
+        suite.extend([64, 128].map(|blocks| MonarchSpec::square(F16, rows, blocks)));
+    }
+    suite
+}
+
+impl Workload for MonarchSpec {
+    fn family(&self) -> Family {
+        Family::Butterfly
+    }
+
+    fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    fn flops(&self) -> f64 {
+        self.flops()
+    }
+
+    fn least_bytes(&self) -> u64 {
+        self.least_bytes()
+    }
+
+    #[cfg(feature = "serde")]
+    fn fields(&self) -> serde_json::Value {
+        fields(self)
+    }
+
+    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
+        by_dtype!(self.dtype, T => measure::<T>(bench, self))
+    }
+}
+
+fn measure<T: Element>(bench: &Bench<'_>, spec: &MonarchSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+    let gpu = bench.gpu;
+    let fused = Monarch::new(gpu, *spec)?;
+    let mut inputs = Inputs::new(1);
+    let mut given = |shape: &[usize], deviation| -> Result<(Vec<T>, Tensor<T>), Error> {
+        let host = centred(&mut inputs, shape.iter().product(), deviation);
+        let device = Tensor::from_slice(gpu, shape, &host)?;
+        Ok((host, device))
+    };
+    let (x, device_x) = given(&[spec.batch, spec.n_in()], 1.0)?;
+    // Weights that keep the variance of a row.
+    let (w1, device_w1) = given(&spec.w1, (spec.w1[2] as f64).powf(-0.5))?;
+    let (w2, device_w2) = given(&spec.w2, (spec.w2[2] as f64).powf(-0.5))?;
+    let inputs = MonarchInputs { x: &device_x, w1: &device_w1, w2: &device_w2 };
+    let rows = spread(spec.batch, 4);
+    let x_rows = pick(&x, spec.n_in(), &rows);
+    let sample = MonarchSpec { batch: rows.len(), ..*spec };
+    let (w1, w2) = (wide(&w1), wide(&w2));
+    let (reference, plain) =
+        both(spec.dtype, |precision| oracle::monarch(&sample, precision, &x_rows, &w1, &w2));
+    let out = [spec.batch, spec.n_out()];
+    let check = |y: &Tensor<T>, reference: &[f64], plain: &[f64]| -> Result<Vec<Outcome>, Error> {
+        let (y, whole) = fetch(y)?;
+        Ok(vec![compare("y", (pick(&y, spec.n_out(), &rows), whole), reference, plain)])
+    };
+
+    let figures = bench.contend(
+        "fused",
+        fused.plan(),
+        || poisoned(gpu, &out),
+        |encoder, y| fused.encode(encoder, inputs, y),
+        |y| check(y, &reference, &plain),
+    )?;
+    let unfused = Bench::yardstick("unfused", || {
+        let unfused = UnfusedMonarch::new(gpu, *spec)?;
+        bench.contend(
+            "unfused",
+            unfused.plan(),
+            || Ok((poisoned(gpu, &out)?, unfused.scratch()?)),
+            |encoder, (y, scratch)| unfused.encode(encoder, inputs, y, scratch),
+            |(y, _)| check(y, &reference, &plain),
+        )
+    })?;
+    let mut yardsticks = vec![unfused];
+    let dense_flops =
+        2.0 * [spec.batch, spec.n_in(), spec.n_out()].map(|size| size as f64).iter().product::<f64>();
+    if bench.ceilings.floor(dense_flops, 0) < DENSE_SECONDS {
+        yardsticks.push(Bench::yardstick("dense", || {
+            let dense = Dense::new(gpu, spec)?;
+            let (weight, device) = given(&[spec.n_out(), spec.n_in()], (spec.n_in() as f64).powf(-0.5))?;
+            let weight = wide(&weight);
+            let (reference, plain) =
+                both(spec.dtype, |precision| dense_rows(precision, spec.n_in(), &x_rows, &weight));
+            bench.contend(
+                "dense",
+                dense.plan(),
+                || poisoned(gpu, &out),
+                |encoder, y| dense.encode(encoder, &device_x, &device, y),
+                |y| check(y, &reference, &plain),
+            )
+        })?);
+    }
+    Ok((figures, yardsticks))
+}
+
+/// Every row of `x` times every row of `weight`.
+fn dense_rows(precision: Precision, width: usize, x: &[f64], weight: &[f64]) -> Vec<f64> {
+    let product =
+        |x: &[f64], w: &[f64]| precision.store(precision.dot(x.iter().copied().zip(w.iter().copied())));
+    x.chunks_exact(width).flat_map(|x| weight.chunks_exact(width).map(move |w| product(x, w))).collect()
+}
+
+fn wide<T: Element>(values: &[T]) -> Vec<f64> {
+    values.iter().map(|value| value.to_f64()).collect()
+}
+
+fn pick<T: Element>(values: &[T], width: usize, rows: &[usize]) -> Vec<f64> {
+    rows.iter().flat_map(|row| wide(&values[row * width..(row + 1) * width])).collect()
+}

@@ -1,0 +1,147 @@
+//! Measuring linear scans.
+
+use crate::baseline::{SequentialLinearScan, UnfusedLinearScan};
+#[cfg(feature = "serde")]
+use crate::bench::fields;
+use crate::bench::measure::{Bench, centred, compare, fetch, spread, uniform};
+use crate::bench::suite::Scale;
+use crate::bench::{Depth, Figures, Workload, Yardstick};
+use crate::oracle;
+use crate::verify::{Family, Inputs, Outcome, both, poisoned};
+use crate::{
+    DType, Element, Error, LinearScan, LinearScanInputs, LinearScanOutputs, LinearScanSpec, Tensor, by_dtype,
+};
+
+/// A loop over more steps than this takes a large GPU seconds, since one lane waits for every load.
+const SEQUENTIAL_STEPS: usize = 1 << 20;
+
+/// One long row, which only chunks can spread over an adapter; rows enough to fill it, as channels of a model do; and
+/// many short ones.
+pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<LinearScanSpec> {
+    use DType::{Bf16, F16, F32};
+    let (channels, row) = match scale {
+        Scale::Software => (64, 1_000_000),
+        Scale::Modest => (512, 4_000_000),
+        Scale::Large => (4096, 10_000_000),
+    };
+    let mut suite = vec![LinearScanSpec::new(F32, 1, 1, row)];
+    suite.extend([F32, F16].map(|dtype| LinearScanSpec::new(dtype, 1, channels, 8192)));
+    if depth == Depth::Quick {
+        return suite;
+    }
+    suite.push(LinearScanSpec::new(Bf16, 1, channels, 8192));
+    suite.push(LinearScanSpec::new(F16, 1, 1, row));
+    suite.push(LinearScanSpec::new(F32, 8, channels, 1024));
+    suite.push(LinearScanSpec::new(F32, 1, channels / 64, 8192 * 64));
+    suite
+}
+
+impl Workload for LinearScanSpec {
+    fn family(&self) -> Family {
+        Family::Scan
+    }
+
+    fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    fn flops(&self) -> f64 {
+        2.0 * (self.rows() * self.length) as f64
+    }
+
+    fn least_bytes(&self) -> u64 {
+        self.least_bytes()
+    }
+
+    #[cfg(feature = "serde")]
+    fn fields(&self) -> serde_json::Value {
+        fields(self)
+    }
+
+    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
+        by_dtype!(self.dtype, T => measure::<T>(bench, self))
+    }
+}
+
+fn measure<T: Element>(bench: &Bench<'_>, spec: &LinearScanSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+    let gpu = bench.gpu;
+    let fused = LinearScan::new(gpu, *spec)?;
+    let count = spec.rows() * spec.length;
+    let mut inputs = Inputs::new(1);
+    // Decays near 1 remember for long, which is what makes a wrong carry visible.
+    let a: Vec<T> = uniform(&mut inputs, count, 0.9, 1.0);
+    let b: Vec<T> = centred(&mut inputs, count, 1.0);
+    let sample = Sample::new(spec, &a, &b);
+    let (a, b) = (Tensor::from_slice(gpu, &spec.shape(), &a)?, Tensor::from_slice(gpu, &spec.shape(), &b)?);
+    let initial = vec![0.5; spec.rows()];
+    let initial = spec.initial.then(|| Tensor::from_slice(gpu, &spec.state_shape(), &initial)).transpose()?;
+    let inputs = LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() };
+    let outputs = || -> Result<LinearScanOutputs<T>, Error> {
+        Ok(LinearScanOutputs { h: poisoned(gpu, &spec.shape())?, last: poisoned(gpu, &spec.state_shape())? })
+    };
+    let check = |outputs: &LinearScanOutputs<T>| -> Result<Vec<Outcome>, Error> {
+        Ok(vec![sample.check_h(fetch(&outputs.h)?)])
+    };
+
+    let figures = bench.contend(
+        "fused",
+        fused.plan(),
+        outputs,
+        |encoder, outputs| fused.encode(encoder, inputs, outputs),
+        check,
+    )?;
+    let unfused = Bench::yardstick("unfused", || {
+        let unfused = UnfusedLinearScan::new(gpu, *spec)?;
+        bench.contend(
+            "unfused",
+            unfused.plan(),
+            || Ok((outputs()?, unfused.scratch()?)),
+            |encoder, (outputs, scratch)| unfused.encode(encoder, inputs, outputs, scratch),
+            |(outputs, _)| check(outputs),
+        )
+    })?;
+    let mut yardsticks = vec![unfused];
+    if spec.length <= SEQUENTIAL_STEPS {
+        yardsticks.push(Bench::yardstick("sequential", || {
+            let sequential = SequentialLinearScan::new(gpu, *spec)?;
+            bench.contend(
+                "sequential",
+                sequential.plan(),
+                outputs,
+                |encoder, outputs| sequential.encode(encoder, inputs, outputs),
+                check,
+            )
+        })?);
+    }
+    Ok((figures, yardsticks))
+}
+
+/// The oracle's answer for some rows.
+struct Sample {
+    rows: Vec<usize>,
+    length: usize,
+    reference: Vec<f64>,
+    plain: Vec<f64>,
+}
+
+impl Sample {
+    fn new<T: Element>(spec: &LinearScanSpec, a: &[T], b: &[T]) -> Self {
+        let rows = spread(spec.rows(), 8);
+        let (a, b) = (pick(a, spec.length, &rows), pick(b, spec.length, &rows));
+        let initial = spec.initial.then(|| vec![0.5; rows.len()]);
+        let alone = LinearScanSpec { batch: 1, channels: rows.len(), ..*spec };
+        let (reference, plain) = both(spec.dtype, |precision| {
+            oracle::linear_scan(&alone, precision, &a, &b, initial.as_deref()).h
+        });
+        Self { rows, length: spec.length, reference, plain }
+    }
+
+    fn check_h<T: Element>(&self, (h, whole): (Vec<T>, bool)) -> Outcome {
+        compare("h", (pick(&h, self.length, &self.rows), whole), &self.reference, &self.plain)
+    }
+}
+
+fn pick<T: Element>(values: &[T], width: usize, rows: &[usize]) -> Vec<f64> {
+    let row = |row: &usize| values[row * width..(row + 1) * width].iter().map(|value| value.to_f64());
+    rows.iter().flat_map(row).collect()
+}

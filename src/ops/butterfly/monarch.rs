@@ -1,0 +1,181 @@
+//! The Monarch product.
+
+use crate::kernel::{Kernel, compile, params};
+use crate::ops::Scratch;
+use crate::plan::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
+use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::{Element, Error, Gpu, MonarchSpec, Tensor};
+
+params! {
+    /// `butterfly/monarch`.
+    MonarchParams { batch: u32, rows: u32, k: u32, q: u32, p: u32, l: u32, s: u32, r: u32 }
+}
+
+params! {
+    /// `butterfly/block_diagonal`.
+    BlockParams { rows: u32, blocks: u32, height: u32, width: u32 }
+}
+
+/// Inputs of a [`Monarch`] product; shapes as in [`MonarchSpec`].
+#[derive(Clone, Copy, Debug)]
+pub struct MonarchInputs<'a, T> {
+    /// Rows to multiply.
+    pub x: &'a Tensor<T>,
+    /// First factor.
+    pub w1: &'a Tensor<T>,
+    /// Second factor.
+    pub w2: &'a Tensor<T>,
+}
+
+/// The Monarch product `y = M x` (Dao et al. 2022), its permutations folded into the loads and stores.
+#[derive(Clone, Debug)]
+pub struct Monarch {
+    gpu: Gpu,
+    spec: MonarchSpec,
+    plan: MonarchPlan,
+    kernels: Vec<Kernel>,
+    scratch: Scratch,
+}
+
+/// The linked shaders of a plan, in the order of its footprints.
+pub fn shaders(plan: &MonarchPlan) -> Result<Vec<Shader>, ShaderError> {
+    match &plan.path {
+        MonarchPath::Fused(rows) => Ok(vec![fused(plan, rows)?]),
+        MonarchPath::TwoPass { first, second, written, read } => Ok(vec![
+            factor(first, false, [plan.x, plan.w1, *written])?,
+            factor(second, true, [*read, plan.w2, plan.y])?,
+        ]),
+    }
+}
+
+fn fused(plan: &MonarchPlan, rows: &MonarchRows) -> Result<Shader, ShaderError> {
+    Linker::new("butterfly/monarch")
+        .module("butterfly/block")
+        .module(if rows.z_vectors { "butterfly/z_vectors" } else { "butterfly/z_scalars" })
+        .set("LANES", rows.lanes)
+        .set("LANE_ROWS", rows.lane_rows)
+        .set("LANE_QUADS", rows.lane_quads)
+        .set("Z_FLOATS", rows.z_floats)
+        .tensor("x", plan.x)
+        .tensor("w1", plan.w1)
+        .tensor("w2", plan.w2)
+        .tensor("y", plan.y)
+        .link()
+}
+
+fn factor(
+    tile: &BlockTile,
+    interleaved: bool,
+    [inputs, w, outputs]: [Storage; 3],
+) -> Result<Shader, ShaderError> {
+    Linker::new("butterfly/block_diagonal")
+        .module("butterfly/block")
+        .set("INTERLEAVED", interleaved)
+        .set("TILE_ROWS", tile.rows)
+        .set("TILE_BLOCKS", tile.blocks)
+        .set("TILE_HEIGHT", tile.height)
+        .set("TILE_WIDTH", tile.width)
+        .set("LANE_QUADS", tile.lane_quads)
+        .tensor("inputs", inputs)
+        .tensor("w", w)
+        .tensor("outputs", outputs)
+        .link()
+}
+
+impl Monarch {
+    /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
+    /// more than the adapter holds.
+    pub fn new(gpu: &Gpu, spec: MonarchSpec) -> Result<Self, Error> {
+        let plan = MonarchPlan::new(&spec, gpu.caps())?;
+        Self::with_plan(gpu, spec, plan)
+    }
+
+    /// Like [`new`](Self::new), fused even where the planner would rather not; see [`MonarchPlan::fused`].
+    pub fn fused(gpu: &Gpu, spec: MonarchSpec) -> Result<Self, Error> {
+        let plan = MonarchPlan::fused(&spec, gpu.caps())?;
+        Self::with_plan(gpu, spec, plan)
+    }
+
+    /// Like [`new`](Self::new), in two passes even where the planner would fuse; see [`MonarchPlan::two_pass`].
+    pub fn two_pass(gpu: &Gpu, spec: MonarchSpec) -> Result<Self, Error> {
+        let plan = MonarchPlan::two_pass(&spec, gpu.caps())?;
+        Self::with_plan(gpu, spec, plan)
+    }
+
+    fn with_plan(gpu: &Gpu, spec: MonarchSpec, plan: MonarchPlan) -> Result<Self, Error> {
+        let kernels = compile(gpu, &shaders(&plan)?)?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, scratch: Scratch::default() })
+    }
+
+    /// How it runs here.
+    pub fn plan(&self) -> &MonarchPlan {
+        &self.plan
+    }
+
+    /// A tensor for `y`. Fails if the device has no memory for it.
+    pub fn outputs<T: Element>(&self) -> Result<Tensor<T>, Error> {
+        Tensor::zeros(&self.gpu, &[self.spec.batch, self.spec.n_out()])
+    }
+
+    /// Records the product into an encoder of the same device.
+    ///
+    /// Fails, before anything is recorded, if a tensor lives on another [`Gpu`], has another shape or element type than
+    /// the spec, or is given where the spec has no use for it, and if scratch cannot be allocated. No output may share a
+    /// buffer with an input: the submission would fail. Clones of the op share its scratch, which counts in
+    /// [`Gpu::memory`] until the last of them is dropped.
+    pub fn encode<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: MonarchInputs<'_, T>,
+        y: &Tensor<T>,
+    ) -> Result<(), Error> {
+        self.check(&inputs, y)?;
+        let Self { gpu, spec, plan, kernels, scratch } = self;
+        let [x, w1, w2] = [inputs.x, inputs.w1, inputs.w2].map(Tensor::buffer);
+        match (&plan.path, kernels.as_slice()) {
+            (MonarchPath::Fused(rows), [monarch]) => {
+                let params = fused_params(spec, rows);
+                monarch.dispatch(gpu, encoder, &params, &[x, w1, w2, y.buffer()])
+            }
+            (MonarchPath::TwoPass { first, second, .. }, [to_scratch, from_scratch]) => {
+                let z = scratch.tensors(gpu, &[&[spec.batch, spec.n_mid()]])?[0].buffer();
+                let params = block_params(spec.batch, spec.w1, first);
+                to_scratch.dispatch(gpu, encoder, &params, &[x, w1, z])?;
+                let params = block_params(spec.batch, spec.w2, second);
+                from_scratch.dispatch(gpu, encoder, &params, &[z, w2, y.buffer()])
+            }
+            _ => unreachable!("a fused product has one kernel, the other two"),
+        }
+    }
+
+    /// Allocates `y`, records the product and submits it. Fails like [`encode`](Self::encode).
+    pub fn run<T: Element>(&self, inputs: MonarchInputs<'_, T>) -> Result<Tensor<T>, Error> {
+        let y = self.outputs()?;
+        let mut encoder = self.gpu.encoder();
+        self.encode(&mut encoder, inputs, &y)?;
+        self.gpu.submit(encoder)?;
+        Ok(y)
+    }
+
+    fn check<T: Element>(&self, inputs: &MonarchInputs<'_, T>, y: &Tensor<T>) -> Result<(), Error> {
+        let spec = &self.spec;
+        inputs.x.expect(&self.gpu, "x", spec.dtype, &[spec.batch, spec.n_in()])?;
+        inputs.w1.expect(&self.gpu, "w1", spec.dtype, &spec.w1)?;
+        inputs.w2.expect(&self.gpu, "w2", spec.dtype, &spec.w2)?;
+        y.expect(&self.gpu, "y", spec.dtype, &[spec.batch, spec.n_out()])
+    }
+}
+
+fn fused_params(spec: &MonarchSpec, rows: &MonarchRows) -> MonarchParams {
+    let ([k, q, p], [l, s, r]) = (spec.w1.map(|size| size as u32), spec.w2.map(|size| size as u32));
+    let batch = spec.batch as u32;
+    MonarchParams { groups: batch.div_ceil(rows.rows), batch, rows: rows.rows, k, q, p, l, s, r }
+}
+
+fn block_params(batch: usize, shape: [usize; 3], tile: &BlockTile) -> BlockParams {
+    let [blocks, height, width] = shape.map(|size| size as u32);
+    let rows = batch as u32;
+    // No more tiles than elements: the product does not overflow.
+    let groups = rows.div_ceil(tile.rows) * blocks.div_ceil(tile.blocks) * height.div_ceil(tile.height);
+    BlockParams { groups, rows, blocks, height, width }
+}

@@ -1,0 +1,5 @@
+//! Oracles of the butterfly family.
+
+mod monarch;
+
+pub use monarch::monarch;

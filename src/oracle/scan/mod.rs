@@ -1,0 +1,5 @@
+//! Oracles of the scan family.
+
+mod linear_scan;
+
+pub use linear_scan::{LinearScanResult, linear_scan};

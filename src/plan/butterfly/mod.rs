@@ -1,0 +1,5 @@
+//! Plans of the butterfly family.
+
+mod monarch;
+
+pub use monarch::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};

@@ -1,0 +1,5 @@
+//! Plans of the scan family.
+
+mod linear_scan;
+
+pub use linear_scan::LinearScanPlan;

@@ -1,0 +1,5 @@
+//! Specs of the butterfly family.
+
+mod monarch;
+
+pub use monarch::MonarchSpec;

@@ -1,0 +1,5 @@
+//! Specs of the scan family.
+
+mod linear_scan;
+
+pub use linear_scan::LinearScanSpec;
