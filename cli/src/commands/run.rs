@@ -216,7 +216,7 @@ fn compute_as<T: Element>(gpu: &Gpu, file: &TensorFile<'_>, spec: Spec) -> Resul
     match spec {
         Spec::Attention(spec) => {
             let (q, k, v, slopes) = (tensor("q")?, tensor("k")?, tensor("v")?, in_f32("alibi_slopes")?);
-            let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: slopes.as_ref() };
+            let inputs = AttentionInputs::new(&q, &k, &v).alibi(slopes.as_ref());
             let outputs = Attention::new(gpu, spec)?.run(inputs)?;
             Ok(vec![Output::download("o", &outputs.o)?, Output::download("lse", &outputs.lse)?])
         }
