@@ -70,10 +70,28 @@ mod sealed {
     impl Sealed for f32 {}
     impl Sealed for half::f16 {}
     impl Sealed for half::bf16 {}
+    impl Sealed for u32 {}
+    impl Sealed for i32 {}
 }
 
-/// A Rust type that a [`Tensor`](crate::Tensor) can hold: `f32`, [`half::f16`] or [`half::bf16`].
-pub trait Element: sealed::Sealed + bytemuck::Pod + fmt::Debug + Send + Sync {
+/// A Rust type that a [`Tensor`](crate::Tensor) can hold: an [`Element`], or `u32` or `i32` for tables of integers.
+pub trait Scalar: sealed::Sealed + bytemuck::Pod + fmt::Debug + Send + Sync {
+    /// Its name in WGSL.
+    const NAME: &'static str;
+}
+
+macro_rules! scalars {
+    ($($T:ty: $name:literal),* $(,)?) => {
+        $(impl Scalar for $T {
+            const NAME: &'static str = $name;
+        })*
+    };
+}
+
+scalars!(f32: "f32", half::f16: "f16", half::bf16: "bf16", u32: "u32", i32: "i32");
+
+/// A Rust type that operations compute with: `f32`, [`half::f16`] or [`half::bf16`].
+pub trait Element: Scalar {
     /// The element type on the device.
     const DTYPE: DType;
     /// Rounds to nearest, ties to even; what is too large becomes infinite.
