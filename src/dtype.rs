@@ -74,24 +74,34 @@ mod sealed {
     impl Sealed for i32 {}
 }
 
-/// A Rust type that a [`Tensor`](crate::Tensor) can hold: an [`Element`], or `u32` or `i32` for tables of integers.
-pub trait Scalar: sealed::Sealed + bytemuck::Pod + fmt::Debug + Send + Sync {
-    /// Its name in WGSL.
+/// A Rust type that a [`Tensor`](crate::Tensor) can hold: an [`Element`], or `u32` or `i32` for tables.
+pub trait Stored: sealed::Sealed + bytemuck::Pod + fmt::Debug + Send + Sync {
+    /// Its name in messages.
     const NAME: &'static str;
 }
 
-macro_rules! scalars {
-    ($($T:ty: $name:literal),* $(,)?) => {
-        $(impl Scalar for $T {
-            const NAME: &'static str = $name;
-        })*
-    };
+impl Stored for f32 {
+    const NAME: &'static str = "f32";
 }
 
-scalars!(f32: "f32", half::f16: "f16", half::bf16: "bf16", u32: "u32", i32: "i32");
+impl Stored for half::f16 {
+    const NAME: &'static str = "f16";
+}
 
-/// A Rust type that operations compute with: `f32`, [`half::f16`] or [`half::bf16`].
-pub trait Element: Scalar {
+impl Stored for half::bf16 {
+    const NAME: &'static str = "bf16";
+}
+
+impl Stored for u32 {
+    const NAME: &'static str = "u32";
+}
+
+impl Stored for i32 {
+    const NAME: &'static str = "i32";
+}
+
+/// A Rust type of tensors that operations compute with: `f32`, [`half::f16`] or [`half::bf16`].
+pub trait Element: Stored {
     /// The element type on the device.
     const DTYPE: DType;
     /// Rounds to nearest, ties to even; what is too large becomes infinite.

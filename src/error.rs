@@ -121,6 +121,14 @@ pub enum Error {
         /// Whether the spec needs it.
         expected: bool,
     },
+    /// A buffer that mods read is missing or holds something else, or one is given that they do not read.
+    #[error("the mods' buffer {name:?} {problem}")]
+    Buffer {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A tensor lives on another [`Gpu`](crate::Gpu) than the operation.
     #[error("{tensor} was made with another Gpu than the operation; clone one Gpu to share it")]
     Foreign {

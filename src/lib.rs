@@ -61,7 +61,7 @@ pub mod timing;
 pub mod verify;
 
 pub use caps::{Bytes, Caps};
-pub use dtype::{DType, Element, Scalar};
+pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs};

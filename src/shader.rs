@@ -132,7 +132,7 @@ pub struct Binding {
 }
 
 /// Which of the driver's checks a shader needs, because it holds code that is not ours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Checks {
     /// None: every index, loop and divisor is the kernel's own.
     #[default]
@@ -334,11 +334,7 @@ impl Linker {
             body = self.set_const(&body, name, *value)?;
         }
         let source = format!("{}{}{body}", self.enables(), self.accessors(&bindings)?);
-        let checks = match &self.snippets {
-            None => Checks::None,
-            Some(Linked { straight: true, .. }) => Checks::Divisions,
-            Some(_) => Checks::All,
-        };
+        let checks = self.snippets.as_ref().map_or(Checks::None, |snippets| snippets.checks);
         Ok(Shader { label: self.kernel, source, bindings, params: params(kernel_text), checks })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::gpu::Lease;
 use crate::spec::elements;
-use crate::{DType, Element, Error, Gpu, Scalar};
+use crate::{DType, Element, Error, Gpu, Stored};
 
 /// A contiguous, row-major tensor on a [`Gpu`]. Cheap to clone: clones share the buffer.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct Tensor<T> {
 /// Kernels may address a buffer in words of four elements.
 const WORD: u64 = 16;
 
-impl<T: Scalar> Tensor<T> {
+impl<T: Stored> Tensor<T> {
     /// Copies `values` to the device. Fails if they do not fill `shape` exactly.
     pub fn from_slice(gpu: &Gpu, shape: &[usize], values: &[T]) -> Result<Self, Error> {
         let expected = elements("a tensor", shape)?;
@@ -159,7 +159,7 @@ pub(crate) fn expect_optional<T: Element>(
 }
 
 /// Bytes of a buffer for that many elements.
-fn padded_bytes<T: Scalar>(elements: usize) -> u64 {
+fn padded_bytes<T: Stored>(elements: usize) -> u64 {
     // A binding of no bytes does not exist, so the least is one word.
     ((elements * size_of::<T>()) as u64).next_multiple_of(WORD).max(WORD)
 }

@@ -13,6 +13,8 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::shader::Checks;
+
 /// What is wrong with a snippet, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnippetError {
@@ -285,8 +287,8 @@ impl Snippet {
 pub struct Linked {
     /// The text.
     pub text: String,
-    /// Whether every snippet in it is known to keep within its memory and to end.
-    pub straight: bool,
+    /// The driver's checks that it needs.
+    pub checks: Checks,
 }
 
 impl Linked {
@@ -295,13 +297,14 @@ impl Linked {
         snippets: impl IntoIterator<Item = (String, &'a Snippet)>,
         buffers: &[Buffer],
     ) -> Result<Self, SnippetError> {
-        let mut linked = Self { text: String::new(), straight: true };
+        let mut linked = Self::default();
         for (binding, buffer) in buffers.iter().enumerate() {
             linked.text += &buffer.declaration().replacen("@binding(0)", &format!("@binding({binding})"), 1);
         }
         for (of, snippet) in snippets {
             linked.text += &snippet.linked(&Self::name(&of, ""))?;
-            linked.straight &= snippet.is_straight();
+            let checks = if snippet.is_straight() { Checks::Divisions } else { Checks::All };
+            linked.checks = linked.checks.max(checks);
         }
         Ok(linked)
     }
@@ -586,7 +589,7 @@ mod tests {
         let snippet = snippet(GOOD);
         snippet.check(&SCOPE).unwrap();
         let linked = Linked::new([("a".to_owned(), &snippet)], &snippet.buffers).unwrap();
-        assert!(linked.straight);
+        assert_eq!(linked.checks, Checks::Divisions);
         let text = linked.text;
         for expected in [
             "@group(0) @binding(0) var<storage, read> tilewise_buffer_table_words: array<u32>;",
