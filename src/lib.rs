@@ -50,6 +50,7 @@ mod dtype;
 mod error;
 mod gpu;
 mod kernel;
+pub mod mods;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
@@ -60,13 +61,14 @@ pub mod timing;
 pub mod verify;
 
 pub use caps::{Bytes, Caps};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
-pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
+pub use shader::snippet::{Snippet, Word};
+pub use spec::{Alibi, AttentionSpec, BlockMask, LinearScanSpec, Mods, MonarchSpec, Window};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 
