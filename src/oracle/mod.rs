@@ -11,7 +11,10 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionResult, attention};
+pub use attention::{
+    AttentionGiven, AttentionGradientsResult, AttentionResult, attention, attention_backward, attention_of,
+    kept, philox,
+};
 pub use butterfly::monarch;
 pub use scan::{LinearScanResult, linear_scan};
 

@@ -8,7 +8,7 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Alibi, AttentionSpec, BlockMask, Mods, Window};
+pub use attention::{Alibi, AttentionSpec, BlockMask, CuSeqlens, Mods, Packed, Span, Window};
 pub use butterfly::MonarchSpec;
 pub use scan::LinearScanSpec;
 

@@ -1,12 +1,12 @@
 //! Attention, forward.
 
-use super::link::{bound, structured, tiled};
-use super::params::TaskParams;
+use super::link::{loads, scored, sequences, sinks, slopes, tiled};
+use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
 use crate::plan::{AttentionPlan, Plan as _};
-use crate::shader::{Linker, Shader, ShaderError};
+use crate::shader::{Linker, Shader, ShaderError, Words};
 use crate::{AttentionSpec, Element, Error, Gpu, Tensor};
 
 params! {
@@ -41,21 +41,31 @@ fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderEr
             Linker::new(kernel).set("VALUE_DIM", structure.value_dim).set("LANES", plan.combine_lanes());
         return linker.tensor("parts", plan.parts).tensor("o", structure.value_storage).link();
     }
-    let linker = structured(tiled(kernel, &plan.tile), structure)
-        .module("attention/rows_plain")
+    let linker = sequences(tiled(kernel, &plan.tile), structure);
+    let linker = loads(scored(slopes(sinks(linker, structure), structure), structure));
+    linker
         .module("attention/visit_all")
-        .copy("attention/load_rows", &[("tensor", "q"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/load_keys", &[("tensor", "k"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/sums", &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")]);
-    linker
+        .copy("attention/sums", &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")])
+        .copy("attention/store_sums", STORE_O)
+        .set("HEAD_DIM", structure.head_dim)
+        .set("VALUE_DIM", structure.value_dim)
         .tensor("q", structure.key_storage)
         .tensor("k", structure.key_storage)
         .tensor("v", structure.value_storage)
         .tensor("o", if plan.splits == 1 { structure.value_storage } else { plan.parts })
         .link()
 }
+
+const STORE_O: Words = &[
+    ("target", "o"),
+    ("TENSOR", "V"),
+    ("WIDTH", "VALUE_DIM"),
+    ("ROWS_OF_A_SPLIT", "rows"),
+    ("row_place", "query_place"),
+    ("row_limit", "row_count"),
+];
 
 impl Attention {
     /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
@@ -91,13 +101,16 @@ impl Attention {
         inputs: AttentionInputs<'_, T>,
         outputs: &AttentionOutputs<T>,
     ) -> Result<(), Error> {
-        inputs.check(&self.gpu, &self.spec)?;
-        outputs.check(&self.gpu, &self.spec)?;
         let Self { gpu, spec, plan, kernels, scratch } = self;
+        let spans = inputs.check(gpu, spec)?;
+        outputs.check(gpu, spec)?;
+        let works = Works::of_queries(gpu, spec, &spans, plan.tile.rows())?;
+        let params = TaskParams::new(spec, &works, (spec.heads, plan.splits), inputs.seed);
         let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
             let own = [inputs.q.buffer(), inputs.k.buffer(), inputs.v.buffer(), o, lse];
-            let buffers = [own.as_slice(), &bound(&inputs)].concat();
-            kernel.dispatch(gpu, encoder, &self.forward_params(unseen), &buffers)
+            let options = works.bound().into_iter().chain(inputs.sinks_bound()).chain(inputs.slopes_bound());
+            let buffers: Vec<_> = own.into_iter().chain(options).collect();
+            kernel.dispatch(gpu, encoder, &TaskParams { unseen, ..params }, &buffers)
         };
         match kernels.as_slice() {
             [whole] => forward(encoder, whole, f32::NEG_INFINITY, outputs.o.buffer(), outputs.lse.buffer()),
@@ -124,12 +137,6 @@ impl Attention {
         Ok(outputs)
     }
 
-    fn forward_params(&self, unseen: f32) -> TaskParams {
-        let Self { spec, plan, .. } = self;
-        let params = TaskParams::new(spec, (spec.q_len, spec.heads), plan.tile.rows(), plan.splits);
-        TaskParams { unseen, ..params }
-    }
-
     fn combine_params(&self) -> CombineParams {
         let Self { spec, plan, .. } = self;
         let rows = spec.lse_shape().iter().product::<usize>() as u32;
@@ -138,7 +145,8 @@ impl Attention {
             groups: (rows * fours).div_ceil(plan.combine_lanes()),
             splits: plan.splits,
             rows,
-            q_len: spec.q_len as u32,
+            // Packed sequences count as one here.
+            q_len: spec.packed.map_or(spec.q_len, |packed| packed.total_q) as u32,
             heads: spec.heads as u32,
             unseen: f32::NEG_INFINITY,
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use super::tile::{Lanes, Products, choose};
 use super::{AttentionStructure, AttentionTile, check_bindings};
 use crate::caps::Caps;
-use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps};
+use crate::plan::{Bound, Footprint, Plan, check_binding, check_buffers, check_caps};
 use crate::shader::Storage;
 use crate::{AttentionSpec, DType, PlanError};
 
@@ -65,16 +65,20 @@ impl AttentionPlan {
         };
         let (tile, bound) = choose(&TILES, products, caps)?;
         let parts = Storage { vectors: structure.value_storage.vectors, ..Storage::F32 };
-        Self { structure, tile, splits: 1, parts, bound }.split(spec, caps)
+        let plan = Self { structure, tile, splits: 1, parts, bound }.split(spec, caps)?;
+        for footprint in plan.footprints() {
+            check_buffers(&footprint, caps)?;
+        }
+        Ok(plan)
     }
 
     /// Splits the keys where few workgroups would do all the work, or where one would go over more of them than the
     /// driver lets it.
     fn split(self, spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
-        let tiles = spec.k_len.div_ceil(self.tile.columns() as usize);
+        let tiles = spec.k_len.div_ceil(self.tile.columns() as usize).max(1);
         let groups = spec.batch * spec.heads;
         let few = spec.q_len <= self.tile.rows() as usize;
-        let idle = if few { OCCUPYING / groups.min(OCCUPYING) } else { 1 };
+        let idle = if few { OCCUPYING / groups.clamp(1, OCCUPYING) } else { 1 };
         let gainful = idle.min(tiles / LEAST_TILES).max(1);
         let longest = caps.loop_turns.map_or(tiles, |turns| (turns / self.tile_turns()).max(1) as usize);
         let split_tiles = tiles.div_ceil(gainful).min(longest);
@@ -91,7 +95,11 @@ impl AttentionPlan {
     /// Turns that the loops of a lane take over a tile of keys, at most.
     fn tile_turns(&self) -> u32 {
         let AttentionStructure { head_dim, value_dim, .. } = self.structure;
-        1 + self.tile.dot_turns(head_dim) + self.tile.sum_turns(value_dim) + self.tile.exchange_turns()
+        let blocks = self.tile.row_fours * self.structure.block_turns();
+        1 + blocks
+            + self.tile.dot_turns(head_dim)
+            + self.tile.sum_turns(value_dim)
+            + self.tile.exchange_turns()
     }
 
     /// Invocations of a workgroup that puts splits together.

@@ -1,9 +1,13 @@
 //! Plans of the attention family.
 
+mod backward;
 mod forward;
+mod probabilities;
 mod tile;
 
+pub use backward::AttentionBackwardPlan;
 pub use forward::AttentionPlan;
+pub use probabilities::AttentionProbabilitiesPlan;
 pub use tile::AttentionTile;
 
 use std::fmt;
@@ -29,6 +33,12 @@ pub struct AttentionStructure {
     pub softcap: bool,
     /// Whether there are linear biases.
     pub alibi: bool,
+    /// Whether weights are dropped.
+    pub dropout: bool,
+    /// Whether heads have sinks.
+    pub sinks: bool,
+    /// Whether sequences have different lengths.
+    pub packed: bool,
 }
 
 impl AttentionStructure {
@@ -41,12 +51,26 @@ impl AttentionStructure {
             value_storage: storage(spec.value_dim),
             softcap: spec.softcap.is_some(),
             alibi: spec.alibi != Alibi::None,
+            dropout: spec.dropout.is_some(),
+            sinks: spec.sinks,
+            packed: spec.packed.is_some(),
         }
     }
 
     /// Storage buffers that the modules of the options bind.
     fn storage_buffers(&self) -> u32 {
-        u32::from(self.alibi)
+        u32::from(self.alibi) + u32::from(self.sinks) + self.sequence_buffers()
+    }
+
+    /// Those of the modules that say where sequences lie.
+    fn sequence_buffers(&self) -> u32 {
+        u32::from(self.packed)
+    }
+
+    /// Turns that the loops of a lane take over four rows and four columns of scores.
+    fn block_turns(&self) -> u32 {
+        // The rounds of Philox, for each row.
+        if self.dropout { 4 * 10 } else { 0 }
     }
 }
 
