@@ -64,7 +64,7 @@ pub use caps::{Bytes, Caps};
 pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
-pub use ops::{Attention, AttentionInputs, AttentionOutputs};
+pub use ops::{Attention, AttentionInputs, AttentionOutputs, Table};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
 pub use shader::snippet::{Snippet, Word};

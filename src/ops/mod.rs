@@ -7,7 +7,7 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Attention, AttentionInputs, AttentionOutputs};
+pub use attention::{Attention, AttentionInputs, AttentionOutputs, Table};
 pub use butterfly::{Monarch, MonarchInputs};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
@@ -18,6 +18,7 @@ use crate::{Error, Gpu, Tensor};
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::shaders as attention;
+    pub use super::attention::shaders_with_mods as attention_with_mods;
     pub use super::butterfly::monarch_shaders as monarch;
     pub use super::scan::linear_scan_shaders as linear_scan;
 }

@@ -1,5 +1,7 @@
 //! What mods ask of the kernels, and the tables of tiles that are worth a visit.
 
+use std::fmt;
+
 use crate::caps::Caps;
 use crate::plan::{Footprint, check_binding, check_turns};
 use crate::spec::elements;
@@ -67,6 +69,23 @@ impl ModsStructure {
     }
 }
 
+impl fmt::Display for ModsStructure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scores, masks, block, .. } = self;
+        if *scores {
+            write!(f, "; scores modified")?;
+        }
+        if let Some((queries, keys)) = block {
+            write!(f, "; blocks of {queries} × {keys}")?;
+        }
+        match (masks, block) {
+            (true, _) => write!(f, "; tiles to visit found by asking the masks"),
+            (false, Some(_)) => write!(f, "; tiles to visit listed beforehand"),
+            (false, None) => Ok(()),
+        }
+    }
+}
+
 /// Blocks longer than any sequence are all the same.
 fn clamp(size: usize) -> u32 {
     size.min(i32::MAX as usize) as u32
@@ -116,7 +135,10 @@ impl VisitTable {
             tiles: (spec.q_len.div_ceil(tile.0 as usize), spec.k_len.div_ceil(tile.1 as usize)),
             by_keys,
         };
-        elements("the table of tiles to visit", &[table.batches, table.heads, table.tiles.0, table.tiles.1, 3])?;
+        elements(
+            "the table of tiles to visit",
+            &[table.batches, table.heads, table.tiles.0, table.tiles.1, 3],
+        )?;
         check_binding("the table of tiles to visit", table.words(), DType::F32, caps)?;
         check_turns("attention/visit_lists", table.columns() as u64, caps)?;
         Ok(Some(table))
@@ -176,7 +198,9 @@ impl VisitTable {
         let mut table = vec![by_batch, by_head];
         let mut visits = Vec::new();
         let first = 2 + 2 * self.lists();
-        for (batch, head) in (0..self.batches).flat_map(|batch| (0..self.heads).map(move |head| (batch, head))) {
+        for (batch, head) in
+            (0..self.batches).flat_map(|batch| (0..self.heads).map(move |head| (batch, head)))
+        {
             for row in 0..self.rows() {
                 let start = visits.len();
                 for column in 0..self.columns() {
@@ -252,7 +276,8 @@ mod tests {
     /// Every element that is seen is visited, `whole` is true of what it is said of, and nothing else is visited.
     fn check(spec: &AttentionSpec, mask: &BlockMask, tile: (u32, u32), by_keys: bool) -> usize {
         let mods = ModsStructure::new(&Mods::new().blocks(mask.clone()));
-        let table = VisitTable::new(spec, &mods, tile, by_keys, &crate::caps::WEBGPU_BASELINE).unwrap().unwrap();
+        let table =
+            VisitTable::new(spec, &mods, tile, by_keys, &crate::caps::WEBGPU_BASELINE).unwrap().unwrap();
         let words = table.of_blocks(spec, mask);
         let mut visited = 0;
         for (b, h) in (0..spec.batch).flat_map(|b| (0..spec.heads).map(move |h| (b, h))) {
@@ -269,8 +294,7 @@ mod tests {
                         (first..end).contains(&j) && mask.shows(b, h, i, j)
                     };
                     let queries = q * queries..((q + 1) * queries).min(spec.q_len);
-                    let pairs =
-                        queries.flat_map(|i| (k * keys..(k + 1) * keys).map(move |j| (i, j)));
+                    let pairs = queries.flat_map(|i| (k * keys..(k + 1) * keys).map(move |j| (i, j)));
                     let all: Vec<_> = pairs.map(|(i, j)| seen(i, j)).collect();
                     assert!(visit.is_some() || !all.contains(&true), "{spec}: ({q}, {k}) is left out");
                     if let Some(visit) = visit {
@@ -285,7 +309,8 @@ mod tests {
     #[test]
     fn tables_visit_what_is_seen() {
         let spec = AttentionSpec::new(DType::F32, 2, (100, 130), 2, 8);
-        for spec in [spec, spec.causal(), spec.window(Some(20), Some(3)), AttentionSpec { q_len: 7, ..spec }] {
+        for spec in [spec, spec.causal(), spec.window(Some(20), Some(3)), AttentionSpec { q_len: 7, ..spec }]
+        {
             for block in [(32, 32), (20, 48), (7, 5), (64, 128), (1000, 1)] {
                 let mask = BlockMask::from_fn(&spec, block, |q, k| (q * 7 + k * 3) % 4 == 0).unwrap();
                 for tile in [(16, 32), (4, 128), (32, 32)] {
