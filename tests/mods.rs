@@ -98,7 +98,7 @@ fn bad_snippets_are_refused_with_the_compilers_words_and_their_own_line() {
         for (mods, line, text, words) in [
             (score("    return score + slope;"), 4, "return score + slope;", "slope"),
             (score("    let x = 1.0;\n    return score + j;"), 5, "return score + j;", "u32"),
-            (score("    return scores(score)"), 4, "return scores(score)", ""),
+            (score("    return scores(score)"), 5, "}", "expected `;`"),
             (score("    return score score;"), 4, "return score score;", "expected"),
             (score("    let x = score;"), 3, "fn score_mod", ""),
             (score("    return left[0].x;"), 4, "return left[0].x;", "left"),
@@ -119,8 +119,9 @@ fn bad_snippets_are_refused_with_the_compilers_words_and_their_own_line() {
         }
         let buffer =
             Snippet::new("m", "fn mask_mod(b: u32, h: u32, i: u32, j: u32) -> bool { return true; }");
-        let error = Attention::with_mods(&gpu, spec(), &Mods::new().mask(buffer.buffer("array", Word::U32)));
-        assert!(matches!(error, Err(Error::Plan(PlanError::Snippet(_)))), "{error:?}");
+        let error = Attention::with_mods(&gpu, spec(), &Mods::new().mask(buffer.buffer("while", Word::U32)))
+            .expect_err("no name of a buffer");
+        assert!(matches!(error, Error::Plan(PlanError::Snippet(_))), "{error}");
         let (o, _) = run(&gpu, spec(), &score("    return score;"), &[]);
         assert!(o.iter().all(|x| x.is_finite()), "the device goes on ({name})");
     }

@@ -216,8 +216,9 @@ impl Snippet {
         module
     }
 
-    /// The error that a shader compiler reports of [`alone`](Self::alone).
+    /// The error that a shader compiler reports of [`alone`](Self::alone), and the line that it names first.
     pub fn compile_error(&self, line: Option<usize>, message: &str) -> SnippetError {
+        let line = pointed_line(message).or(line);
         let text = line.and_then(|line| Some((line, self.source.lines().nth(line.checked_sub(1)?)?)));
         SnippetError {
             snippet: self.name.clone(),
@@ -313,6 +314,17 @@ impl Linked {
     pub fn name(of: &str, declared: &str) -> String {
         format!("{RESERVED}_{of}_{declared}")
     }
+}
+
+/// The line of a module that naga's picture of it points at. Where a function is at fault, naga names its first line, and
+/// what is wrong within it in the picture alone.
+fn pointed_line(message: &str) -> Option<usize> {
+    let rows = message.lines().zip(message.lines().skip(1));
+    let (row, _) = rows.into_iter().find(|(_, below)| {
+        let marks = below.trim_start().strip_prefix('│').map(str::trim_start);
+        marks.is_some_and(|marks| marks.trim_start_matches(['│', ' ']).starts_with('^'))
+    })?;
+    row.split_once('│')?.0.trim().parse().ok()
 }
 
 /// White space as it is, and comments as white space.
