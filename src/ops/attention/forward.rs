@@ -1,7 +1,7 @@
 //! Attention, forward.
 
 use super::link::{bound, structured, tiled};
-use super::mods::{ModsOp, Visits, check_mods, modded, visit_shaders};
+use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::TaskParams;
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile, params};
@@ -28,7 +28,6 @@ pub struct Attention {
     plan: AttentionPlan,
     kernels: Vec<Kernel>,
     mods: ModsOp,
-    visits: Visits,
     scratch: Scratch,
 }
 
@@ -57,6 +56,7 @@ fn shader(plan: &AttentionPlan, mods: &Mods, kernel: &'static str) -> Result<Sha
         return linker.tensor("parts", plan.parts).tensor("o", structure.value_storage).link();
     }
     let linker = structured(tiled(kernel, &plan.tile), structure).module("attention/rows_plain");
+    let linker = visiting(linker, &structure.mods, "attention/visit_all");
     let linker = modded(linker, &structure.mods, mods, plan.tile_sizes(), false)?
         .copy("attention/load_rows", &[("tensor", "q"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/load_keys", &[("tensor", "k"), ("WIDTH", "HEAD_DIM")])
@@ -86,9 +86,10 @@ impl Attention {
         let mut found = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
         let first = found.len() - if plan.splits == 1 { 1 } else { 2 };
         let kernels = found.split_off(first);
-        let visits = Visits::new(gpu, &spec, mods, plan.visits, &found)?;
-        let mods = ModsOp::new(gpu, plan.structure.mods, mods)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, mods, visits, scratch: Scratch::default() })
+        let structure = (plan.structure.mods, mods);
+        let params = forward_params(&spec, &plan);
+        let mods = ModsOp::new(gpu, &spec, structure, plan.visits, params, &found)?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, mods, scratch: Scratch::default() })
     }
 
     /// How it runs here.
@@ -118,14 +119,16 @@ impl Attention {
     ) -> Result<(), Error> {
         inputs.check(&self.gpu, &self.spec)?;
         outputs.check(&self.gpu, &self.spec)?;
-        let Self { gpu, spec, plan, kernels, mods, visits, scratch } = self;
+        let Self { gpu, spec, plan, kernels, mods, scratch } = self;
         mods.check(gpu, &inputs)?;
-        let visits = visits.encode(gpu, encoder, mods, &inputs)?;
+        let call = mods.encode(gpu, encoder, &inputs)?;
+        let modded = call.bound(plan.tile_sizes())?;
         let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
             let own = [inputs.q.buffer(), inputs.k.buffer(), inputs.v.buffer(), o, lse];
-            let modded = mods.bound(&inputs, plan.tile_sizes(), visits);
-            let buffers = [own.as_slice(), &bound(&inputs), &modded].concat();
-            kernel.dispatch(gpu, encoder, &self.forward_params(unseen), &buffers)
+            let options = bound(&inputs).into_iter().chain(&modded);
+            let buffers: Vec<_> = own.into_iter().chain(options).collect();
+            let params = TaskParams { unseen, ..forward_params(spec, plan) };
+            kernel.dispatch(gpu, encoder, &params, &buffers)
         };
         match kernels.as_slice() {
             [whole] => forward(encoder, whole, f32::NEG_INFINITY, outputs.o.buffer(), outputs.lse.buffer()),
@@ -152,12 +155,6 @@ impl Attention {
         Ok(outputs)
     }
 
-    fn forward_params(&self, unseen: f32) -> TaskParams {
-        let Self { spec, plan, .. } = self;
-        let params = TaskParams::new(spec, (spec.q_len, spec.heads), plan.tile.rows(), plan.splits);
-        TaskParams { unseen, ..params }
-    }
-
     fn combine_params(&self) -> CombineParams {
         let Self { spec, plan, .. } = self;
         let rows = spec.lse_shape().iter().product::<usize>() as u32;
@@ -171,4 +168,8 @@ impl Attention {
             unseen: f32::NEG_INFINITY,
         }
     }
+}
+
+fn forward_params(spec: &AttentionSpec, plan: &AttentionPlan) -> TaskParams {
+    TaskParams::new(spec, (spec.q_len, spec.heads), plan.tile.rows(), plan.splits)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::tile::{Lanes, Products, choose};
-use super::{AttentionStructure, AttentionTile, VisitTable, check_bindings, check_footprints, check_mods};
+use super::{AttentionStructure, AttentionTile, VisitTable, bind_too_many, check_bindings, check_mods};
 use crate::caps::Caps;
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps};
 use crate::shader::Storage;
@@ -74,8 +74,8 @@ impl AttentionPlan {
         let (tile, bound) = choose(&TILES, products, caps)?;
         let parts = Storage { vectors: structure.value_storage.vectors, ..Storage::F32 };
         let visits = VisitTable::new(spec, &structure.mods, (tile.rows(), tile.columns()), false, caps)?;
-        let plan = Self { structure, tile, visits, splits: 1, parts, bound }.split(spec, caps)?;
-        check_footprints(&plan.footprints(), caps)?;
+        let mut plan = Self { structure, tile, visits, splits: 1, parts, bound }.split(spec, caps)?;
+        plan.structure.mods.together = bind_too_many(&plan.footprints(), caps);
         Ok(plan)
     }
 

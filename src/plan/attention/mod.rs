@@ -74,17 +74,9 @@ fn check_mods(spec: &AttentionSpec, mods: &Mods) -> Result<(), PlanError> {
     Ok(mods.blocks.as_ref().map_or(Ok(()), |blocks| blocks.check(spec))?)
 }
 
-/// Fails if a kernel binds more buffers than the adapter lets it: mods may read any number.
-fn check_footprints(footprints: &[Footprint], caps: &Caps) -> Result<(), PlanError> {
-    match footprints.iter().find(|footprint| footprint.storage_buffers > caps.storage_buffers) {
-        Some(&Footprint { kernel, storage_buffers, .. }) => Err(PlanError::TooSmall {
-            kernel,
-            resource: "storage buffers",
-            needed: storage_buffers.into(),
-            limit: caps.storage_buffers.into(),
-        }),
-        None => Ok(()),
-    }
+/// Whether kernels bind more buffers than the adapter lets them.
+fn bind_too_many(footprints: &[Footprint], caps: &Caps) -> bool {
+    footprints.iter().any(|footprint| footprint.storage_buffers > caps.storage_buffers)
 }
 
 /// Fails if a tensor of the spec cannot be bound at once.

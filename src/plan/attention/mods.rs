@@ -25,6 +25,9 @@ pub struct ModsStructure {
     pub buffers: u32,
     /// Buffers that mask mods read.
     pub mask_buffers: u32,
+    /// Whether the table of tiles to visit, the mask of blocks and the buffers are copied into one, since the adapter binds
+    /// too few.
+    pub together: bool,
 }
 
 /// Lanes of the kernels that make tables.
@@ -44,6 +47,7 @@ impl ModsStructure {
             by_head,
             buffers: mods.buffers().len() as u32,
             mask_buffers: mods.mask_buffers().len() as u32,
+            together: false,
         }
     }
 
@@ -60,7 +64,16 @@ impl ModsStructure {
 
     /// Storage buffers that a kernel with such tiles binds for the mods.
     pub fn storage_buffers(&self, tile: (u32, u32)) -> u32 {
-        u32::from(self.has_table()) + u32::from(self.cuts_blocks(tile)) + self.buffers
+        self.bound(u32::from(self.has_table()) + u32::from(self.cuts_blocks(tile)) + self.buffers)
+    }
+
+    /// Storage buffers that finding the tiles to visit binds beside the classes.
+    fn class_buffers(&self) -> u32 {
+        self.bound(u32::from(self.block.is_some()) + self.mask_buffers)
+    }
+
+    fn bound(&self, buffers: u32) -> u32 {
+        if self.together { buffers.min(1) } else { buffers }
     }
 
     /// Rows that a tile is best not taller than: a taller one would visit what only some of its rows see.
@@ -82,7 +95,8 @@ impl fmt::Display for ModsStructure {
             (true, _) => write!(f, "; tiles to visit found by asking the masks"),
             (false, Some(_)) => write!(f, "; tiles to visit listed beforehand"),
             (false, None) => Ok(()),
-        }
+        }?;
+        if self.together { write!(f, "; their buffers bound together") } else { Ok(()) }
     }
 }
 
@@ -181,7 +195,7 @@ impl VisitTable {
             kernel: "attention/visit_classes",
             lanes: VISIT_LANES,
             workgroup_bytes: 16,
-            storage_buffers: 1 + u32::from(mods.block.is_some()) + mods.mask_buffers,
+            storage_buffers: 1 + mods.class_buffers(),
         };
         let lists = Footprint {
             kernel: "attention/visit_lists",

@@ -1,7 +1,7 @@
 //! What a user adds to attention: changes of scores and masks, as WGSL, and masks of blocks.
 
 use crate::SpecError;
-use crate::shader::snippet::{Buffer, Function, Linked, Scope, Snippet, SnippetError};
+use crate::shader::snippet::{Bound, Buffer, Function, Linked, Reader, Scope, Snippet, SnippetError, Word};
 use crate::spec::attention::BlockMask;
 use crate::spec::wrong;
 
@@ -25,6 +25,17 @@ const OFFERED: &[&str] = &["q_len", "k_len"];
 
 const SCORE_SCOPE: Scope = Scope { required: &[SCORE_MOD], optional: &[SCORE_MOD_BWD], offered: OFFERED };
 const MASK_SCOPE: Scope = Scope { required: &[MASK_MOD], optional: &[], offered: OFFERED };
+
+/// Which parts of [`Mods`] a kernel is linked with, beside the masks of keys.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Parts {
+    /// The changes of scores.
+    pub scores: bool,
+    /// Their gradients.
+    pub gradients: bool,
+    /// The mask of blocks, element by element.
+    pub blocks: bool,
+}
 
 /// Changes of scores, masks of keys and masks of blocks, for [`Attention::with_mods`](crate::Attention::with_mods).
 ///
@@ -148,15 +159,19 @@ impl Mods {
         scores.chain(self.masks.iter().map(|snippet| (snippet, &MASK_SCOPE)))
     }
 
-    /// What a kernel is linked with: `score_mods`, `score_mods_bwd` and `mask_mods`, which call one mod after the other.
-    /// `backward` asks for the gradients, and `masks_only` leaves the score mods out.
-    pub(crate) fn linked(&self, backward: bool, masks_only: bool) -> Result<Linked, SnippetError> {
-        let scores: &[Snippet] = if masks_only { &[] } else { &self.scores };
+    /// What a kernel is linked with: `score_mods`, `score_mods_bwd` and `mask_mods`, which call one mod after the other,
+    /// and what reads their buffers, bound in the order of the mask of blocks, if `parts` has it, and then
+    /// [`buffers`](Self::buffers) or [`mask_buffers`](Self::mask_buffers).
+    pub(crate) fn linked(&self, parts: Parts, bound: Bound) -> Result<Linked, SnippetError> {
+        let scores: &[Snippet] = if parts.scores { &self.scores } else { &[] };
         let score = |n: usize| format!("score{n}");
         let mask = |n: usize| format!("mask{n}");
         let named = scores.iter().enumerate().map(|(n, snippet)| (score(n), snippet));
         let named = named.chain(self.masks.iter().enumerate().map(|(n, snippet)| (mask(n), snippet)));
-        let mut linked = Linked::new(named, &self.buffers_of(scores, &self.masks))?;
+        let blocks = parts.blocks.then(|| Reader { function: "block_word".to_owned(), word: Word::U32 });
+        let buffers = self.buffers_of(scores, &self.masks);
+        let readers: Vec<_> = blocks.into_iter().chain(buffers.iter().map(Buffer::reader)).collect();
+        let mut linked = Linked::new(named, &readers, bound)?;
 
         let call = |n, function: &Function, first: &str| {
             format!("{}({first}b, h, i, j)", Linked::name(&score(n), function.name))
@@ -168,7 +183,7 @@ impl Mods {
             "fn score_mods(s0: f32, b: u32, h: u32, i: u32, j: u32) -> f32 {{\n{steps}    return s{};\n}}\n",
             scores.len()
         );
-        if backward {
+        if parts.gradients {
             let back: String = (0..scores.len())
                 .rev()
                 .map(|n| format!("    d = {};\n", call(n, &SCORE_MOD_BWD, &format!("d, s{n}, "))))
