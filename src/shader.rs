@@ -240,7 +240,6 @@ files![
     "attention/rows_plain",
     "attention/score",
     "attention/scores_modified",
-    "attention/scores_modified_bwd",
     "attention/scores_plain",
     "attention/sequences_dense",
     "attention/shows_all",

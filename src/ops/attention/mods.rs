@@ -173,7 +173,7 @@ pub(super) fn visit_shaders(
         .set("ROWS", table.tile.0)
         .set("COLUMNS", table.tile.1)
         .set("LANES", VISIT_LANES)
-        .set("BY_HEAD", structure.by_head)
+        .set("BY_HEAD", structure.apart.1)
         .snippets(mods.linked(parts, bound(structure, false))?)
         .link()?;
     let lists = Linker::new("attention/visit_lists").set("LANES", VISIT_LANES).link()?;

@@ -17,10 +17,8 @@ pub struct ModsStructure {
     pub masks: bool,
     /// Queries and keys of a block, if blocks are hidden.
     pub block: Option<(u32, u32)>,
-    /// Whether batches see different keys.
-    pub by_batch: bool,
-    /// Whether heads see different keys.
-    pub by_head: bool,
+    /// Whether batches, and whether heads, see different keys.
+    pub apart: (bool, bool),
     /// Buffers that the mods read.
     pub buffers: u32,
     /// Buffers that mask mods read.
@@ -38,13 +36,11 @@ const LEAST_ROWS: usize = 32;
 
 impl ModsStructure {
     pub(super) fn new(mods: &Mods) -> Self {
-        let (by_batch, by_head) = mods.masks_depend_on();
         Self {
             scores: !mods.scores.is_empty(),
             masks: !mods.masks.is_empty(),
             block: mods.blocks.as_ref().map(BlockMask::block).map(|(q, k)| (clamp(q), clamp(k))),
-            by_batch,
-            by_head,
+            apart: mods.masks_depend_on(),
             buffers: mods.buffers().len() as u32,
             mask_buffers: mods.mask_buffers().len() as u32,
             together: false,
@@ -143,8 +139,8 @@ impl VisitTable {
             return Ok(None);
         }
         let table = Self {
-            batches: if mods.by_batch { spec.batch } else { 1 },
-            heads: if mods.by_head { spec.heads } else { 1 },
+            batches: if mods.apart.0 { spec.batch } else { 1 },
+            heads: if mods.apart.1 { spec.heads } else { 1 },
             tile,
             tiles: (spec.q_len.div_ceil(tile.0 as usize), spec.k_len.div_ceil(tile.1 as usize)),
             by_keys,
@@ -344,7 +340,7 @@ mod tests {
         let mask = BlockMask::new((32, 64), &shape, &blocks).unwrap();
         mask.check(&spec).unwrap();
         let mods = ModsStructure::new(&Mods::new().blocks(mask.clone()));
-        assert!(mods.by_head && !mods.by_batch);
+        assert_eq!(mods.apart, (false, true));
         assert!(!mods.cuts_blocks((16, 32)) && mods.cuts_blocks((64, 32)) && mods.cuts_blocks((32, 128)));
         // Each block is four tiles, and both batches make the same visits.
         assert_eq!(check(&spec, &mask, (16, 32), false), 2 * 4 * kept);

@@ -200,8 +200,9 @@ fn mask_mod(b: u32, h: u32, i: u32, j: u32) -> bool {
 /// All of them, for tensors of such a spec.
 pub(crate) fn all(spec: &AttentionSpec) -> Vec<Modified> {
     let &AttentionSpec { batch, q_len, k_len, heads, .. } = spec;
-    // How far the key lies after the query's position.
-    let after = move |[.., i, j]: Place| j as i64 + q_len as i64 - i as i64 - k_len as i64;
+    // The key at which a query stands, and how far a key lies after it.
+    let position = move |i: usize| i.cast_signed() + k_len.cast_signed() - q_len.cast_signed();
+    let after = move |[.., i, j]: Place| j.cast_signed() - position(i);
     let mut inputs = Inputs::new(3);
     let mut uniform =
         |count, low, high| inputs.uniform(count, low, high).into_iter().map(|x| x as f32).collect::<Vec<_>>();
@@ -211,7 +212,7 @@ pub(crate) fn all(spec: &AttentionSpec) -> Vec<Modified> {
     let slopes = uniform(heads, 0.0, 0.3);
     let bias = uniform(heads * 33, -1.0, 1.0);
     let weights = uniform(k_len, -1.0, 2.0);
-    let order: Vec<_> = (0..k_len).map(|j| (j * 7 % k_len) as i32 - 1).collect();
+    let order: Vec<_> = (0..k_len).map(|j| (j as u32 * 7 % k_len as u32).cast_signed() - 1).collect();
     let prefix: Vec<_> = (0..batch).map(|b| (20 + 30 * b) as u32).collect();
     // Documents of 40 positions and one that is not there, numbered unlike in each batch.
     let documents: Vec<_> =
@@ -230,8 +231,8 @@ pub(crate) fn all(spec: &AttentionSpec) -> Vec<Modified> {
     let host_documents = {
         let documents = documents.clone();
         move |[b, _, i, j]: Place| {
-            let position = i as i64 + k_len as i64 - q_len as i64;
-            position >= 0 && documents[b * k_len + position as usize] == documents[b * k_len + j]
+            let stands = usize::try_from(position(i));
+            stands.is_ok_and(|stands| documents[b * k_len + stands] == documents[b * k_len + j])
         }
     };
     let host_weight = {
@@ -277,9 +278,7 @@ pub(crate) fn all(spec: &AttentionSpec) -> Vec<Modified> {
         Modified::new(
             "block-diagonal",
             mask(mods::block_diagonal(48)),
-            host().mask(move |[.., i, j]| {
-                (i as i64 + k_len as i64 - q_len as i64).div_euclid(48) == j as i64 / 48
-            }),
+            host().mask(move |[.., i, j]| position(i).div_euclid(48) == j.cast_signed() / 48),
         ),
         Modified::new("prefix-LM", mask(mods::prefix_lm()), host().mask(host_prefix))
             .table("prefix", Values::U32(prefix)),
@@ -327,7 +326,7 @@ fn blocks(spec: &AttentionSpec) -> Vec<Modified> {
     let with_mod = Mods::new().blocks(across.clone()).mask(mods::dilated(2)).score(mods::scaled(0.5));
     let delta = spec.k_len + spec.q_len;
     let of_mod = host(&across)
-        .mask(move |[.., i, j]| (j + delta - i) % 2 == 0)
+        .mask(move |[.., i, j]| (j + delta - i).is_multiple_of(2))
         .score(|s, _| 0.5 * s, |d, _, _| 0.5 * d);
     vec![
         Modified::new("blocks of 128 × 128", Mods::new().blocks(whole.clone()), host(&whole)),
