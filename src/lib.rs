@@ -65,10 +65,13 @@ pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs, Table};
+pub use ops::{AttentionBackward, AttentionGradients, AttentionProbabilities};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
 pub use shader::snippet::{Snippet, Word};
-pub use spec::{Alibi, AttentionSpec, BlockMask, LinearScanSpec, Mods, MonarchSpec, Window};
+pub use spec::{
+    Alibi, AttentionSpec, BlockMask, CuSeqlens, LinearScanSpec, Mods, MonarchSpec, Packed, Span, Window,
+};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

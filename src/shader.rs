@@ -223,32 +223,49 @@ macro_rules! files {
 }
 
 files![
+    "attention/alibi_facts",
     "attention/alibi_none",
     "attention/alibi_slopes",
+    "attention/backward_keys",
+    "attention/backward_queries",
+    "attention/backward_rows",
     "attention/blocks_all",
     "attention/blocks_masked",
     "attention/combine",
     "attention/dots",
     "attention/dropout_none",
+    "attention/dropout_philox",
+    "attention/facts",
     "attention/forward",
+    "attention/gradients",
     "attention/keys_contiguous",
     "attention/lengths",
     "attention/load_keys",
     "attention/load_rows",
     "attention/mask",
     "attention/params",
+    "attention/probabilities",
     "attention/rows_plain",
     "attention/score",
     "attention/scores_modified",
+    "attention/scores_modified_bwd",
     "attention/scores_plain",
     "attention/sequences_dense",
+    "attention/sequences_listed",
     "attention/shows_all",
     "attention/shows_masked",
+    "attention/sinks_logits",
     "attention/sinks_none",
+    "attention/slope_terms_none",
+    "attention/slope_terms_rows",
+    "attention/store_sums",
+    "attention/sum_parts",
+    "attention/sum_terms",
     "attention/sums",
     "attention/task",
     "attention/tile",
     "attention/visit_all",
+    "attention/visit_all_queries",
     "attention/visit_classes",
     "attention/visit_lists",
     "attention/visit_table",
@@ -316,7 +333,7 @@ files![
 ];
 
 /// Words of a file and what takes their place.
-type Words = &'static [(&'static str, &'static str)];
+pub(crate) type Words = &'static [(&'static str, &'static str)];
 
 /// A file beside the kernel.
 #[derive(Clone, Copy, Debug)]

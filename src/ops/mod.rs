@@ -7,7 +7,10 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Attention, AttentionInputs, AttentionOutputs, Table};
+pub use attention::{
+    Attention, AttentionBackward, AttentionGradients, AttentionInputs, AttentionOutputs,
+    AttentionProbabilities, Table,
+};
 pub use butterfly::{Monarch, MonarchInputs};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
@@ -17,6 +20,9 @@ use crate::{Error, Gpu, Tensor};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
+    pub use super::attention::backward_shaders as attention_backward;
+    pub use super::attention::backward_shaders_with_mods as attention_backward_with_mods;
+    pub use super::attention::probabilities_shaders as attention_probabilities;
     pub use super::attention::shaders as attention;
     pub use super::attention::shaders_with_mods as attention_with_mods;
     pub use super::butterfly::monarch_shaders as monarch;

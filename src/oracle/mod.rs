@@ -11,7 +11,10 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionResult, HostMods, Place, attention, attention_with_mods};
+pub use attention::{
+    AttentionGiven, AttentionGradientsResult, AttentionResult, HostMods, Place, attention,
+    attention_backward, attention_of, kept, philox,
+};
 pub use butterfly::monarch;
 pub use scan::{LinearScanResult, linear_scan};
 

@@ -9,7 +9,7 @@ mod butterfly;
 mod scan;
 
 pub(crate) use attention::Parts;
-pub use attention::{Alibi, AttentionSpec, BlockMask, Mods, Window};
+pub use attention::{Alibi, AttentionSpec, BlockMask, CuSeqlens, Mods, Packed, Span, Window};
 pub use butterfly::MonarchSpec;
 pub use scan::LinearScanSpec;
 

@@ -1,7 +1,7 @@
 //! Plans of the attention family.
 
 use tilewise::baseline::{self, UnfusedAttentionPlan};
-use tilewise::plan::AttentionPlan;
+use tilewise::plan::{AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan};
 use tilewise::{Alibi, AttentionSpec, BlockMask, Caps, DType, Mods, Snippet, mods, ops};
 
 use super::Planned;
@@ -14,9 +14,14 @@ pub fn attention(name: &str, spec: AttentionSpec, caps: &Caps) -> Planned {
     Planned::new(name, AttentionPlan::new(&spec, caps), ops::shaders::attention)
 }
 
-pub fn modified(name: &str, spec: AttentionSpec, mods: &Mods, caps: &Caps) -> Planned {
-    let plan = AttentionPlan::with_mods(&spec, mods, caps);
-    Planned::new(name, plan, |plan| ops::shaders::attention_with_mods(plan, mods))
+/// Forward and backward.
+fn modified(name: &str, spec: AttentionSpec, mods: &Mods, caps: &Caps) -> [Planned; 2] {
+    let forward = AttentionPlan::with_mods(&spec, mods, caps);
+    let backward = AttentionBackwardPlan::with_mods(&spec, mods, caps);
+    [
+        Planned::new(name, forward, |plan| ops::shaders::attention_with_mods(plan, mods)),
+        Planned::new(name, backward, |plan| ops::shaders::attention_backward_with_mods(plan, mods)),
+    ]
 }
 
 /// Every ready-made mod, and masks of blocks of whole tiles and across tiles.
@@ -34,7 +39,15 @@ fn with_mods(dtype: DType, caps: &Caps) -> Vec<Planned> {
         ("blocks across tiles", Mods::new().blocks(blocks((20, 30)))),
         ("a score mod alone", Mods::new().score(mods::identity())),
     ];
-    cases.iter().map(|(name, mods)| modified(&format!("{spec:?}, {name}"), spec, mods, caps)).collect()
+    cases.iter().flat_map(|(name, mods)| modified(&format!("{spec:?}, {name}"), spec, mods, caps)).collect()
+}
+
+pub fn backward(name: &str, spec: AttentionSpec, caps: &Caps) -> Planned {
+    Planned::new(name, AttentionBackwardPlan::new(&spec, caps), ops::shaders::attention_backward)
+}
+
+fn probabilities(name: &str, spec: AttentionSpec, caps: &Caps) -> Planned {
+    Planned::new(name, AttentionProbabilitiesPlan::new(&spec, caps), ops::shaders::attention_probabilities)
 }
 
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
@@ -47,6 +60,20 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let spec = AttentionSpec::new(dtype, 1, (64, 64), 1, head_dim).value_dim(value_dim);
         planned.push(attention(&format!("{spec:?}, softcap"), spec.softcap(5.0), caps));
         planned.push(attention(&format!("{spec:?}, alibi"), spec.alibi(Alibi::PerHead), caps));
+        planned.push(backward(&format!("{spec:?}, backward"), spec, caps));
+    }
+    let square = AttentionSpec::new(dtype, 2, (97, 113), 4, 40);
+    for spec in [
+        square.dropout(0.17),
+        square.sinks(),
+        square.packed(150, 170),
+        square.sinks().dropout(0.17).softcap(5.0).alibi(Alibi::PerBatchHead).packed(150, 170),
+        AttentionSpec::new(dtype, 1, (1, 5000), 4, 64).kv_heads(1).alibi(Alibi::PerHead),
+        AttentionSpec::new(dtype, 1, (5000, 1), 2, 64),
+    ] {
+        planned.push(attention(&format!("{spec:?}"), spec, caps));
+        planned.push(backward(&format!("{spec:?}, backward"), spec, caps));
+        planned.push(probabilities(&format!("{spec:?}, probabilities"), spec, caps));
     }
     if dtype == DType::F32 {
         planned.extend(with_mods(dtype, caps));

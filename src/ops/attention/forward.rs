@@ -1,13 +1,13 @@
 //! Attention, forward.
 
-use super::link::{bound, structured, tiled};
+use super::link::{loads, scored, sequences, sinks, slopes, tiled};
 use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
-use super::params::TaskParams;
+use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
 use crate::plan::{AttentionPlan, Plan as _};
-use crate::shader::{Linker, Shader, ShaderError};
+use crate::shader::{Linker, Shader, ShaderError, Words};
 use crate::{AttentionSpec, Element, Error, Gpu, Mods, Tensor};
 
 params! {
@@ -38,10 +38,7 @@ pub fn shaders(plan: &AttentionPlan) -> Result<Vec<Shader>, ShaderError> {
 
 /// The linked shaders of a plan with mods, in the order of its footprints.
 pub fn shaders_with_mods(plan: &AttentionPlan, mods: &Mods) -> Result<Vec<Shader>, ShaderError> {
-    let mut shaders = match &plan.visits {
-        Some(table) => visit_shaders(&plan.structure.mods, mods, table)?,
-        None => vec![],
-    };
+    let mut shaders = visit_shaders(&plan.structure.mods, mods, plan.visits.as_ref())?;
     for footprint in &plan.footprints()[shaders.len()..] {
         shaders.push(shader(plan, mods, footprint.kernel)?);
     }
@@ -55,21 +52,31 @@ fn shader(plan: &AttentionPlan, mods: &Mods, kernel: &'static str) -> Result<Sha
             Linker::new(kernel).set("VALUE_DIM", structure.value_dim).set("LANES", plan.combine_lanes());
         return linker.tensor("parts", plan.parts).tensor("o", structure.value_storage).link();
     }
-    let linker = structured(tiled(kernel, &plan.tile), structure).module("attention/rows_plain");
+    let linker = sequences(tiled(kernel, &plan.tile), structure);
+    let linker = loads(scored(slopes(sinks(linker, structure), structure), structure));
     let linker = visiting(linker, &structure.mods, "attention/visit_all");
-    let linker = modded(linker, &structure.mods, mods, plan.tile_sizes(), false)?
-        .copy("attention/load_rows", &[("tensor", "q"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/load_keys", &[("tensor", "k"), ("WIDTH", "HEAD_DIM")])
+    modded(linker, &structure.mods, mods, plan.tile_sizes(), false)?
         .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/sums", &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")]);
-    linker
+        .copy("attention/sums", &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")])
+        .copy("attention/store_sums", STORE_O)
+        .set("HEAD_DIM", structure.head_dim)
+        .set("VALUE_DIM", structure.value_dim)
         .tensor("q", structure.key_storage)
         .tensor("k", structure.key_storage)
         .tensor("v", structure.value_storage)
         .tensor("o", if plan.splits == 1 { structure.value_storage } else { plan.parts })
         .link()
 }
+
+const STORE_O: Words = &[
+    ("target", "o"),
+    ("TENSOR", "V"),
+    ("WIDTH", "VALUE_DIM"),
+    ("ROWS_OF_A_SPLIT", "rows"),
+    ("row_place", "query_place"),
+    ("row_limit", "row_count"),
+];
 
 impl Attention {
     /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
@@ -83,12 +90,8 @@ impl Attention {
     pub fn with_mods(gpu: &Gpu, spec: AttentionSpec, mods: &Mods) -> Result<Self, Error> {
         let plan = AttentionPlan::with_mods(&spec, mods, gpu.caps())?;
         check_mods(gpu, mods)?;
-        let mut found = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
-        let first = found.len() - if plan.splits == 1 { 1 } else { 2 };
-        let kernels = found.split_off(first);
-        let structure = (plan.structure.mods, mods);
-        let params = forward_params(&spec, &plan);
-        let mods = ModsOp::new(gpu, &spec, structure, plan.visits, params, &found)?;
+        let mut kernels = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
+        let mods = ModsOp::new(gpu, &spec, (&plan.structure.mods, mods), plan.visits, &mut kernels)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, kernels, mods, scratch: Scratch::default() })
     }
 
@@ -117,18 +120,19 @@ impl Attention {
         inputs: AttentionInputs<'_, T>,
         outputs: &AttentionOutputs<T>,
     ) -> Result<(), Error> {
-        inputs.check(&self.gpu, &self.spec)?;
-        outputs.check(&self.gpu, &self.spec)?;
         let Self { gpu, spec, plan, kernels, mods, scratch } = self;
+        let spans = inputs.check(gpu, spec)?;
+        outputs.check(gpu, spec)?;
         mods.check(gpu, &inputs)?;
-        let call = mods.encode(gpu, encoder, &inputs)?;
+        let works = Works::of_queries(gpu, spec, &spans, plan.tile.rows())?;
+        let params = TaskParams::new(spec, &works, (spec.heads, plan.splits), inputs.seed);
+        let call = mods.encode(gpu, encoder, &inputs, params)?;
         let modded = call.bound(plan.tile_sizes())?;
         let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
             let own = [inputs.q.buffer(), inputs.k.buffer(), inputs.v.buffer(), o, lse];
-            let options = bound(&inputs).into_iter().chain(&modded);
-            let buffers: Vec<_> = own.into_iter().chain(options).collect();
-            let params = TaskParams { unseen, ..forward_params(spec, plan) };
-            kernel.dispatch(gpu, encoder, &params, &buffers)
+            let options = works.bound().into_iter().chain(inputs.sinks_bound()).chain(inputs.slopes_bound());
+            let buffers: Vec<_> = own.into_iter().chain(options).chain(&modded).collect();
+            kernel.dispatch(gpu, encoder, &TaskParams { unseen, ..params }, &buffers)
         };
         match kernels.as_slice() {
             [whole] => forward(encoder, whole, f32::NEG_INFINITY, outputs.o.buffer(), outputs.lse.buffer()),
@@ -163,13 +167,10 @@ impl Attention {
             groups: (rows * fours).div_ceil(plan.combine_lanes()),
             splits: plan.splits,
             rows,
-            q_len: spec.q_len as u32,
+            // Packed sequences count as one here.
+            q_len: spec.packed.map_or(spec.q_len, |packed| packed.total_q) as u32,
             heads: spec.heads as u32,
             unseen: f32::NEG_INFINITY,
         }
     }
-}
-
-fn forward_params(spec: &AttentionSpec, plan: &AttentionPlan) -> TaskParams {
-    TaskParams::new(spec, (spec.q_len, spec.heads), plan.tile.rows(), plan.splits)
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use super::tile::{Lanes, Products, choose};
 use super::{AttentionStructure, AttentionTile, VisitTable, bind_too_many, check_bindings, check_mods};
 use crate::caps::Caps;
-use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps};
+use crate::plan::{Bound, Footprint, Plan, check_binding, check_buffers, check_caps};
 use crate::shader::Storage;
 use crate::{AttentionSpec, DType, Mods, PlanError};
 
@@ -56,7 +56,7 @@ impl AttentionPlan {
         Self::with_mods(spec, &Mods::default(), caps)
     }
 
-    /// Plans attention with mods. Fails also if they are wrong, or read more buffers than a kernel can bind.
+    /// Plans attention with mods. Fails also if they are wrong.
     pub fn with_mods(spec: &AttentionSpec, mods: &Mods, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         check_mods(spec, mods)?;
@@ -65,7 +65,7 @@ impl AttentionPlan {
         let structure = AttentionStructure::new(spec, mods, caps);
         let products = Products {
             kernel: "attention",
-            rows: structure.mods.rows(spec.q_len),
+            rows: structure.mods.query_rows(spec.q_len),
             dots: structure.head_dim,
             widest: structure.value_dim,
             sums: structure.value_dim,
@@ -76,16 +76,19 @@ impl AttentionPlan {
         let visits = VisitTable::new(spec, &structure.mods, (tile.rows(), tile.columns()), false, caps)?;
         let mut plan = Self { structure, tile, visits, splits: 1, parts, bound }.split(spec, caps)?;
         plan.structure.mods.together = bind_too_many(&plan.footprints(), caps);
+        for footprint in plan.footprints() {
+            check_buffers(&footprint, caps)?;
+        }
         Ok(plan)
     }
 
     /// Splits the keys where few workgroups would do all the work, or where one would go over more of them than the
     /// driver lets it.
     fn split(self, spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
-        let tiles = spec.k_len.div_ceil(self.tile.columns() as usize);
+        let tiles = spec.k_len.div_ceil(self.tile.columns() as usize).max(1);
         let groups = spec.batch * spec.heads;
         let few = spec.q_len <= self.tile.rows() as usize;
-        let idle = if few { OCCUPYING / groups.min(OCCUPYING) } else { 1 };
+        let idle = if few { OCCUPYING / groups.clamp(1, OCCUPYING) } else { 1 };
         let gainful = idle.min(tiles / LEAST_TILES).max(1);
         let longest = caps.loop_turns.map_or(tiles, |turns| (turns / self.tile_turns()).max(1) as usize);
         let split_tiles = tiles.div_ceil(gainful).min(longest);
@@ -102,7 +105,11 @@ impl AttentionPlan {
     /// Turns that the loops of a lane take over a tile of keys, at most.
     fn tile_turns(&self) -> u32 {
         let AttentionStructure { head_dim, value_dim, .. } = self.structure;
-        1 + self.tile.dot_turns(head_dim) + self.tile.sum_turns(value_dim) + self.tile.exchange_turns()
+        let blocks = self.tile.row_fours * self.structure.block_turns();
+        1 + blocks
+            + self.tile.dot_turns(head_dim)
+            + self.tile.sum_turns(value_dim)
+            + self.tile.exchange_turns()
     }
 
     /// Queries and keys of a tile.
@@ -122,7 +129,9 @@ impl Plan for AttentionPlan {
             kernel: "attention/forward",
             lanes: self.tile.lanes(),
             workgroup_bytes: self.tile.workgroup_bytes(),
-            storage_buffers: 5 + self.structure.storage_buffers(self.tile_sizes()),
+            storage_buffers: 5
+                + self.structure.storage_buffers()
+                + self.structure.mods.storage_buffers(self.tile_sizes()),
         };
         let mut footprints = VisitTable::footprints(&self.structure.mods);
         footprints.push(forward);

@@ -1,12 +1,16 @@
 //! Plans of the attention family.
 
+mod backward;
 mod forward;
 mod mods;
+mod probabilities;
 mod tile;
 
+pub use backward::AttentionBackwardPlan;
 pub use forward::AttentionPlan;
-pub use mods::{ModsStructure, VisitTable};
+pub use mods::{MaskMods, ModsStructure, VisitTable};
 pub(crate) use mods::{VISIT_LANES, block_words};
+pub use probabilities::AttentionProbabilitiesPlan;
 pub use tile::AttentionTile;
 
 use std::fmt;
@@ -32,6 +36,12 @@ pub struct AttentionStructure {
     pub softcap: bool,
     /// Whether there are linear biases.
     pub alibi: bool,
+    /// Whether weights are dropped.
+    pub dropout: bool,
+    /// Whether heads have sinks.
+    pub sinks: bool,
+    /// Whether sequences have different lengths.
+    pub packed: bool,
     /// What mods ask for.
     pub mods: ModsStructure,
 }
@@ -46,13 +56,27 @@ impl AttentionStructure {
             value_storage: storage(spec.value_dim),
             softcap: spec.softcap.is_some(),
             alibi: spec.alibi != Alibi::None,
-            mods: ModsStructure::new(mods),
+            dropout: spec.dropout.is_some(),
+            sinks: spec.sinks,
+            packed: spec.packed.is_some(),
+            mods: ModsStructure::new(spec, mods),
         }
     }
 
-    /// Storage buffers that the modules of the options bind in a kernel with tiles of so many queries and keys.
-    fn storage_buffers(&self, tile: (u32, u32)) -> u32 {
-        u32::from(self.alibi) + self.mods.storage_buffers(tile)
+    /// Storage buffers that the modules of the options bind, but for mods.
+    fn storage_buffers(&self) -> u32 {
+        u32::from(self.alibi) + u32::from(self.sinks) + self.sequence_buffers()
+    }
+
+    /// Those of the modules that say where sequences lie.
+    fn sequence_buffers(&self) -> u32 {
+        u32::from(self.packed)
+    }
+
+    /// Turns that the loops of a lane take over four rows and four columns of scores.
+    fn block_turns(&self) -> u32 {
+        // The rounds of Philox, for each row.
+        if self.dropout { 4 * 10 } else { 0 }
     }
 }
 
