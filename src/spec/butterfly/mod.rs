@@ -1,5 +1,7 @@
 //! Specs of the butterfly family.
 
+mod linear;
 mod monarch;
 
+pub use linear::LinearSpec;
 pub use monarch::MonarchSpec;
