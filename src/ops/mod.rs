@@ -8,6 +8,7 @@ mod butterfly;
 mod scan;
 
 pub use attention::{Attention, AttentionInputs, AttentionOutputs};
+pub use butterfly::{Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs};
 pub use butterfly::{Monarch, MonarchInputs};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
@@ -18,6 +19,8 @@ use crate::{Error, Gpu, Tensor};
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::shaders as attention;
+    pub use super::butterfly::butterfly_backward_shaders as butterfly_backward;
+    pub use super::butterfly::butterfly_shaders as butterfly;
     pub use super::butterfly::monarch_shaders as monarch;
     pub use super::scan::linear_scan_shaders as linear_scan;
 }

@@ -9,7 +9,11 @@ mod butterfly;
 mod scan;
 
 pub use attention::AttentionPlan;
-pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
+pub use butterfly::{
+    BlockTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, MonarchPath, MonarchPlan,
+    MonarchRows,
+};
+pub(crate) use butterfly::{SUM_LANES, Side};
 pub use scan::LinearScanPlan;
 
 use std::fmt;

@@ -1,5 +1,7 @@
 //! Oracles of the butterfly family.
 
 mod monarch;
+mod product;
 
 pub use monarch::monarch;
+pub use product::{ButterflyGradients, butterfly, butterfly_backward};

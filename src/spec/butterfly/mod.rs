@@ -2,6 +2,8 @@
 
 mod linear;
 mod monarch;
+mod product;
 
 pub use linear::LinearSpec;
 pub use monarch::MonarchSpec;
+pub use product::ButterflySpec;

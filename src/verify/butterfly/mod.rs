@@ -1,9 +1,12 @@
 //! The acceptance grids of the butterfly family.
 
 mod monarch;
+mod product;
 
 use super::{Case, Grid, boxed};
 
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
-    boxed(monarch::cases(grid))
+    let mut cases = boxed(monarch::cases(grid));
+    cases.extend(boxed(product::cases(grid)));
+    cases
 }
