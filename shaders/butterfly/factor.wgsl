@@ -16,6 +16,12 @@ fn stride_bit(factor: u32) -> u32 {
     return select(params.log_n - 1u - i, i, (block + params.increasing) % 2u == 1u);
 }
 
+// A number with a zero put in at this bit.
+fn with_zero_at(number: u32, bit: u32) -> u32 {
+    let below = number & ((1u << bit) - 1u);
+    return ((number ^ below) << 1u) | below;
+}
+
 // The number of the pair that a node belongs to: that of the node without the factor's bit.
 fn pair_of(node: u32, bit: u32) -> u32 {
     return ((node >> (bit + 1u)) << bit) | (node & ((1u << bit) - 1u));

@@ -26,11 +26,6 @@ fn corner_of(quad: u32, axes: Axes) -> u32 {
     return with_zero_at(with_zero_at(quad, min(axes.first, axes.second)), max(axes.first, axes.second));
 }
 
-fn with_zero_at(number: u32, bit: u32) -> u32 {
-    let below = number & ((1u << bit) - 1u);
-    return ((number ^ below) << 1u) | below;
-}
-
 fn read_quad(corner: u32, axes: Axes) -> array<Point, 4> {
     let first = 1u << axes.first;
     let second = 1u << axes.second;

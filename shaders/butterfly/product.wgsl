@@ -19,6 +19,7 @@ struct Params {
     y_row: u32,
     y_stack: u32,
     y_width: u32,
+    y_spare: u32,
 }
 
 const LANES: u32 = 256;
@@ -50,10 +51,10 @@ fn place_of(group: u32) -> Place {
 }
 
 fn multiply_tile(lane: u32, place: Place) {
-    load_tile(lane, place, Side(params.x_row, params.x_stack, params.x_width), 0u);
+    load_tile(lane, place, Side(params.x_row, params.x_stack, params.x_width, 0u), 0u);
     workgroupBarrier();
     apply_factors(lane, place);
-    store_tile(lane, place, Side(params.y_row, params.y_stack, params.y_width));
+    store_tile(lane, place, Side(params.y_row, params.y_stack, params.y_width, params.y_spare));
 }
 
 fn source_load4(source: u32, i: u32, end: u32) -> vec4<f32> {

@@ -27,7 +27,7 @@ struct Params {
     dx_row: u32,
     dx_stack: u32,
     dx_width: u32,
-    dx_spare: u32, // numbers of a row of dx past its width: no x had a share in anything
+    dx_spare: u32,
 }
 
 const LANES: u32 = 256;
@@ -63,14 +63,13 @@ fn take_chunk(lane: u32, stack: u32, chunk: u32, position: u32) {
     var sums: array<array<Twiddle, 4>, STEPS>;
     for (var tile_row = chunk * params.chunk; tile_row < end; tile_row++) {
         let place = Place(stack, tile_row * rows, position);
-        load_tile(lane, place, Side(params.x_row, params.x_stack, params.x_width), 0u);
+        load_tile(lane, place, Side(params.x_row, params.x_stack, params.x_width, 0u), 0u);
         workgroupBarrier();
         var before = forth(lane, place);
-        load_tile(lane, place, Side(params.dy_row, params.dy_stack, params.dy_width), 1u);
+        load_tile(lane, place, Side(params.dy_row, params.dy_stack, params.dy_width, 0u), 1u);
         workgroupBarrier();
         back(lane, place, &before, &sums);
-        store_tile(lane, place, Side(params.dx_row, params.dx_stack, params.dx_width));
-        clear_spare(lane, place, rows);
+        store_tile(lane, place, Side(params.dx_row, params.dx_stack, params.dx_width, params.dx_spare));
         // The next rows overwrite the tile.
         workgroupBarrier();
     }
@@ -172,19 +171,6 @@ fn store_sums(
                     slices[matrix * PARTS + part] = numbers[part];
                 }
             }
-        }
-    }
-}
-
-// Zeros past the width of the rows of a tile.
-fn clear_spare(lane: u32, place: Place, rows: u32) {
-    if (place.position != 0u) {
-        return;
-    }
-    for (var row = place.row; row < min(place.row + rows, params.batch); row++) {
-        let first = row * params.dx_row + place.stack * params.dx_stack + params.dx_width;
-        for (var i = 4u * lane; i < params.dx_spare; i += 4u * LANES) {
-            dx_store4(first + i, first + params.dx_spare, vec4<f32>());
         }
     }
 }

@@ -23,12 +23,13 @@ struct Place {
     position: u32,
 }
 
-// How rows lie in a tensor, in numbers: the distance between rows and between stacks, and how many a stack has. What is
-// past the end of a row belongs to no stack.
+// How rows lie in a tensor, in numbers: the distance between rows and between stacks, how many of a stack are the tile's,
+// and how many that are behind them become zeros. What is past the end of a row belongs to no stack.
 struct Side {
     row: u32,
     stack: u32,
     width: u32,
+    spare: u32,
 }
 
 // Where an element of the tile is kept. Lanes that read with a stride of four, as those do which take a quad of
@@ -89,5 +90,19 @@ fn store_tile(lane: u32, place: Place, side: Side) {
             points[n] = tile[slot(4u * quad + n)];
         }
         store_points(at.at, at.end, side.row, at.inside, finished(place.stack, at.element, points));
+    }
+    // Elements that were trimmed away had no share in the product.
+    if (place.position == 0u && side.spare > 0u) {
+        clear_spare(lane, place, side);
+    }
+}
+
+fn clear_spare(lane: u32, place: Place, side: Side) {
+    let rows = (TILE_NODES >> set_bits()) * ROWS;
+    for (var row = place.row; row < min(place.row + rows, params.batch); row++) {
+        let first = row * side.row + place.stack * side.stack + side.width;
+        for (var i = 4u * lane; i < side.spare; i += 4u * LANES) {
+            result_store4(first + i, first + side.spare, vec4<f32>());
+        }
     }
 }

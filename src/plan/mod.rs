@@ -13,7 +13,7 @@ pub use butterfly::{
     BlockTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, MonarchPath, MonarchPlan,
     MonarchRows,
 };
-pub(crate) use butterfly::{SUM_LANES, Side};
+pub(crate) use butterfly::{GRADIENT_LANES, SUM_LANES, Side, gradient_cells};
 pub use scan::LinearScanPlan;
 
 use std::fmt;

@@ -5,4 +5,4 @@ mod product;
 
 pub use monarch::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
 pub use product::{ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile};
-pub(crate) use product::{SUM_LANES, Side};
+pub(crate) use product::{GRADIENT_LANES, SUM_LANES, Side, gradient_cells};

@@ -84,26 +84,28 @@ pub struct ButterflyPass {
     pub run: u32,
 }
 
-/// How the rows of a stack lie in a tensor, in numbers: the distance between rows and between stacks, and how many numbers
-/// a stack has.
+/// How the rows of a stack lie in a tensor, in numbers: the distance between rows and between stacks, how many of a stack
+/// the product reads or writes, and how many of a gradient are zero behind them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Side {
     pub row: usize,
     pub stack: usize,
     pub width: usize,
+    pub spare: usize,
 }
 
 impl Side {
     /// Of `x`: what is past the product's width is not read.
     pub fn x(spec: &ButterflySpec) -> Self {
         let (stack, width) = (spec.n_in * spec.parts(), spec.width() * spec.parts());
-        Self { row: spec.nstacks * stack, stack, width: stack.min(width) }
+        let width = stack.min(width);
+        Self { row: spec.nstacks * stack, stack, width, spare: stack - width }
     }
 
     /// Of `y`, and of the rows between passes.
     pub fn y(spec: &ButterflySpec) -> Self {
         let width = spec.width() * spec.parts();
-        Self { row: spec.nstacks * width, stack: width, width }
+        Self { row: spec.nstacks * width, stack: width, width, spare: 0 }
     }
 
     fn storage(&self, dtype: DType, caps: &Caps) -> Storage {
@@ -144,7 +146,6 @@ impl ButterflyPlan {
     /// Plans a product whose rows lie otherwise than in the spec's own tensors.
     pub(crate) fn with_sides(spec: &ButterflySpec, x: Side, y: Side, caps: &Caps) -> Result<Self, PlanError> {
         let (tile, bound) = ButterflyTile::new(spec, MOST_LANES * QUAD, caps)?;
-        let tile = ButterflyTile { lanes: tile.lanes.min(tile.nodes / QUAD), ..tile };
         let passes = passes(spec, tile.nodes.ilog2(), u32::MAX);
         check_tensors(spec, x, y, caps)?;
         if passes.len() > 1 {
@@ -167,8 +168,12 @@ impl ButterflyPlan {
     /// Turns that the loops of a lane take in the longest pass.
     fn turns(&self) -> u64 {
         let quads = u64::from(self.tile.nodes * self.tile.entry / 4).div_ceil(self.tile.lanes.into());
-        let factors = self.passes.iter().map(|pass| pass.factors).max().unwrap_or(0);
-        (2 + u64::from(factors.div_ceil(2))) * (1 + quads)
+        let factors = u64::from(self.passes.iter().map(|pass| pass.factors).max().unwrap_or(0));
+        if self.tile.entry > 1 {
+            let task = 2 + 2 * u64::from(self.tile.entry);
+            return 2 * (1 + quads) + factors * (1 + u64::from(self.tile.tasks()) * task);
+        }
+        (2 + factors.div_ceil(2)) * (1 + quads)
     }
 
     /// Tensors of f32 between the passes.
@@ -193,10 +198,15 @@ impl ButterflyBackwardPlan {
         caps: &Caps,
     ) -> Result<Self, PlanError> {
         let lanes = MOST_LANES.min(previous_power_of_two(caps.workgroup_lanes));
-        let (tile, bound) = ButterflyTile::backward(spec, lanes * QUAD, caps)?;
-        let passes = passes(spec, tile.nodes.ilog2(), MOST_BACKWARD);
+        let (tile, bound) = if spec.entry == 1 {
+            ButterflyTile::backward(spec, lanes * QUAD, caps)?
+        } else {
+            ButterflyTile::new(spec, MOST_LANES * QUAD, caps)?
+        };
+        let most = if spec.entry == 1 { MOST_BACKWARD } else { spec.log_n() as u32 };
+        let passes = passes(spec, tile.nodes.ilog2(), most);
         check_tensors(spec, x, dy, caps)?;
-        if passes.len() > 1 {
+        if passes.len() > 1 || spec.entry > 1 {
             check_rows_between(spec, caps)?;
         }
         let mut plan = Self {
@@ -218,11 +228,14 @@ impl ButterflyBackwardPlan {
 
     /// As many chunks as occupy the GPU, or as the driver's limit of turns asks for, where their slices stay small.
     fn wanted_chunks(&self, spec: &ButterflySpec, caps: &Caps) -> u32 {
-        let tiles = |pass: &ButterflyPass| self.tile.row_tiles(pass, spec.batch);
-        let most_tiles = self.passes.iter().map(tiles).max().unwrap_or(1);
-        let elsewhere = |pass: &ButterflyPass| pass.positions(spec) * spec.nstacks as u32;
-        let elsewhere = self.passes.iter().map(elsewhere).min().unwrap_or(1);
         let one = Self { chunks: 1, ..self.clone() };
+        let tiles = |pass: &ButterflyPass| one.chunk(spec, pass);
+        let most_tiles = self.passes.iter().map(tiles).max().unwrap_or(1);
+        let elsewhere = |pass: &ButterflyPass| match spec.entry {
+            1 => pass.positions(spec) * spec.nstacks as u32,
+            _ => (gradient_cells(spec) as u32).div_ceil(GRADIENT_LANES) * spec.nstacks as u32,
+        };
+        let elsewhere = self.passes.iter().map(elsewhere).min().unwrap_or(1);
         let room = (SLICES / one.slices_len(spec)).max(1);
         let wanted = FULL.div_ceil(elsewhere).min(room as u32).min(most_tiles);
         let turns = self.passes.iter().map(|pass| one.turns(spec, pass)).max().unwrap_or(0);
@@ -230,22 +243,31 @@ impl ButterflyBackwardPlan {
         wanted.max(needed.min(most_tiles))
     }
 
-    /// Tiles of rows of a chunk.
+    /// Tiles of rows of a chunk, or rows where entries are matrices.
     pub(crate) fn chunk(&self, spec: &ButterflySpec, pass: &ButterflyPass) -> u32 {
+        if self.tile.entry > 1 {
+            return (spec.batch as u32).div_ceil(self.chunks);
+        }
         self.tile.row_tiles(pass, spec.batch).div_ceil(self.chunks)
     }
 
     /// Slices of a pass: each set of each chunk sums its own.
     pub(crate) fn slices(&self, pass: &ButterflyPass) -> u32 {
-        self.chunks * self.tile.sets(pass)
+        self.chunks * if self.tile.entry > 1 { 1 } else { self.tile.sets(pass) }
     }
 
-    /// Numbers of the slices of the pass that has the most.
+    /// Numbers of the slices of the pass that has the most; of a factor, where entries are matrices.
     pub(crate) fn slices_len(&self, spec: &ButterflySpec) -> usize {
         let len = |pass: &ButterflyPass| {
-            self.slices(pass) as usize * pass.factors as usize * spec.nstacks * spec.factor_len()
+            let factors = if spec.entry > 1 { 1 } else { pass.factors as usize };
+            self.slices(pass) as usize * factors * spec.nstacks * spec.factor_len()
         };
         self.passes.iter().map(len).max().unwrap_or(0)
+    }
+
+    /// The pass that has the factor which is applied at this place.
+    pub(crate) fn pass_of(&self, place: u32) -> usize {
+        self.passes.iter().take_while(|pass| pass.first + pass.factors <= place).count()
     }
 
     /// Pairs of factors that a lane keeps.
@@ -255,12 +277,21 @@ impl ButterflyBackwardPlan {
 
     /// Turns that the loops of a lane take.
     fn turns(&self, spec: &ButterflySpec, pass: &ButterflyPass) -> u64 {
+        if spec.entry > 1 {
+            return u64::from(self.chunk(spec, pass));
+        }
         let spare = spec.n_in.saturating_sub(spec.width()) * spec.parts();
         let spare = spare.div_ceil(4 * self.tile.lanes as usize) as u64;
         let rows = u64::from(self.tile.sets(pass) * self.tile.rows);
         let tile = 4 + 2 * u64::from(self.steps()) + rows * (1 + spare);
         u64::from(self.chunk(spec, pass)) * tile
     }
+}
+
+/// Fours by fours of all the matrices of one factor.
+pub(crate) fn gradient_cells(spec: &ButterflySpec) -> usize {
+    let quads = spec.entry.div_ceil(4);
+    spec.n / 2 * 4 * quads * quads
 }
 
 /// A twiddle is read a matrix at a time, or a row of an entry.
@@ -349,7 +380,9 @@ impl ButterflyTile {
         let tile = Self::filled(spec, chosen, nodes, fitting, enough, caps);
         let bound = if fused.is_none() || chosen < rows {
             Bound::WorkgroupMemory(caps.workgroup_bytes)
-        } else if tile.lanes < MOST_LANES && tile.nodes / QUAD > tile.lanes {
+        } else if caps.workgroup_lanes < MOST_LANES
+            && tile.lanes == previous_power_of_two(caps.workgroup_lanes)
+        {
             Bound::Lanes(caps.workgroup_lanes)
         } else if tile.nodes * tile.entry < enough {
             Bound::Problem
@@ -379,7 +412,7 @@ impl ButterflyTile {
         } else {
             Bound::Registers
         };
-        Ok((Self { lanes: tile.nodes / QUAD, ..tile }, bound))
+        Ok((tile, bound))
     }
 
     /// Adds sets of rows, as the batch and the memory have them, until there is enough for the lanes.
@@ -389,8 +422,16 @@ impl ButterflyTile {
         while 2 * filled <= fitting && 2 * filled * entry <= enough && filled / nodes < sets {
             filled *= 2;
         }
-        let lanes = MOST_LANES.min(previous_power_of_two(caps.workgroup_lanes));
+        let most = MOST_LANES.min(previous_power_of_two(caps.workgroup_lanes));
+        // A lane takes a quad of nodes, or an element of a pair of them.
+        let tasks = if entry == 1 { filled / QUAD } else { filled / 2 * entry };
+        let lanes = most.min(previous_power_of_two(tasks));
         Self { lanes, nodes: filled, rows, entry, complex: spec.complex, transposed: spec.transposed }
+    }
+
+    /// Elements of pairs that a lane takes, where entries are matrices.
+    pub(crate) fn tasks(&self) -> u32 {
+        (self.nodes / 2 * self.entry).div_ceil(self.lanes)
     }
 
     /// Sets of rows in a tile.
@@ -459,6 +500,9 @@ impl Plan for ButterflyPlan {
 /// Lanes of the kernel that sums slices.
 pub(crate) const SUM_LANES: u32 = 64;
 
+/// Lanes of the kernel that sums the gradient of a factor whose entries are matrices.
+pub(crate) const GRADIENT_LANES: u32 = 64;
+
 impl Plan for ButterflyBackwardPlan {
     fn footprints(&self) -> Vec<Footprint> {
         let (lanes, workgroup_bytes) = (self.tile.lanes, self.tile.workgroup_bytes());
@@ -471,8 +515,21 @@ impl Plan for ButterflyBackwardPlan {
             storage_buffers: 2,
         };
         let passes = self.passes.len();
-        let backwards = std::iter::repeat_n([back, sum], passes).flatten();
-        std::iter::repeat_n(forth, passes - 1).chain(backwards).collect()
+        let between = std::iter::repeat_n(forth, passes - 1);
+        if self.tile.entry == 1 {
+            return between.chain(std::iter::repeat_n([back, sum], passes).flatten()).collect();
+        }
+        let gradient = Footprint {
+            kernel: "butterfly/block_gradient",
+            lanes: GRADIENT_LANES,
+            workgroup_bytes: 0,
+            storage_buffers: 3,
+        };
+        // Of a factor that is not the first of its pass, what goes into it is computed again.
+        let factors = self.passes.iter().rev().flat_map(|pass| (0..pass.factors).rev());
+        let factors =
+            factors.flat_map(|i| (i > 0).then_some(forth).into_iter().chain([gradient, sum, forth]));
+        between.chain(factors).collect()
     }
 }
 

@@ -32,6 +32,12 @@ pub(super) fn cases(grid: Grid) -> Vec<Product> {
         new(9, 512).complex().nblocks(3).increasing_stride(),
         new(10, 4096).nblocks(3).increasing_stride(),
         new(3, 4096).complex().nblocks(3),
+        // Blocks of entries, by fours and not.
+        new(7, 2).entry(3),
+        new(33, 8).entry(8).nblocks(2),
+        new(5, 16).entry(5).complex().increasing_stride().transposed(),
+        new(3, 64).entry(32).nstacks(2),
+        new(97, 4).entry(16).complex().nblocks(2).n_in(61),
         // More than any tile holds, in both directions.
         new(1, 1 << 15).increasing_stride().nblocks(2),
         new(2, 1 << 14).complex(),
