@@ -4,8 +4,13 @@ mod plans;
 
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
-use tilewise::plan::{AttentionPlan, Exchange, LinearScanPlan, MonarchPlan, Plan};
-use tilewise::{AttentionSpec, Caps, DType, LinearScanSpec, MonarchSpec, PlanError};
+use tilewise::plan::{
+    AttentionPlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, Exchange, LinearScanPlan,
+    MonarchPlan, Plan,
+};
+use tilewise::{
+    AttentionSpec, ButterflySpec, Caps, DType, LinearScanSpec, MonarchSpec, PlanError, SpecError,
+};
 
 fn dtype() -> impl Strategy<Value = DType> {
     prop::sample::select(&DType::ALL[..])
@@ -87,6 +92,43 @@ proptest! {
     }
 
     #[test]
+    fn butterfly_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(3000), log_n in 1_u32..=16, nblocks in size(4),
+        nstacks in size(3), entry in prop_oneof![4 => Just(1), 1 => size(40)], n_in in size(5000),
+        complex in any::<bool>(), increasing_stride in any::<bool>(), transposed in any::<bool>(),
+    ) {
+        let spec = ButterflySpec::new(dtype, batch, 1 << log_n).nblocks(nblocks).nstacks(nstacks).entry(entry);
+        let spec = ButterflySpec { n_in, complex, increasing_stride, transposed, ..spec };
+        let covers = |passes: &[ButterflyPass], nodes: u32| {
+            let next = passes.iter().try_fold(0, |next, pass| {
+                let whole = pass.first == next && pass.factors > 0 && pass.run <= pass.low;
+                (whole && 1 << (pass.bits + pass.run) <= nodes).then_some(next + pass.factors)
+            });
+            next == Some(nblocks as u32 * log_n)
+        };
+        let refused = |error: PlanError| match error {
+            PlanError::Binding { bytes, limit, .. } => bytes > limit,
+            PlanError::TooSmall { needed, limit, .. } => needed > limit,
+            PlanError::Spec(SpecError::Elements { .. }) => true,
+            _ => false,
+        };
+        match ButterflyPlan::new(&spec, &caps) {
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                prop_assert!(covers(&plan.passes, plan.tile.nodes), "{spec}: {plan:?}");
+            }
+            Err(error) => prop_assert!(refused(error.clone()), "{spec}: {error}"),
+        }
+        match ButterflyBackwardPlan::new(&spec, &caps) {
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                prop_assert!(covers(&plan.passes, plan.tile.nodes), "{spec}: {plan:?}");
+            }
+            Err(error) => prop_assert!(refused(error.clone()), "{spec}: {error}"),
+        }
+    }
+
+    #[test]
     fn monarch_plans_fit(
         dtype in dtype(), caps in machine(), batch in size(3000),
         k in size(130), q in size(130), p in size(130), l in size(16), s in size(130),
@@ -164,7 +206,10 @@ fn impossible_capabilities_are_refused() {
         let attention = AttentionPlan::new(&AttentionSpec::new(DType::F32, 1, (9, 9), 1, 9), &caps);
         let monarch = MonarchPlan::new(&MonarchSpec::square(DType::F32, 3, 5), &caps);
         let scan = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 9), &caps);
-        for error in [attention.err(), monarch.err(), scan.err()] {
+        let spec = ButterflySpec::new(DType::F32, 3, 8);
+        let butterfly = ButterflyPlan::new(&spec, &caps);
+        let backward = ButterflyBackwardPlan::new(&spec, &caps);
+        for error in [attention.err(), monarch.err(), scan.err(), butterfly.err(), backward.err()] {
             assert!(matches!(error, Some(PlanError::TooSmall { .. })), "{error:?} on {caps:?}");
         }
     }

@@ -37,11 +37,16 @@ fn error(ours: &TensorView<'_>, reference: &TensorView<'_>) -> f64 {
 }
 
 /// The operations whose goldens are run, and whether their gradients are there.
-const OPS: &[(&str, Gradients)] =
-    &[("attention", Gradients::No), ("linear-scan", Gradients::No), ("monarch", Gradients::No)];
+const OPS: &[(&str, Gradients)] = &[
+    ("attention", Gradients::No),
+    ("butterfly", Gradients::Yes),
+    ("linear-scan", Gradients::No),
+    ("monarch", Gradients::No),
+];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Gradients {
+    Yes,
     No,
 }
 
