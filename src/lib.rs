@@ -65,7 +65,7 @@ pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use ops::{Monarch, MonarchInputs};
+pub use ops::{Monarch, MonarchBackward, MonarchGradients, MonarchInputs};
 pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
 pub use tensor::Tensor;
 pub use {half, wgpu};

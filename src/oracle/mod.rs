@@ -12,7 +12,7 @@ mod butterfly;
 mod scan;
 
 pub use attention::{AttentionResult, attention};
-pub use butterfly::monarch;
+pub use butterfly::{MonarchGradients, monarch, monarch_backward};
 pub use scan::{LinearScanResult, linear_scan};
 
 use crate::DType;

@@ -9,7 +9,8 @@ mod butterfly;
 mod scan;
 
 pub use attention::AttentionPlan;
-pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
+pub(crate) use butterfly::SUM_LANES;
+pub use butterfly::{BlockTile, MonarchBackwardPlan, MonarchPath, MonarchPlan, MonarchRows, OuterPlan};
 pub use scan::LinearScanPlan;
 
 use std::fmt;
