@@ -66,7 +66,7 @@ pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use ops::{Monarch, MonarchInputs};
+pub use ops::{Monarch, MonarchBackward, MonarchGradients, MonarchInputs};
 pub use spec::{Alibi, AttentionSpec, ButterflySpec, LinearScanSpec, LinearSpec, MonarchSpec, Window};
 pub use tensor::Tensor;
 pub use {half, wgpu};

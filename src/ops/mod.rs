@@ -8,8 +8,10 @@ mod butterfly;
 mod scan;
 
 pub use attention::{Attention, AttentionInputs, AttentionOutputs};
-pub use butterfly::{Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs};
-pub use butterfly::{Monarch, MonarchInputs};
+pub use butterfly::{
+    Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch, MonarchBackward,
+    MonarchGradients, MonarchInputs,
+};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
 use std::sync::{Arc, OnceLock};
@@ -19,9 +21,11 @@ use crate::{Error, Gpu, Tensor};
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::shaders as attention;
-    pub use super::butterfly::butterfly_backward_shaders as butterfly_backward;
-    pub use super::butterfly::butterfly_shaders as butterfly;
     pub use super::butterfly::monarch_shaders as monarch;
+    pub use super::butterfly::{
+        butterfly_backward_shaders as butterfly_backward, butterfly_shaders as butterfly,
+        monarch_backward_shaders as monarch_backward,
+    };
     pub use super::scan::linear_scan_shaders as linear_scan;
 }
 

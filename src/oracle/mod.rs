@@ -12,7 +12,9 @@ mod butterfly;
 mod scan;
 
 pub use attention::{AttentionResult, attention};
-pub use butterfly::{ButterflyGradients, butterfly, butterfly_backward, monarch};
+pub use butterfly::{
+    ButterflyGradients, MonarchGradients, butterfly, butterfly_backward, monarch, monarch_backward,
+};
 pub use scan::{LinearScanResult, linear_scan};
 
 use crate::DType;

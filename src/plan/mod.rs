@@ -10,8 +10,8 @@ mod scan;
 
 pub use attention::AttentionPlan;
 pub use butterfly::{
-    BlockTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, MonarchPath, MonarchPlan,
-    MonarchRows,
+    BlockTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, MonarchBackwardPlan,
+    MonarchPath, MonarchPlan, MonarchRows, OuterPlan,
 };
 pub(crate) use butterfly::{GRADIENT_LANES, SUM_LANES, Side, gradient_cells};
 pub use scan::LinearScanPlan;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::SUM_LANES;
 use crate::caps::{Bytes, Caps};
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
@@ -496,9 +497,6 @@ impl Plan for ButterflyPlan {
         vec![footprint; self.passes.len()]
     }
 }
-
-/// Lanes of the kernel that sums slices.
-pub(crate) const SUM_LANES: u32 = 64;
 
 /// Lanes of the kernel that sums the gradient of a factor whose entries are matrices.
 pub(crate) const GRADIENT_LANES: u32 = 64;
