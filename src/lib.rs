@@ -66,7 +66,7 @@ pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
-pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
+pub use spec::{Alibi, AttentionSpec, LinearScanSpec, LongConvSpec, MonarchSpec, Window};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

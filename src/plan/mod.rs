@@ -10,7 +10,8 @@ mod scan;
 
 pub use attention::AttentionPlan;
 pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
-pub use scan::LinearScanPlan;
+pub use scan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan};
+pub(crate) use scan::{LongConvStage, Reads, Writes};
 
 use std::fmt;
 
