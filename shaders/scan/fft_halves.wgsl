@@ -8,8 +8,8 @@
 // The place of frequency N - k, where k lies in this one: the bits below the highest are its complement. Places 0 and 1
 // hold 0 and N / 2, which are their own opposites; asked for 0 it answers 1, with which it shares its pair.
 fn opposite(place: u32) -> u32 {
-    let of = max(place, 1u);
-    return of ^ ((1u << firstLeadingBit(of)) - 1u);
+    let number = max(place, 1u);
+    return number ^ ((1u << firstLeadingBit(number)) - 1u);
 }
 
 // The halves' spectra from the values in a place and in its opposite.

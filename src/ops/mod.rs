@@ -10,6 +10,7 @@ mod scan;
 pub use attention::{Attention, AttentionInputs, AttentionOutputs};
 pub use butterfly::{Monarch, MonarchInputs};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
+pub use scan::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs};
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,6 +21,8 @@ pub mod shaders {
     pub use super::attention::shaders as attention;
     pub use super::butterfly::monarch_shaders as monarch;
     pub use super::scan::linear_scan_shaders as linear_scan;
+    pub use super::scan::long_conv_backward_shaders as long_conv_backward;
+    pub use super::scan::long_conv_shaders as long_conv;
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

@@ -176,6 +176,11 @@ impl LongConvPlan {
         LongConvStage::Spectra(Reads { skip: self.skip, ..Reads::new(self.kernel) })
     }
 
+    /// How many kernels a stage has.
+    pub(crate) fn kernels_of(&self, stage: &LongConvStage) -> usize {
+        self.footprints_of(stage).len()
+    }
+
     fn footprints_of(&self, stage: &LongConvStage) -> Vec<Footprint> {
         let kernel = |kernel, storage_buffers| Footprint {
             kernel,
