@@ -8,6 +8,7 @@
 
 mod attention;
 mod linear_scan;
+mod long_conv;
 mod monarch;
 
 use std::fmt;
@@ -163,6 +164,7 @@ operations! {
     Attention in attention, "attention" of Attention;
     Monarch in monarch, "monarch" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
+    LongConv in long_conv, "long-conv" of Scan;
 }
 
 /// The names of all operations, for messages.
