@@ -1,6 +1,8 @@
 //! Plans of the scan family.
 
-use tilewise::baseline::{self, SequentialLinearScanPlan, UnfusedLinearScanPlan};
+use tilewise::baseline::{
+    self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
+};
 use tilewise::plan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan};
 use tilewise::{Caps, DType, LinearScanSpec, LongConvSpec, ops};
 
@@ -24,6 +26,10 @@ fn long_convs(dtype: DType, caps: &Caps) -> Vec<Planned> {
         planned.push(long_conv(&spec.to_string(), spec, caps));
         let backward = LongConvBackwardPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::long_conv_backward));
+        let unfused = UnfusedLongConvPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, unfused"), unfused, baseline::shaders::long_conv));
+        let direct = DirectLongConvPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, direct"), direct, baseline::shaders::direct_long_conv));
     }
     planned
 }
