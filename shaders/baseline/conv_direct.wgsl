@@ -4,6 +4,7 @@
 struct Params {
     groups: u32, // sequences x tiles
     length: u32,
+    taps: u32, // of a kernel
     channels: u32,
     tiles: u32, // of a sequence
 }
@@ -17,7 +18,7 @@ const TILE: u32 = 4u * LANES;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<x_word>; // (batch, channels, length)
-@group(0) @binding(2) var<storage, read> k: array<k_word>; // (channels, length)
+@group(0) @binding(2) var<storage, read> k: array<k_word>; // (channels, taps)
 @group(0) @binding(3) var<storage, read> skip: array<f32>; // (channels)
 @group(0) @binding(4) var<storage, read> pre: array<pre_word>; // (batch, channels, length)
 @group(0) @binding(5) var<storage, read> post: array<post_word>; // (batch, channels, length)
@@ -88,9 +89,9 @@ fn load(row: u32, t: u32) -> vec4<f32> {
 }
 
 fn load_kernel(row: u32, lag: u32) -> vec4<f32> {
-    if (lag >= params.length) {
+    if (lag >= params.taps) {
         return vec4<f32>();
     }
-    let first = row % params.channels * params.length;
-    return k_load4(first + lag, first + params.length);
+    let first = row % params.channels * params.taps;
+    return k_load4(first + lag, first + params.taps);
 }

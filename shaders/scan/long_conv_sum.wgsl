@@ -4,7 +4,9 @@
 struct Params {
     groups: u32, // LANES elements each
     total: u32, // elements of the gradient
-    length: u32, // of a kernel
+    taps: u32, // of a kernel
+    length: u32, // of a sequence: the parts have all its lags
+    channels: u32,
     parts: u32,
 }
 
@@ -13,7 +15,7 @@ const HAS_SKIP: bool = true; // without, `dskip` is not written
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> parts: array<f32>; // (parts, channels, length)
-@group(0) @binding(2) var<storage, read_write> dk: array<f32>; // (channels, length)
+@group(0) @binding(2) var<storage, read_write> dk: array<f32>; // (channels, taps)
 @group(0) @binding(3) var<storage, read_write> dskip: array<f32>; // (channels)
 
 @compute @workgroup_size(LANES)
@@ -26,12 +28,14 @@ fn main(
     if (i >= params.total) {
         return;
     }
+    let channel = i / params.taps;
+    let lag = i % params.taps;
     var sum = 0.0;
     for (var part = 0u; part < params.parts; part++) {
-        sum += parts[part * params.total + i];
+        sum += parts[(part * params.channels + channel) * params.length + lag];
     }
     dk[i] = sum;
-    if (HAS_SKIP && i % params.length == 0u) {
-        dskip[i / params.length] = sum;
+    if (HAS_SKIP && lag == 0u) {
+        dskip[channel] = sum;
     }
 }

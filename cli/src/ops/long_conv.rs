@@ -10,7 +10,7 @@ use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
 
-/// Causal convolution with kernels as long as the sequences, through Fourier transforms
+/// Causal convolution with kernels up to as long as the sequences, through Fourier transforms
 #[derive(Debug, Args)]
 pub struct Sizes {
     /// Storage of the tensors
@@ -21,9 +21,12 @@ pub struct Sizes {
     /// Channels of a batch, each with a kernel
     #[arg(long, default_value_t = 768)]
     channels: usize,
-    /// Samples of a sequence and of a kernel
+    /// Samples of a sequence
     #[arg(long, default_value_t = 8192)]
     length: usize,
+    /// Samples of a kernel [default: as many as those of a sequence]
+    #[arg(long)]
+    taps: Option<usize>,
     /// Multiply the sequences with a gate
     #[arg(long)]
     pre_gate: bool,
@@ -37,14 +40,15 @@ pub struct Sizes {
 
 /// Reads u, k, and D, pre and post if there are any; writes y, and gradients if there is a dy
 ///
-/// y = post (k * v + D v) of v = pre u. u, pre, post, y and dy (batch, channels, length); k (channels, length) and D
-/// (channels) in any of the types. Gradients are du, dk, dD, dpre and dpost, dk and dD in F32.
+/// y = post (k * v + D v) of v = pre u. u, pre, post, y and dy (batch, channels, length); k (channels, taps) with as
+/// many taps as samples or fewer, and D (channels), in any of the types. Gradients are du, dk, dD, dpre and dpost, dk and dD in F32.
 #[derive(Debug, Args)]
 pub struct Options {}
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
         let spec = LongConvSpec::new(self.dtype, self.batch, self.channels, self.length);
+        let spec = spec.taps(self.taps.unwrap_or(self.length));
         let spec =
             LongConvSpec { pre_gate: self.pre_gate, post_gate: self.post_gate, skip: self.skip, ..spec };
         spec.check()?;
@@ -61,6 +65,8 @@ impl FromFile for Options {
         let spec = LongConvSpec::new(u.dtype, batch, channels, length);
         let (pre_gate, post_gate) = (pre.is_some(), post.is_some());
         let spec = LongConvSpec { pre_gate, post_gate, skip: skip.is_some(), ..spec };
+        let [_, taps] = k.sizes("channels, taps")?;
+        let spec = spec.taps(taps);
         k.expect_shape(&spec.kernel_shape())?;
         if let Some(skip) = skip {
             skip.expect_shape(&[channels])?;

@@ -99,7 +99,7 @@ params! {
 
 params! {
     /// `baseline/conv_direct`.
-    DirectParams { length: u32, channels: u32, tiles: u32 }
+    DirectParams { length: u32, taps: u32, channels: u32, tiles: u32 }
 }
 
 /// The linked shaders of a plan, in the order of its footprints.
@@ -186,14 +186,19 @@ impl UnfusedLongConv {
         let (length, channels, points) = (spec.length as u32, spec.channels as u32, plan.points);
         let (rows, unused) = (spec.rows() as u32, gpu.unused());
         let [pre, post] = [inputs.pre, inputs.post].map(|gate| gate.map_or(unused, Tensor::buffer));
-        let padded = |rows: u32| {
+        let padded = |rows: u32, length: u32| {
             let total = rows * points;
             PadParams { groups: total.div_ceil(plan.lanes), total, length, points }
         };
         let [sequences, kernels] =
             [&scratch.sequences, &scratch.kernels].map(|pair| [pair[0].buffer(), pair[1].buffer()]);
-        pad.dispatch(gpu, encoder, &padded(rows), &[inputs.u.buffer(), pre, sequences[0]])?;
-        pad_kernel.dispatch(gpu, encoder, &padded(channels), &[inputs.k.buffer(), unused, kernels[0]])?;
+        pad.dispatch(gpu, encoder, &padded(rows, length), &[inputs.u.buffer(), pre, sequences[0]])?;
+        pad_kernel.dispatch(
+            gpu,
+            encoder,
+            &padded(channels, spec.taps as u32),
+            &[inputs.k.buffer(), unused, kernels[0]],
+        )?;
         let sequences = self.transform(encoder, rows, sequences, 1.0)?;
         let kernels = self.transform(encoder, channels, kernels, 1.0)?;
         let total = rows * points.div_ceil(2);
@@ -238,6 +243,8 @@ pub struct DirectLongConvPlan {
     pub tiles: u32,
     /// How sequences and gates are stored.
     pub storage: Storage,
+    /// How kernels are stored.
+    pub kernel: Storage,
     /// Whether sequences are gated.
     pub pre_gate: bool,
     /// Whether the result is gated.
@@ -252,13 +259,14 @@ impl DirectLongConvPlan {
     pub fn new(spec: &LongConvSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         check_binding("u", spec.rows() * spec.length, spec.dtype, caps)?;
-        check_binding("k", spec.channels * spec.length, DType::F32, caps)?;
+        check_binding("k", spec.channels * spec.taps, DType::F32, caps)?;
         let lanes = 64.min(caps.workgroup_lanes);
         let tiles = (spec.length as u32).div_ceil(4 * lanes);
         check_turns("a direct convolution", u64::from(tiles) * u64::from(1 + lanes), caps)?;
         let storage = Storage::new(spec.dtype, caps.f16, spec.length.is_multiple_of(4));
         let LongConvSpec { pre_gate, post_gate, skip, .. } = *spec;
-        Ok(Self { lanes, tiles, storage, pre_gate, post_gate, skip })
+        let kernel = Storage::new(DType::F32, caps.f16, spec.taps.is_multiple_of(4));
+        Ok(Self { lanes, tiles, storage, kernel, pre_gate, post_gate, skip })
     }
 }
 
@@ -287,7 +295,7 @@ pub fn direct_shaders(plan: &DirectLongConvPlan) -> Result<Vec<Shader>, ShaderEr
         .set("HAS_SKIP", plan.skip)
         .set("HAS_PRE", plan.pre_gate)
         .set("HAS_POST", plan.post_gate)
-        .tensor("k", Storage { vectors: plan.storage.vectors, ..Storage::F32 });
+        .tensor("k", plan.kernel);
     let names = ["x", "pre", "post", "y"];
     let linker = names.into_iter().fold(linker, |linker, name| linker.tensor(name, plan.storage));
     Ok(vec![linker.link()?])
@@ -328,6 +336,7 @@ impl DirectLongConv {
         let params = DirectParams {
             groups: spec.rows() as u32 * plan.tiles,
             length: spec.length as u32,
+            taps: spec.taps as u32,
             channels: spec.channels as u32,
             tiles: plan.tiles,
         };

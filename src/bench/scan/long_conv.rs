@@ -72,7 +72,7 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &LongConvSpec) -> Result<(Figure
     let [u, pre, post] = [(); 3].map(|()| centred::<T>(&mut random, spec.rows() * spec.length, 1.0));
     // Such kernels keep the size of what passes through.
     let deviation = 1.0 / (spec.length as f64).sqrt();
-    let k: Vec<f32> = centred(&mut random, spec.channels * spec.length, deviation);
+    let k: Vec<f32> = centred(&mut random, spec.channels * spec.taps, deviation);
     let skip: Vec<f32> = centred(&mut random, spec.channels, 1.0);
     let sample = Sample::new(spec, [&u, &pre, &post], &k, &skip);
     let sequences = |values: &[T]| Tensor::from_slice(gpu, &spec.shape(), values);

@@ -26,7 +26,7 @@ params! {
 
 params! {
     /// `scan/long_conv_sum`.
-    SumParams { total: u32, length: u32, parts: u32 }
+    SumParams { total: u32, taps: u32, length: u32, channels: u32, parts: u32 }
 }
 
 /// Inputs of a [`LongConv`]; shapes as in [`LongConvSpec`].
@@ -262,7 +262,7 @@ impl LongConv {
         let sequences = Read { x: inputs.u.buffer(), pre, skip: unused };
         let result = Write { post, y: y.buffer(), second: None };
         for channels in work.channel_slices() {
-            work.spectra(spectra, channels.kernels(), kernel, &scratch.kernels)?;
+            work.spectra(spectra, channels.kernels(spec), kernel, &scratch.kernels)?;
             for slice in channels.batches(spec, plan) {
                 work.convolve(convolution, slice, sequences, &scratch.kernels, result)?;
             }
@@ -361,7 +361,7 @@ impl LongConvBackward {
         let to_du = Write { post: pre, y: gradients.du.buffer(), second };
         let to_parts = Write { post: unused, y: &scratch.parts, second: None };
         for channels in work.channel_slices() {
-            work.spectra(kernel_spectra, channels.kernels(), kernel, &scratch.kernels)?;
+            work.spectra(kernel_spectra, channels.kernels(spec), kernel, &scratch.kernels)?;
             for slice in channels.batches(spec, plan) {
                 work.convolve(du, slice, gradient, &scratch.kernels, to_du)?;
                 if let (Some(kernels), Some(dpost)) = (dpost, &gradients.dpost) {
@@ -373,11 +373,13 @@ impl LongConvBackward {
                 work.convolve(dk, slice, sequences, &scratch.gradients, to_parts)?;
             }
         }
-        let total = (spec.channels * spec.length) as u32;
+        let total = (spec.channels * spec.taps) as u32;
         let params = SumParams {
             groups: total.div_ceil(plan.lanes),
             total,
+            taps: spec.taps as u32,
             length: spec.length as u32,
+            channels: spec.channels as u32,
             parts: *parts,
         };
         let dskip = gradients.dskip.as_ref().map_or(unused, Tensor::buffer);
@@ -416,13 +418,16 @@ struct Slice {
     channels: u32,
     first_batch: u32,
     batch: u32,
+    /// Batches that are summed.
     share: u32,
+    /// Samples of what is read.
+    length: u32,
 }
 
 impl Slice {
-    /// Kernels are a single batch.
-    fn kernels(self) -> Self {
-        Self { first_batch: 0, batch: 1, share: 1, ..self }
+    /// Kernels are a single batch, and may be shorter than sequences.
+    fn kernels(self, spec: &LongConvSpec) -> Self {
+        Self { length: spec.taps as u32, ..self }
     }
 
     /// The batches of these channels.
@@ -521,19 +526,21 @@ struct Work<'a> {
 impl Work<'_> {
     fn channel_slices(&self) -> impl Iterator<Item = Slice> + use<> {
         let (all, step) = (self.spec.channels as u32, self.plan.slice_channels);
+        let length = self.spec.length as u32;
         (0..all).step_by(step as usize).map(move |first_channel| Slice {
             first_channel,
             channels: step.min(all - first_channel),
             first_batch: 0,
             batch: 1,
             share: 1,
+            length,
         })
     }
 
     fn params(&self, slice: Slice, sequences: u32) -> SliceParams {
         SliceParams {
             groups: self.plan.groups(sequences),
-            length: self.spec.length as u32,
+            length: slice.length,
             channels: self.spec.channels as u32,
             first_channel: slice.first_channel,
             slice: slice.channels,

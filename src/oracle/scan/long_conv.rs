@@ -46,7 +46,8 @@ impl<'a> LongConv<'a> {
     /// `v * k + D v`.
     fn convolved(&self, row: usize, t: usize) -> f64 {
         let (v, k) = (self.row(&self.v, row), self.kernel(row));
-        let sum = self.precision.dot((0..=t).map(|s| (k[t - s], v[s])));
+        let from = (t + 1).saturating_sub(self.spec.taps);
+        let sum = self.precision.dot((from..=t).map(|s| (k[t - s], v[s])));
         self.precision.store(self.precision.sum(sum + self.precision.sum(self.skip(row) * v[t])))
     }
 
@@ -60,7 +61,7 @@ impl<'a> LongConv<'a> {
     }
 
     fn kernel(&self, row: usize) -> &[f64] {
-        self.row(self.operands.k, row % self.spec.channels)
+        &self.operands.k[row % self.spec.channels * self.spec.taps..][..self.spec.taps]
     }
 
     fn skip(&self, row: usize) -> f64 {
@@ -98,7 +99,8 @@ impl LongConvGradients<'_> {
     fn dv(&self, row: usize, s: usize) -> f64 {
         let LongConv { spec, precision, .. } = self.of;
         let (g, k) = (self.of.row(&self.g, row), self.of.kernel(row));
-        let sum = precision.dot((s..spec.length).map(|t| (k[t - s], g[t])));
+        let end = spec.length.min(s + spec.taps);
+        let sum = precision.dot((s..end).map(|t| (k[t - s], g[t])));
         precision.store(precision.sum(sum + precision.sum(self.of.skip(row) * g[s])))
     }
 
@@ -151,6 +153,15 @@ mod tests {
         assert_eq!([0, 1, 2].map(|t| gradients.dpost(0, t)), [1001.0, 2.0 * 2012.0, 3.0 * 6126.0]);
         assert_eq!([0, 1, 2].map(|lag| gradients.dk(0, lag)), [1.0 + 12.0 + 18.0, 6.0 + 6.0, 3.0]);
         assert_eq!(gradients.dskip(0), 31.0);
+    }
+
+    #[test]
+    fn short_kernels_end_early() {
+        let spec = LongConvSpec::new(DType::F32, 1, 1, 3).taps(2).pre_gate().post_gate().skip();
+        let conv = LongConv::new(&spec, Precision::Exact, OPERANDS);
+        assert_eq!([0, 1, 2].map(|t| conv.y(0, t)), [1001.0, 3.0 * 2012.0, 6026.0]);
+        let gradients = conv.gradients(&[1.0, 2.0, 3.0]);
+        assert_eq!(gradients.du(0, 0), 1.0 + 60.0 + 1000.0);
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl LongConvPlan {
     fn plan(spec: &LongConvSpec, tile: u32, bound: Bound, caps: &Caps) -> Result<Self, PlanError> {
         let elements = spec.rows() * spec.length;
         check_binding("u", elements, spec.dtype, caps)?;
-        check_binding("k", spec.channels * spec.length, DType::F32, caps)?;
+        check_binding("k", spec.channels * spec.taps, DType::F32, caps)?;
         // Lines and columns of a transform are at most half a tile.
         let most = (u64::from(tile) * u64::from(tile) / 4).min(MOST_POINTS.into()).max(tile.into());
         let points = points_of(spec.length).min(most as u32);
@@ -128,7 +128,7 @@ impl LongConvPlan {
             slice_batch: slice_batch as u32,
             slice_channels: slice_channels as u32,
             storage: Storage::new(spec.dtype, caps.f16, by_fours),
-            kernel: Storage::new(DType::F32, caps.f16, by_fours),
+            kernel: Storage::new(DType::F32, caps.f16, spec.taps.is_multiple_of(4)),
             pre_gate: spec.pre_gate,
             post_gate: spec.post_gate,
             skip: spec.skip,
