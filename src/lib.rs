@@ -63,11 +63,14 @@ pub use caps::{Bytes, Caps};
 pub use dtype::{DType, Element};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
-pub use ops::{Attention, AttentionInputs, AttentionOutputs};
-pub use ops::{Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs};
-pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use ops::{Monarch, MonarchBackward, MonarchGradients, MonarchInputs};
-pub use spec::{Alibi, AttentionSpec, ButterflySpec, LinearScanSpec, LinearSpec, MonarchSpec, Window};
+pub use ops::{
+    Attention, AttentionInputs, AttentionOutputs, Butterfly, ButterflyBackward, ButterflyGradients,
+    ButterflyInputs, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward,
+    LongConvGradients, LongConvInputs, Monarch, MonarchBackward, MonarchGradients, MonarchInputs,
+};
+pub use spec::{
+    Alibi, AttentionSpec, ButterflySpec, LinearScanSpec, LinearSpec, LongConvSpec, MonarchSpec, Window,
+};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

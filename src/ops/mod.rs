@@ -13,6 +13,7 @@ pub use butterfly::{
     MonarchGradients, MonarchInputs,
 };
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
+pub use scan::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs};
 
 use std::sync::{Arc, OnceLock};
 
@@ -27,6 +28,8 @@ pub mod shaders {
         monarch_backward_shaders as monarch_backward,
     };
     pub use super::scan::linear_scan_shaders as linear_scan;
+    pub use super::scan::long_conv_backward_shaders as long_conv_backward;
+    pub use super::scan::long_conv_shaders as long_conv;
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

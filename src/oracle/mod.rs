@@ -16,6 +16,7 @@ pub use butterfly::{
     ButterflyGradients, MonarchGradients, butterfly, butterfly_backward, monarch, monarch_backward,
 };
 pub use scan::{LinearScanResult, linear_scan};
+pub use scan::{LongConv, LongConvGradients, LongConvOperands};
 
 use crate::DType;
 

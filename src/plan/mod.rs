@@ -14,7 +14,8 @@ pub use butterfly::{
     MonarchPath, MonarchPlan, MonarchRows, OuterPlan,
 };
 pub(crate) use butterfly::{GRADIENT_LANES, SUM_LANES, Side, gradient_cells};
-pub use scan::LinearScanPlan;
+pub use scan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan};
+pub(crate) use scan::{LongConvStage, Reads, Writes};
 
 use std::fmt;
 

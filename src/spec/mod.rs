@@ -10,7 +10,7 @@ mod scan;
 
 pub use attention::{Alibi, AttentionSpec, Window};
 pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
-pub use scan::LinearScanSpec;
+pub use scan::{LinearScanSpec, LongConvSpec};
 
 use crate::SpecError;
 

@@ -1,7 +1,10 @@
 //! Operations of the scan family.
 
 use super::zeros;
-use tilewise::{DType, Element, Gpu, LinearScan, LinearScanInputs, LinearScanSpec, by_dtype};
+use tilewise::{
+    DType, Element, Gpu, LinearScan, LinearScanInputs, LinearScanSpec, LongConv, LongConvBackward,
+    LongConvInputs, LongConvSpec, by_dtype,
+};
 
 pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
     let (a, b) = (zeros::<T>(gpu, &spec.shape()), zeros::<T>(gpu, &spec.shape()));
@@ -10,11 +13,30 @@ pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
     scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap();
 }
 
+pub fn long_conv<T: Element>(gpu: &Gpu, spec: LongConvSpec) {
+    let [u, dy, pre, post] = [(); 4].map(|()| zeros::<T>(gpu, &spec.shape()));
+    let (k, skip) = (zeros::<f32>(gpu, &spec.kernel_shape()), zeros::<f32>(gpu, &[spec.channels]));
+    let inputs = LongConvInputs {
+        u: &u,
+        k: &k,
+        skip: spec.skip.then_some(&skip),
+        pre: spec.pre_gate.then_some(&pre),
+        post: spec.post_gate.then_some(&post),
+    };
+    LongConv::new(gpu, spec).unwrap().run(inputs).unwrap();
+    LongConvBackward::new(gpu, spec).unwrap().run(inputs, &dy).unwrap();
+}
+
 pub fn run_all(gpu: &Gpu) {
     for dtype in DType::ALL {
         for spec in [LinearScanSpec::new(dtype, 2, 3, 97), LinearScanSpec::new(dtype, 1, 2, 100_000)] {
             for spec in [spec, spec.initial()] {
                 by_dtype!(dtype, T => linear_scan::<T>(gpu, spec));
+            }
+        }
+        for spec in [LongConvSpec::new(dtype, 2, 3, 97), LongConvSpec::new(dtype, 1, 2, 20_000)] {
+            for spec in [spec, spec.pre_gate().post_gate().skip()] {
+                by_dtype!(dtype, T => long_conv::<T>(gpu, spec));
             }
         }
     }

@@ -1,13 +1,37 @@
 //! Plans of the scan family.
 
-use tilewise::baseline::{self, SequentialLinearScanPlan, UnfusedLinearScanPlan};
-use tilewise::plan::LinearScanPlan;
-use tilewise::{Caps, DType, LinearScanSpec, ops};
+use tilewise::baseline::{
+    self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
+};
+use tilewise::plan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan};
+use tilewise::{Caps, DType, LinearScanSpec, LongConvSpec, ops};
 
 use super::Planned;
 
 pub fn linear_scan(name: &str, spec: LinearScanSpec, caps: &Caps) -> Planned {
     Planned::new(name, LinearScanPlan::new(&spec, caps), ops::shaders::linear_scan)
+}
+
+pub fn long_conv(name: &str, spec: LongConvSpec, caps: &Caps) -> Planned {
+    Planned::new(name, LongConvPlan::new(&spec, caps), ops::shaders::long_conv)
+}
+
+/// One pass by ones and by fours, and two passes, with and without what is optional.
+fn long_convs(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let spec = |channels, length| LongConvSpec::new(dtype, 2, channels, length);
+    let whole = |spec: LongConvSpec| spec.pre_gate().post_gate().skip();
+    let specs = [whole(spec(3, 13)), spec(300, 1000), whole(spec(2, 100_000)), spec(1, 8191).post_gate()];
+    let mut planned = Vec::new();
+    for spec in specs {
+        planned.push(long_conv(&spec.to_string(), spec, caps));
+        let backward = LongConvBackwardPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::long_conv_backward));
+        let unfused = UnfusedLongConvPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, unfused"), unfused, baseline::shaders::long_conv));
+        let direct = DirectLongConvPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, direct"), direct, baseline::shaders::direct_long_conv));
+    }
+    planned
 }
 
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
@@ -17,6 +41,7 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         planned.push(linear_scan(&format!("{spec:?}"), spec, caps));
         planned.push(linear_scan(&format!("{spec:?}, initial"), spec.initial(), caps));
     }
+    planned.extend(long_convs(dtype, caps));
     for spec in [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).initial()] {
         let plan = UnfusedLinearScanPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::linear_scan));

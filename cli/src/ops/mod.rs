@@ -9,6 +9,7 @@
 mod attention;
 mod butterfly;
 mod linear_scan;
+mod long_conv;
 mod monarch;
 
 use std::fmt;
@@ -165,6 +166,7 @@ operations! {
     Butterfly in butterfly, "butterfly" of Butterfly;
     Monarch in monarch, "monarch" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
+    LongConv in long_conv, "long-conv" of Scan;
 }
 
 /// The names of all operations, for messages.

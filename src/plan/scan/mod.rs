@@ -1,5 +1,8 @@
 //! Plans of the scan family.
 
 mod linear_scan;
+mod long_conv;
 
 pub use linear_scan::LinearScanPlan;
+pub use long_conv::{LongConvBackwardPlan, LongConvPlan};
+pub(crate) use long_conv::{LongConvStage, Reads, Writes};
