@@ -64,9 +64,13 @@ pub use dtype::{DType, Element};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs};
+pub use ops::{
+    Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
+    SequenceIndices,
+};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
-pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
+pub use spec::{Alibi, AttentionSpec, Conv1dSpec, LinearScanSpec, MonarchSpec, Window};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

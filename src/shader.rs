@@ -226,9 +226,17 @@ files![
     "scan/carry",
     "scan/chunk_reduce",
     "scan/chunk_scan",
+    "scan/conv1d",
+    "scan/conv1d_backward",
+    "scan/conv1d_row",
+    "scan/conv1d_step",
+    "scan/conv1d_taps",
     "scan/lanes_subgroup",
     "scan/lanes_workgroup",
     "scan/row",
+    "scan/sequences_listed",
+    "scan/sequences_one",
+    "scan/sum_terms",
 ];
 
 /// Puts a shader together; see the [module](self) for the mechanisms.

@@ -9,6 +9,10 @@ mod scan;
 
 pub use attention::{Attention, AttentionInputs, AttentionOutputs};
 pub use butterfly::{Monarch, MonarchInputs};
+pub use scan::{
+    Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
+    SequenceIndices,
+};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
 use std::sync::{Arc, OnceLock};
@@ -19,6 +23,9 @@ use crate::{Error, Gpu, Tensor};
 pub mod shaders {
     pub use super::attention::shaders as attention;
     pub use super::butterfly::monarch_shaders as monarch;
+    pub use super::scan::conv1d_backward_shaders as conv1d_backward;
+    pub use super::scan::conv1d_shaders as conv1d;
+    pub use super::scan::conv1d_step_shaders as conv1d_step;
     pub use super::scan::linear_scan_shaders as linear_scan;
 }
 

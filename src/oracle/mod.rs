@@ -13,6 +13,7 @@ mod scan;
 
 pub use attention::{AttentionResult, attention};
 pub use butterfly::monarch;
+pub use scan::{Conv1dDerivatives, Conv1dResult, Conv1dTensors, conv1d, conv1d_backward};
 pub use scan::{LinearScanResult, linear_scan};
 
 use crate::DType;

@@ -10,7 +10,7 @@ mod scan;
 
 pub use attention::AttentionPlan;
 pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
-pub use scan::LinearScanPlan;
+pub use scan::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan, SumPlan};
 
 use std::fmt;
 

@@ -10,7 +10,7 @@ mod scan;
 
 pub use attention::{Alibi, AttentionSpec, Window};
 pub use butterfly::MonarchSpec;
-pub use scan::LinearScanSpec;
+pub use scan::{Conv1dSpec, LinearScanSpec};
 
 use crate::SpecError;
 

@@ -1,6 +1,16 @@
 //! Operations of the scan family.
 
+mod conv1d;
 mod linear_scan;
+mod sum_terms;
 
+pub use conv1d::{
+    Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
+    SequenceIndices,
+};
+pub use conv1d::{
+    backward_shaders as conv1d_backward_shaders, shaders as conv1d_shaders,
+    step_shaders as conv1d_step_shaders,
+};
 pub use linear_scan::shaders as linear_scan_shaders;
 pub use linear_scan::{LinearScan, LinearScanInputs, LinearScanOutputs};

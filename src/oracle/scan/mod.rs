@@ -1,5 +1,7 @@
 //! Oracles of the scan family.
 
+mod conv1d;
 mod linear_scan;
 
+pub use conv1d::{Conv1dDerivatives, Conv1dResult, Conv1dTensors, conv1d, conv1d_backward};
 pub use linear_scan::{LinearScanResult, linear_scan};

@@ -1,5 +1,7 @@
 //! Specs of the scan family.
 
+mod conv1d;
 mod linear_scan;
 
+pub use conv1d::Conv1dSpec;
 pub use linear_scan::LinearScanSpec;
