@@ -1,13 +1,23 @@
 //! Plans of the scan family.
 
 use tilewise::baseline::{self, SequentialLinearScanPlan, UnfusedLinearScanPlan};
-use tilewise::plan::LinearScanPlan;
-use tilewise::{Caps, DType, LinearScanSpec, ops};
+use tilewise::plan::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan};
+use tilewise::{Caps, Conv1dSpec, DType, LinearScanSpec, ops};
 
 use super::Planned;
 
 pub fn linear_scan(name: &str, spec: LinearScanSpec, caps: &Caps) -> Planned {
     Planned::new(name, LinearScanPlan::new(&spec, caps), ops::shaders::linear_scan)
+}
+
+/// A convolution, its backward pass and its step.
+fn conv1d(spec: Conv1dSpec, caps: &Caps) -> [Planned; 3] {
+    let name = |pass| format!("{spec:?}, {pass}");
+    [
+        Planned::new(&name("forward"), Conv1dPlan::new(&spec, caps), ops::shaders::conv1d),
+        Planned::new(&name("backward"), Conv1dBackwardPlan::new(&spec, caps), ops::shaders::conv1d_backward),
+        Planned::new(&name("step"), Conv1dStepPlan::new(&spec, caps), ops::shaders::conv1d_step),
+    ]
 }
 
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
@@ -24,5 +34,9 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let shaders = baseline::shaders::sequential_linear_scan;
         planned.push(Planned::new(&format!("{spec:?}, sequential"), plan, shaders));
     }
+    let conv = Conv1dSpec::new(dtype, 2, 3, 96, 2);
+    planned.extend(conv1d(conv, caps));
+    planned.extend(conv1d(Conv1dSpec { length: 97, width: 3, ..conv }.bias().silu(), caps));
+    planned.extend(conv1d(Conv1dSpec { width: 4, ..conv }.bias().silu().sequences().initial(), caps));
     planned
 }
