@@ -65,11 +65,14 @@ pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{
     Attention, AttentionInputs, AttentionOutputs, Butterfly, ButterflyBackward, ButterflyGradients,
-    ButterflyInputs, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward,
+    ButterflyInputs, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep,
+    Conv1dStepInputs, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward,
     LongConvGradients, LongConvInputs, Monarch, MonarchBackward, MonarchGradients, MonarchInputs,
+    SequenceIndices,
 };
 pub use spec::{
-    Alibi, AttentionSpec, ButterflySpec, LinearScanSpec, LinearSpec, LongConvSpec, MonarchSpec, Window,
+    Alibi, AttentionSpec, ButterflySpec, Conv1dSpec, LinearScanSpec, LinearSpec, LongConvSpec, MonarchSpec,
+    Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

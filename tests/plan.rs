@@ -4,8 +4,14 @@ mod plans;
 
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
-use tilewise::plan::{AttentionPlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, Exchange, LinearScanPlan, LongConvBackwardPlan, MonarchPlan, Plan};
-use tilewise::{AttentionSpec, ButterflySpec, Caps, DType, LinearScanSpec, LongConvSpec, MonarchSpec, PlanError, SpecError};
+use tilewise::plan::{
+    AttentionPlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, Exchange, LinearScanPlan,
+    LongConvBackwardPlan, MonarchPlan, Plan,
+};
+use tilewise::{
+    AttentionSpec, ButterflySpec, Caps, DType, LinearScanSpec, LongConvSpec, MonarchSpec, PlanError,
+    SpecError,
+};
 
 fn dtype() -> impl Strategy<Value = DType> {
     prop::sample::select(&DType::ALL[..])
@@ -243,9 +249,10 @@ fn impossible_capabilities_are_refused() {
         let spec = ButterflySpec::new(DType::F32, 3, 8);
         let butterfly = ButterflyPlan::new(&spec, &caps);
         let backward = ButterflyBackwardPlan::new(&spec, &caps);
-        for error in [attention.err(), monarch.err(), scan.err(), butterfly.err(), backward.err()] {
         let conv = LongConvBackwardPlan::new(&LongConvSpec::new(DType::F32, 1, 1, 9), &caps);
-        for error in [attention.err(), monarch.err(), scan.err(), conv.err()] {
+        let errors =
+            [attention.err(), monarch.err(), scan.err(), butterfly.err(), backward.err(), conv.err()];
+        for error in errors {
             assert!(matches!(error, Some(PlanError::TooSmall { .. })), "{error:?} on {caps:?}");
         }
     }

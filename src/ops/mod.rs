@@ -12,8 +12,11 @@ pub use butterfly::{
     Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch, MonarchBackward,
     MonarchGradients, MonarchInputs,
 };
-pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use scan::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs};
+pub use scan::{
+    Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
+    LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
+    LongConvInputs, SequenceIndices,
+};
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,14 +25,15 @@ use crate::{Error, Gpu, Tensor};
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::shaders as attention;
-    pub use super::butterfly::monarch_shaders as monarch;
     pub use super::butterfly::{
         butterfly_backward_shaders as butterfly_backward, butterfly_shaders as butterfly,
-        monarch_backward_shaders as monarch_backward,
+        monarch_backward_shaders as monarch_backward, monarch_shaders as monarch,
     };
-    pub use super::scan::linear_scan_shaders as linear_scan;
-    pub use super::scan::long_conv_backward_shaders as long_conv_backward;
-    pub use super::scan::long_conv_shaders as long_conv;
+    pub use super::scan::{
+        conv1d_backward_shaders as conv1d_backward, conv1d_shaders as conv1d,
+        conv1d_step_shaders as conv1d_step, linear_scan_shaders as linear_scan,
+        long_conv_backward_shaders as long_conv_backward, long_conv_shaders as long_conv,
+    };
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

@@ -15,8 +15,10 @@ pub use attention::{AttentionResult, attention};
 pub use butterfly::{
     ButterflyGradients, MonarchGradients, butterfly, butterfly_backward, monarch, monarch_backward,
 };
-pub use scan::{LinearScanResult, linear_scan};
-pub use scan::{LongConv, LongConvGradients, LongConvOperands};
+pub use scan::{
+    Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,
+    LongConvOperands, conv1d, conv1d_backward, linear_scan,
+};
 
 use crate::DType;
 

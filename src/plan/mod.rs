@@ -14,7 +14,10 @@ pub use butterfly::{
     MonarchPath, MonarchPlan, MonarchRows, OuterPlan,
 };
 pub(crate) use butterfly::{GRADIENT_LANES, SUM_LANES, Side, gradient_cells};
-pub use scan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan};
+pub use scan::{
+    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
+    SumPlan,
+};
 pub(crate) use scan::{LongConvStage, Reads, Writes};
 
 use std::fmt;

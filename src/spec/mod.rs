@@ -10,7 +10,7 @@ mod scan;
 
 pub use attention::{Alibi, AttentionSpec, Window};
 pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
-pub use scan::{LinearScanSpec, LongConvSpec};
+pub use scan::{Conv1dSpec, LinearScanSpec, LongConvSpec};
 
 use crate::SpecError;
 

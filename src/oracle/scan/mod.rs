@@ -1,7 +1,9 @@
 //! Oracles of the scan family.
 
+mod conv1d;
 mod linear_scan;
 mod long_conv;
 
+pub use conv1d::{Conv1dDerivatives, Conv1dResult, Conv1dTensors, conv1d, conv1d_backward};
 pub use linear_scan::{LinearScanResult, linear_scan};
 pub use long_conv::{LongConv, LongConvGradients, LongConvOperands};

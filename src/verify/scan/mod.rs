@@ -1,5 +1,6 @@
 //! The acceptance grids of the scan family.
 
+mod conv1d;
 mod linear_scan;
 mod long_conv;
 
@@ -8,5 +9,6 @@ use super::{Case, Grid, boxed};
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(linear_scan::cases(grid));
     cases.extend(boxed(long_conv::cases(grid)));
+    cases.extend(boxed(conv1d::cases(grid)));
     cases
 }
