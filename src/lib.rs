@@ -67,6 +67,7 @@ pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
 pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
+pub use spec::{Sequences, Skip, SsdSpec};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

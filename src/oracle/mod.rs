@@ -14,6 +14,7 @@ mod scan;
 pub use attention::{AttentionResult, attention};
 pub use butterfly::monarch;
 pub use scan::{LinearScanResult, linear_scan};
+pub use scan::{SsdGradient, SsdResult, SsdValues, ssd, ssd_backward};
 
 use crate::DType;
 

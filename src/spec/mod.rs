@@ -11,6 +11,8 @@ mod scan;
 pub use attention::{Alibi, AttentionSpec, Window};
 pub use butterfly::MonarchSpec;
 pub use scan::LinearScanSpec;
+pub(crate) use scan::{LONGEST_CHUNK, Run};
+pub use scan::{Sequences, Skip, SsdSpec};
 
 use crate::SpecError;
 

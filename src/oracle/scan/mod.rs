@@ -1,5 +1,8 @@
 //! Oracles of the scan family.
 
 mod linear_scan;
+mod recurrence;
+mod ssd;
 
 pub use linear_scan::{LinearScanResult, linear_scan};
+pub use ssd::{SsdGradient, SsdResult, SsdValues, ssd, ssd_backward};
