@@ -185,6 +185,8 @@ files![
     "attention/mask",
     "attention/score",
     "baseline/matmul",
+    "baseline/matmul_matrix",
+    "baseline/matmul_operands",
     "baseline/scan_apply",
     "baseline/scan_double",
     "baseline/scan_pairs",
@@ -201,6 +203,9 @@ files![
     "common/dispatch",
     "common/lane_subgroup",
     "common/lane_workgroup",
+    "common/matrix_16",
+    "common/matrix_8",
+    "common/matrix_tile",
     "common/product",
     "common/reduce_subgroup",
     "common/reduce_workgroup",
@@ -283,18 +288,22 @@ impl Linker {
         for (name, value) in &self.consts {
             body = self.set_const(&body, name, *value)?;
         }
-        let source = format!("{}{}{body}", self.enables(), self.accessors(&bindings)?);
-        Ok(Shader { label: self.kernel, source, bindings, params: params(kernel_text) })
+        let source = format!("{}{}{body}", self.enables(&body), self.accessors(&bindings)?);
+        let params = params(&body);
+        Ok(Shader { label: self.kernel, source, bindings, params })
     }
 
     fn text(&self, name: &str) -> Result<&'static str, ShaderError> {
         file(name).ok_or_else(|| ShaderError::NoFile { kernel: self.kernel, file: name.to_owned() })
     }
 
-    /// The directive follows from what was chosen; files never hold any. Subgroup operations need one in browsers
+    /// The directives follow from what was chosen; files never hold any. Subgroup operations need one in browsers
     /// alone, where wgpu 30 reports no subgroups, while naga 30 refuses it.
-    fn enables(&self) -> &'static str {
-        if self.tensors.iter().any(|(_, storage)| storage.native_f16) { "enable f16;\n" } else { "" }
+    fn enables(&self, body: &str) -> String {
+        let matrices = body.contains("coop_mat");
+        let f16 = matrices || self.tensors.iter().any(|(_, storage)| storage.native_f16);
+        let when = |on: bool, directive: &'static str| if on { directive } else { "" };
+        [when(f16, "enable f16;\n"), when(matrices, "enable wgpu_cooperative_matrix;\n")].concat()
     }
 
     /// Reads a file's own declarations, so that the bind-group layout cannot drift from the shader, and numbers them
@@ -395,9 +404,9 @@ impl Linker {
     }
 }
 
-/// The field names of the kernel's uniform struct, so that the host's side can be held against them.
-fn params(kernel_text: &str) -> Vec<String> {
-    let fields = kernel_text.lines().skip_while(|line| *line != "struct Params {").skip(1);
+/// The field names of the shader's uniform struct, so that the host's side can be held against them.
+fn params(text: &str) -> Vec<String> {
+    let fields = text.lines().skip_while(|line| *line != "struct Params {").skip(1);
     let fields = fields.take_while(|line| *line != "}");
     fields.filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name.to_owned()).collect()
 }
