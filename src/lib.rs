@@ -66,8 +66,9 @@ pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
+pub use ops::{Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep};
 pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
-pub use spec::{Sequences, Skip, SsdSpec};
+pub use spec::{Gate, LinearAttentionSpec, Sequences, Skip, SsdSpec};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

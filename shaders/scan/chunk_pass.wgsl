@@ -7,11 +7,11 @@ struct Params {
     count: u32,  // runs x heads x cells
     heads: u32,
     cells: u32,  // of one head's state
+    has_initial: u32, // 0: every run begins with 0, and `initial` is not read
 }
 
-const LANES: u32 = 256;
+const LANES: u32 = 64;
 const REVERSE: bool = false;
-const HAS_INITIAL: bool = true; // without, every run begins with 0 and `initial` is not read
 const NONE = 0xffffffffu;
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -40,7 +40,7 @@ fn pass_cell(index: u32, head: u32, cell: u32) {
     let from = select(run.z, run.w, REVERSE);
     let to = select(run.w, run.z, REVERSE);
     var state = 0.0;
-    if (HAS_INITIAL && from != NONE) {
+    if (params.has_initial != 0u && from != NONE) {
         state = initial[(from * params.heads + head) * params.cells + cell];
     }
     for (var i = run.x; i < run.y; i++) {

@@ -1,4 +1,5 @@
-// What becomes of the results of scan/chunk_mix where units are heads: v skips the recurrence, and that is all.
+// What becomes of the results of scan/chunk_mix where units are heads: v skips the recurrence, and
+// the sum may be gated.
 
 const HAS_SKIP: bool = true; // without, `skip` is not read
 
@@ -6,7 +7,7 @@ const HAS_SKIP: bool = true; // without, `skip` is not read
 @group(0) @binding(1) var<storage, read_write> out: array<out_word>; // (tokens, heads, v_dim)
 
 fn finish_four(at: u32, end: u32, head: u32, column: u32, four: vec4<f32>) {
-    out_store4(at, end, four + skipped(at, end, head, column));
+    out_store4(at, end, gated(at, end, four + skipped(at, end, head, column)));
 }
 
 // v itself has the layout of the result.

@@ -10,6 +10,7 @@ mod scan;
 pub use attention::{Attention, AttentionInputs, AttentionOutputs};
 pub use butterfly::{Monarch, MonarchInputs};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
+pub use scan::{Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep};
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +20,10 @@ use crate::{Error, Gpu, Tensor};
 pub mod shaders {
     pub use super::attention::shaders as attention;
     pub use super::butterfly::monarch_shaders as monarch;
+    pub use super::scan::chunked_backward_shaders as chunked_backward;
+    pub use super::scan::chunked_shaders as chunked;
     pub use super::scan::linear_scan_shaders as linear_scan;
+    pub use super::scan::token_shaders as token;
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

@@ -10,7 +10,8 @@ mod scan;
 
 pub use attention::AttentionPlan;
 pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
-pub use scan::LinearScanPlan;
+pub(crate) use scan::{ChunkKernel, Mixed, TOKEN_ROOM, record_words};
+pub use scan::{ChunkedBackwardPlan, ChunkedPlan, LinearScanPlan, Steps, TokenPlan};
 
 use std::fmt;
 

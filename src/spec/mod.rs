@@ -11,8 +11,8 @@ mod scan;
 pub use attention::{Alibi, AttentionSpec, Window};
 pub use butterfly::MonarchSpec;
 pub use scan::LinearScanSpec;
-pub(crate) use scan::{LONGEST_CHUNK, Run};
-pub use scan::{Sequences, Skip, SsdSpec};
+pub(crate) use scan::{Decay, LONGEST_CHUNK, Recurrence, Run};
+pub use scan::{Gate, LinearAttentionSpec, Sequences, Skip, SsdSpec};
 
 use crate::SpecError;
 

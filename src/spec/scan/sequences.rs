@@ -1,5 +1,7 @@
 //! Where sequences begin and end within a batch.
 
+use std::fmt;
+
 use crate::SpecError;
 use crate::spec::wrong;
 
@@ -50,6 +52,15 @@ impl Sequences {
                 Err(wrong("the number of sequence indices", &indices.len(), expected))
             }
             Self::Indexed(_) => Ok(()),
+        }
+    }
+
+    /// The end of a spec's name.
+    pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>, batch: usize, length: usize) -> fmt::Result {
+        match self {
+            Self::Whole => Ok(()),
+            Self::Packed(_) => write!(f, ", {} packed sequences", self.states(batch)),
+            Self::Indexed(_) => write!(f, ", {} indexed sequences", self.runs(batch, length).len()),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Sequences;
+use super::recurrence::{Decay, Recurrence};
 use crate::spec::{at_least_one, elements, wrong};
 use crate::{DType, SpecError};
 
@@ -224,6 +225,25 @@ impl SsdSpec {
         self.sequences.check(self.batch, self.length)?;
         elements("the states", &self.state_shape()).map(drop)
     }
+
+    pub(crate) fn recurrence(&self) -> Recurrence {
+        let Self { dt_bias: bias, dt_softplus: softplus, dt_limits: limits, .. } = *self;
+        Recurrence {
+            dtype: self.dtype,
+            batch: self.batch,
+            length: self.length,
+            heads: self.heads,
+            groups: self.groups,
+            x_dim: self.head_dim,
+            b_dim: self.state_dim,
+            chunk: self.chunk,
+            skip: self.skip,
+            gated: self.gated,
+            decay: Decay::Dt { bias, softplus, limits },
+            scale: 1.0,
+            sequences: self.sequences.clone(),
+        }
+    }
 }
 
 pub(crate) fn check_chunk(chunk: Option<usize>) -> Result<(), SpecError> {
@@ -257,11 +277,7 @@ impl fmt::Display for SsdSpec {
         if let Some([low, high]) = self.dt_limits {
             write!(f, ", dt in {low} to {high}")?;
         }
-        match &self.sequences {
-            Sequences::Whole => Ok(()),
-            Sequences::Packed(_) => write!(f, ", {} packed sequences", self.sequences.states(self.batch)),
-            Sequences::Indexed(_) => write!(f, ", {} indexed sequences", self.sequences.runs(self.batch, self.length).len()),
-        }
+        self.sequences.describe(f, self.batch, self.length)
     }
 }
 
