@@ -1,6 +1,8 @@
 //! The scan family on this machine's GPU, against its oracle.
 
 mod common;
+#[path = "scan/ssd.rs"]
+mod ssd;
 
 use tilewise::verify::{Family, Inputs};
 use tilewise::{DType, LinearScan, LinearScanInputs, LinearScanSpec, Tensor};

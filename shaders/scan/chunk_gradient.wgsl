@@ -72,13 +72,13 @@ fn finish_chunk(lane: u32, record: u32) {
         earlier += total(adds[four]);
     }
     // Steps from each on, and before each.
-    let from = vec4<f32>(total(read), (read.y + read.z) + read.w, read.z + read.w, read.w) + later;
+    let onward = vec4<f32>(total(read), (read.y + read.z) + read.w, read.z + read.w, read.w) + later;
     let before = vec4<f32>(0.0, add.x, add.x + add.y, (add.x + add.y) + add.z) + earlier;
     var sums = vec2<f32>();
     for (var n = 0u; n < 4u; n++) {
         let step = 4u * lane + n;
         if (step < span.steps) {
-            let log_gradient = from[n] + before[n] + within[record * CHUNK + step];
+            let log_gradient = onward[n] + before[n] + within[record * CHUNK + step];
             let at = (span.first + step) * params.heads + head;
             sums += finish_step(at, head, weight[n], log_gradient, weight_gradient[n]);
         }

@@ -37,11 +37,11 @@ fn main(
 
 fn pass_cell(index: u32, head: u32, cell: u32) {
     let run = runs[index];
-    let from = select(run.z, run.w, REVERSE);
-    let to = select(run.w, run.z, REVERSE);
+    let taken = select(run.z, run.w, REVERSE);
+    let left = select(run.w, run.z, REVERSE);
     var state = 0.0;
-    if (params.has_initial != 0u && from != NONE) {
-        state = initial[(from * params.heads + head) * params.cells + cell];
+    if (params.has_initial != 0u && taken != NONE) {
+        state = initial[(taken * params.heads + head) * params.cells + cell];
     }
     for (var i = run.x; i < run.y; i++) {
         let chunk = select(i, run.x + run.y - 1u - i, REVERSE) * params.heads + head;
@@ -49,7 +49,7 @@ fn pass_cell(index: u32, head: u32, cell: u32) {
         states[chunk * params.cells + cell] = state;
         state = fma(exp(totals[chunk]), state, own);
     }
-    if (to != NONE) {
-        last[(to * params.heads + head) * params.cells + cell] = state;
+    if (left != NONE) {
+        last[(left * params.heads + head) * params.cells + cell] = state;
     }
 }

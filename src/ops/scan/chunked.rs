@@ -7,7 +7,7 @@ use crate::gpu::Lease;
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
 use crate::plan::{
-    ChunkKernel, ChunkedBackwardPlan, ChunkedPlan, Mixed, Plan as _, Steps, record_words,
+    ChunkKernel, ChunkedBackwardPlan, ChunkedPlan, Mixed, Steps, record_words,
 };
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::{Decay, Recurrence};

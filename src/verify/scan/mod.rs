@@ -1,9 +1,12 @@
 //! The acceptance grids of the scan family.
 
 mod linear_scan;
+mod ssd;
 
 use super::{Case, Grid, boxed};
 
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
-    boxed(linear_scan::cases(grid))
+    let mut cases = boxed(linear_scan::cases(grid));
+    cases.extend(boxed(ssd::cases(grid)));
+    cases
 }
