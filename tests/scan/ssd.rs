@@ -12,11 +12,14 @@ fn ssd_grid() {
             if !case.to_string().starts_with("ssd") {
                 continue;
             }
+            let start = std::time::Instant::now();
+            let before = gpu.kernels_compiled();
             for o in pollster::block_on(case.run(&gpu)).unwrap() {
                 if !o.passed() {
                     failures.push(format!("{case} ({name}) {}: {:.3e} / {:.3e} of {:.3e}", o.tensor, o.error, o.allowed, o.largest));
                 }
             }
+            println!("{case}: {:?}, {} compiled", start.elapsed(), gpu.kernels_compiled() - before);
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

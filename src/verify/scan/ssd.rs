@@ -21,7 +21,7 @@ pub(super) fn cases(grid: Grid) -> Vec<SsdSpec> {
     let mut cases = vec![
         SsdSpec::new(F32, 1, 128, (2, 16), 16).chunk(32).initial().skip(Skip::PerHead),
         SsdSpec::new(F32, 2, 75, (4, 8), 16).groups(2).chunk(16).skip(Skip::PerHead),
-        SsdSpec::new(F32, 1, 1, (1, 1), 1),
+        SsdSpec::new(F32, 1, 1, (1, 1), 1).initial(),
         every_option(SsdSpec::new(F32, 2, 1, (2, 36), 40)),
         SsdSpec::new(F32, 1, 300, (2, 64), 64).chunk(256),
         SsdSpec::new(F16, 1, 150, (2, 64), 128).groups(1).skip(Skip::PerHead),
