@@ -68,11 +68,11 @@ pub use ops::{
     ButterflyInputs, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep,
     Conv1dStepInputs, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward,
     LongConvGradients, LongConvInputs, Monarch, MonarchBackward, MonarchGradients, MonarchInputs,
-    SequenceIndices,
+    SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep,
 };
 pub use spec::{
-    Alibi, AttentionSpec, ButterflySpec, Conv1dSpec, LinearScanSpec, LinearSpec, LongConvSpec, MonarchSpec,
-    Window,
+    Alibi, AttentionSpec, ButterflySpec, Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LinearSpec,
+    LongConvSpec, MonarchSpec, Sequences, Skip, SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

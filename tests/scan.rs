@@ -5,6 +5,8 @@ mod common;
 mod conv1d;
 #[path = "scan/long_conv.rs"]
 mod long_conv;
+#[path = "scan/ssd.rs"]
+mod ssd;
 
 use tilewise::verify::{Family, Inputs};
 use tilewise::{DType, LinearScan, LinearScanInputs, LinearScanSpec, Tensor};

@@ -15,7 +15,8 @@ pub use butterfly::{
 pub use scan::{
     Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
     LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
-    LongConvInputs, SequenceIndices,
+    LongConvInputs, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
+    SsdOutputs, SsdStep,
 };
 
 use std::sync::{Arc, OnceLock};
@@ -30,9 +31,11 @@ pub mod shaders {
         monarch_backward_shaders as monarch_backward, monarch_shaders as monarch,
     };
     pub use super::scan::{
+        chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,
         conv1d_backward_shaders as conv1d_backward, conv1d_shaders as conv1d,
         conv1d_step_shaders as conv1d_step, linear_scan_shaders as linear_scan,
         long_conv_backward_shaders as long_conv_backward, long_conv_shaders as long_conv,
+        token_shaders as token,
     };
 }
 

@@ -17,7 +17,8 @@ pub use butterfly::{
 };
 pub use scan::{
     Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,
-    LongConvOperands, conv1d, conv1d_backward, linear_scan,
+    LongConvOperands, SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, linear_scan, ssd,
+    ssd_backward,
 };
 
 use crate::DType;

@@ -14,11 +14,11 @@ pub use butterfly::{
     MonarchPath, MonarchPlan, MonarchRows, OuterPlan,
 };
 pub(crate) use butterfly::{GRADIENT_LANES, SUM_LANES, Side, gradient_cells};
+pub(crate) use scan::{ChunkKernel, LongConvStage, Mixed, Reads, TOKEN_ROOM, Writes, record_words};
 pub use scan::{
-    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
-    SumPlan,
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan,
+    LongConvBackwardPlan, LongConvPlan, Steps, SumPlan, TokenPlan,
 };
-pub(crate) use scan::{LongConvStage, Reads, Writes};
 
 use std::fmt;
 

@@ -10,7 +10,10 @@ mod scan;
 
 pub use attention::{Alibi, AttentionSpec, Window};
 pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
-pub use scan::{Conv1dSpec, LinearScanSpec, LongConvSpec};
+pub use scan::{
+    Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
+};
+pub(crate) use scan::{Decay, LONGEST_CHUNK, Recurrence, Run};
 
 use crate::SpecError;
 

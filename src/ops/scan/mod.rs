@@ -15,3 +15,10 @@ pub use long_conv::{
     LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
     backward_shaders as long_conv_backward_shaders, shaders as long_conv_shaders,
 };
+mod chunked;
+mod ssd;
+mod token;
+
+pub use chunked::{backward_shaders as chunked_backward_shaders, shaders as chunked_shaders};
+pub use ssd::{Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep};
+pub use token::shaders as token_shaders;

@@ -10,3 +10,10 @@ pub use linear_scan::LinearScanPlan;
 pub use long_conv::{LongConvBackwardPlan, LongConvPlan};
 pub(crate) use long_conv::{LongConvStage, Reads, Writes};
 pub use sum_terms::SumPlan;
+mod chunked;
+mod token;
+
+pub(crate) use chunked::{ChunkKernel, Mixed, record_words};
+pub use chunked::{ChunkedBackwardPlan, ChunkedPlan, Steps};
+pub(crate) use token::ROOM as TOKEN_ROOM;
+pub use token::TokenPlan;
