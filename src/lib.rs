@@ -50,6 +50,7 @@ mod dtype;
 mod error;
 mod gpu;
 mod kernel;
+pub mod mods;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
@@ -60,7 +61,7 @@ pub mod timing;
 pub mod verify;
 
 pub use caps::{Bytes, Caps};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{
@@ -70,9 +71,10 @@ pub use ops::{
     LongConvGradients, LongConvInputs, Monarch, MonarchBackward, MonarchGradients, MonarchInputs,
     SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep,
 };
+pub use shader::snippet::{Snippet, Word};
 pub use spec::{
-    Alibi, AttentionSpec, ButterflySpec, Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LinearSpec,
-    LongConvSpec, MonarchSpec, Sequences, Skip, SsdSpec, Window,
+    Alibi, AttentionSpec, BlockMask, ButterflySpec, Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec,
+    LinearSpec, LongConvSpec, Mods, MonarchSpec, Sequences, Skip, SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

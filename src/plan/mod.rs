@@ -8,7 +8,7 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::AttentionPlan;
+pub use attention::{AttentionPlan, AttentionStructure, AttentionTile};
 pub use butterfly::{
     BlockTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, MonarchBackwardPlan,
     MonarchPath, MonarchPlan, MonarchRows, OuterPlan,

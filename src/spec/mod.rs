@@ -8,7 +8,7 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Alibi, AttentionSpec, Window};
+pub use attention::{Alibi, AttentionSpec, BlockMask, Mods, Window};
 pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
 pub use scan::{
     Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,

@@ -1,5 +1,11 @@
 //! Specs of the attention family.
 
+mod blocks;
+mod mods;
+
+pub use blocks::BlockMask;
+pub use mods::Mods;
+
 use std::fmt;
 
 use crate::spec::{at_least_one, elements, wrong};
