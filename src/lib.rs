@@ -70,6 +70,7 @@ pub use ops::{
     Conv1dStepInputs, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward,
     LongConvGradients, LongConvInputs, Monarch, MonarchBackward, MonarchGradients, MonarchInputs,
     SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep,
+    Table,
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{

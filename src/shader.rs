@@ -18,7 +18,7 @@ pub mod snippet;
 use std::fmt::{self, Write as _};
 
 use crate::DType;
-use snippet::Linked;
+use snippet::{Linked, SnippetError};
 
 /// How elements lie in a storage buffer, and in which unit a kernel addresses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -193,6 +193,9 @@ pub enum ShaderError {
         /// The word.
         word: &'static str,
     },
+    /// A snippet that was not checked.
+    #[error(transparent)]
+    Snippet(#[from] SnippetError),
     /// The kernel's tensors and those that the plan stores differ.
     #[error("{kernel}: binding {name:?} is {problem}")]
     Binding {
@@ -222,24 +225,33 @@ macro_rules! files {
 files![
     "attention/alibi_none",
     "attention/alibi_slopes",
+    "attention/blocks_all",
+    "attention/blocks_masked",
     "attention/combine",
     "attention/dots",
     "attention/dropout_none",
     "attention/forward",
     "attention/keys_contiguous",
+    "attention/lengths",
     "attention/load_keys",
     "attention/load_rows",
     "attention/mask",
-    "attention/mods_none",
     "attention/params",
     "attention/rows_plain",
     "attention/score",
+    "attention/scores_modified",
+    "attention/scores_plain",
     "attention/sequences_dense",
+    "attention/shows_all",
+    "attention/shows_masked",
     "attention/sinks_none",
     "attention/sums",
     "attention/task",
     "attention/tile",
     "attention/visit_all",
+    "attention/visit_classes",
+    "attention/visit_lists",
+    "attention/visit_table",
     "baseline/conv_direct",
     "baseline/conv_gate",
     "baseline/conv_pad",

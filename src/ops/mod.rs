@@ -7,7 +7,7 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Attention, AttentionInputs, AttentionOutputs};
+pub use attention::{Attention, AttentionInputs, AttentionOutputs, Table};
 pub use butterfly::{
     Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch, MonarchBackward,
     MonarchGradients, MonarchInputs,
@@ -25,7 +25,7 @@ use crate::{Error, Gpu, Tensor};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
-    pub use super::attention::shaders as attention;
+    pub use super::attention::{shaders as attention, shaders_with_mods as attention_with_mods};
     pub use super::butterfly::{
         butterfly_backward_shaders as butterfly_backward, butterfly_shaders as butterfly,
         monarch_backward_shaders as monarch_backward, monarch_shaders as monarch,

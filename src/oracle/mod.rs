@@ -11,7 +11,7 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionResult, attention};
+pub use attention::{AttentionResult, HostMods, Place, attention, attention_with_mods};
 pub use butterfly::{
     ButterflyGradients, MonarchGradients, butterfly, butterfly_backward, monarch, monarch_backward,
 };

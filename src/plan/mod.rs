@@ -8,7 +8,8 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionPlan, AttentionStructure, AttentionTile};
+pub use attention::{AttentionPlan, AttentionStructure, AttentionTile, ModsStructure, VisitTable};
+pub(crate) use attention::{VISIT_LANES, block_words};
 pub use butterfly::{
     BlockTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, MonarchBackwardPlan,
     MonarchPath, MonarchPlan, MonarchRows, OuterPlan,

@@ -8,6 +8,7 @@ mod attention;
 mod butterfly;
 mod scan;
 
+pub(crate) use attention::Parts;
 pub use attention::{Alibi, AttentionSpec, BlockMask, Mods, Window};
 pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
 pub use scan::{

@@ -1,13 +1,14 @@
 //! Attention, forward.
 
 use super::link::{bound, structured, tiled};
+use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::TaskParams;
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
 use crate::plan::{AttentionPlan, Plan as _};
 use crate::shader::{Linker, Shader, ShaderError};
-use crate::{AttentionSpec, Element, Error, Gpu, Tensor};
+use crate::{AttentionSpec, Element, Error, Gpu, Mods, Tensor};
 
 params! {
     /// `attention/combine`.
@@ -26,24 +27,37 @@ pub struct Attention {
     spec: AttentionSpec,
     plan: AttentionPlan,
     kernels: Vec<Kernel>,
+    mods: ModsOp,
     scratch: Scratch,
 }
 
-/// The linked shaders of a plan, in the order of its footprints.
+/// The linked shaders of a plan without mods, in the order of its footprints.
 pub fn shaders(plan: &AttentionPlan) -> Result<Vec<Shader>, ShaderError> {
-    plan.footprints().iter().map(|footprint| shader(plan, footprint.kernel)).collect()
+    shaders_with_mods(plan, &Mods::default())
 }
 
-fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderError> {
+/// The linked shaders of a plan with mods, in the order of its footprints.
+pub fn shaders_with_mods(plan: &AttentionPlan, mods: &Mods) -> Result<Vec<Shader>, ShaderError> {
+    let mut shaders = match &plan.visits {
+        Some(table) => visit_shaders(&plan.structure.mods, mods, table)?,
+        None => vec![],
+    };
+    for footprint in &plan.footprints()[shaders.len()..] {
+        shaders.push(shader(plan, mods, footprint.kernel)?);
+    }
+    Ok(shaders)
+}
+
+fn shader(plan: &AttentionPlan, mods: &Mods, kernel: &'static str) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
     if kernel == "attention/combine" {
         let linker =
             Linker::new(kernel).set("VALUE_DIM", structure.value_dim).set("LANES", plan.combine_lanes());
         return linker.tensor("parts", plan.parts).tensor("o", structure.value_storage).link();
     }
-    let linker = structured(tiled(kernel, &plan.tile), structure)
-        .module("attention/rows_plain")
-        .module("attention/visit_all")
+    let linker = structured(tiled(kernel, &plan.tile), structure).module("attention/rows_plain");
+    let linker = visiting(linker, &structure.mods, "attention/visit_all");
+    let linker = modded(linker, &structure.mods, mods, plan.tile_sizes(), false)?
         .copy("attention/load_rows", &[("tensor", "q"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/load_keys", &[("tensor", "k"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
@@ -61,9 +75,21 @@ impl Attention {
     /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
-        let plan = AttentionPlan::new(&spec, gpu.caps())?;
-        let kernels = compile(gpu, &shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, scratch: Scratch::default() })
+        Self::with_mods(gpu, spec, &Mods::default())
+    }
+
+    /// Attention with changes of scores and masks of the user's own. Fails also if a mod is wrong, with the shader
+    /// compiler's words and the line of the mod's own text.
+    pub fn with_mods(gpu: &Gpu, spec: AttentionSpec, mods: &Mods) -> Result<Self, Error> {
+        let plan = AttentionPlan::with_mods(&spec, mods, gpu.caps())?;
+        check_mods(gpu, mods)?;
+        let mut found = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
+        let first = found.len() - if plan.splits == 1 { 1 } else { 2 };
+        let kernels = found.split_off(first);
+        let structure = (plan.structure.mods, mods);
+        let params = forward_params(&spec, &plan);
+        let mods = ModsOp::new(gpu, &spec, structure, plan.visits, params, &found)?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, mods, scratch: Scratch::default() })
     }
 
     /// How it runs here.
@@ -93,11 +119,16 @@ impl Attention {
     ) -> Result<(), Error> {
         inputs.check(&self.gpu, &self.spec)?;
         outputs.check(&self.gpu, &self.spec)?;
-        let Self { gpu, spec, plan, kernels, scratch } = self;
+        let Self { gpu, spec, plan, kernels, mods, scratch } = self;
+        mods.check(gpu, &inputs)?;
+        let call = mods.encode(gpu, encoder, &inputs)?;
+        let modded = call.bound(plan.tile_sizes())?;
         let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
             let own = [inputs.q.buffer(), inputs.k.buffer(), inputs.v.buffer(), o, lse];
-            let buffers = [own.as_slice(), &bound(&inputs)].concat();
-            kernel.dispatch(gpu, encoder, &self.forward_params(unseen), &buffers)
+            let options = bound(&inputs).into_iter().chain(&modded);
+            let buffers: Vec<_> = own.into_iter().chain(options).collect();
+            let params = TaskParams { unseen, ..forward_params(spec, plan) };
+            kernel.dispatch(gpu, encoder, &params, &buffers)
         };
         match kernels.as_slice() {
             [whole] => forward(encoder, whole, f32::NEG_INFINITY, outputs.o.buffer(), outputs.lse.buffer()),
@@ -124,12 +155,6 @@ impl Attention {
         Ok(outputs)
     }
 
-    fn forward_params(&self, unseen: f32) -> TaskParams {
-        let Self { spec, plan, .. } = self;
-        let params = TaskParams::new(spec, (spec.q_len, spec.heads), plan.tile.rows(), plan.splits);
-        TaskParams { unseen, ..params }
-    }
-
     fn combine_params(&self) -> CombineParams {
         let Self { spec, plan, .. } = self;
         let rows = spec.lse_shape().iter().product::<usize>() as u32;
@@ -143,4 +168,8 @@ impl Attention {
             unseen: f32::NEG_INFINITY,
         }
     }
+}
+
+fn forward_params(spec: &AttentionSpec, plan: &AttentionPlan) -> TaskParams {
+    TaskParams::new(spec, (spec.q_len, spec.heads), plan.tile.rows(), plan.splits)
 }

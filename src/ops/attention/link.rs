@@ -39,7 +39,6 @@ pub(super) fn structured(linker: Linker, structure: &AttentionStructure) -> Link
         .module("attention/keys_contiguous")
         .module("attention/mask")
         .module("attention/score")
-        .module("attention/mods_none")
         .module("attention/dropout_none")
         .module("attention/sinks_none")
         .module(if structure.alibi { "attention/alibi_slopes" } else { "attention/alibi_none" });

@@ -2,9 +2,11 @@
 
 mod forward;
 mod link;
+mod mods;
 mod params;
 
-pub use forward::{Attention, shaders};
+pub use forward::{Attention, shaders, shaders_with_mods};
+pub use mods::Table;
 
 use crate::tensor::expect_optional;
 use crate::{Alibi, AttentionSpec, DType, Element, Error, Gpu, Tensor};
@@ -21,6 +23,8 @@ pub struct AttentionInputs<'a, T> {
     pub v: &'a Tensor<T>,
     /// ALiBi slopes, if the spec has them.
     pub alibi: Option<&'a Tensor<f32>>,
+    /// Buffers that mods read, by name.
+    pub tables: &'a [(&'a str, Table<'a>)],
 }
 
 /// Outputs of [`Attention`]; shapes as in [`AttentionSpec`].
@@ -35,13 +39,19 @@ pub struct AttentionOutputs<T> {
 impl<'a, T: Element> AttentionInputs<'a, T> {
     /// Queries, keys and values, with nothing that is optional.
     pub fn new(q: &'a Tensor<T>, k: &'a Tensor<T>, v: &'a Tensor<T>) -> Self {
-        Self { q, k, v, alibi: None }
+        Self { q, k, v, alibi: None, tables: &[] }
     }
 
     /// Adds ALiBi slopes.
     #[must_use]
     pub fn alibi(self, slopes: impl Into<Option<&'a Tensor<f32>>>) -> Self {
         Self { alibi: slopes.into(), ..self }
+    }
+
+    /// Adds the buffers that mods read.
+    #[must_use]
+    pub fn tables(self, tables: &'a [(&'a str, Table<'a>)]) -> Self {
+        Self { tables, ..self }
     }
 
     /// Fails unless every tensor is on this GPU and as the spec has it.

@@ -1,5 +1,7 @@
 //! What mods ask of the kernels, and the tables of tiles that are worth a visit.
 
+use std::fmt;
+
 use crate::caps::Caps;
 use crate::plan::{Footprint, check_binding, check_turns};
 use crate::spec::elements;
@@ -15,14 +17,15 @@ pub struct ModsStructure {
     pub masks: bool,
     /// Queries and keys of a block, if blocks are hidden.
     pub block: Option<(u32, u32)>,
-    /// Whether batches see different keys.
-    pub by_batch: bool,
-    /// Whether heads see different keys.
-    pub by_head: bool,
+    /// Whether batches, and whether heads, see different keys.
+    pub apart: (bool, bool),
     /// Buffers that the mods read.
     pub buffers: u32,
     /// Buffers that mask mods read.
     pub mask_buffers: u32,
+    /// Whether the table of tiles to visit, the mask of blocks and the buffers are copied into one, since the adapter binds
+    /// too few.
+    pub together: bool,
 }
 
 /// Lanes of the kernels that make tables.
@@ -33,15 +36,14 @@ const LEAST_ROWS: usize = 32;
 
 impl ModsStructure {
     pub(super) fn new(mods: &Mods) -> Self {
-        let (by_batch, by_head) = mods.masks_depend_on();
         Self {
             scores: !mods.scores.is_empty(),
             masks: !mods.masks.is_empty(),
             block: mods.blocks.as_ref().map(BlockMask::block).map(|(q, k)| (clamp(q), clamp(k))),
-            by_batch,
-            by_head,
+            apart: mods.masks_depend_on(),
             buffers: mods.buffers().len() as u32,
             mask_buffers: mods.mask_buffers().len() as u32,
+            together: false,
         }
     }
 
@@ -58,12 +60,39 @@ impl ModsStructure {
 
     /// Storage buffers that a kernel with such tiles binds for the mods.
     pub fn storage_buffers(&self, tile: (u32, u32)) -> u32 {
-        u32::from(self.has_table()) + u32::from(self.cuts_blocks(tile)) + self.buffers
+        self.bound(u32::from(self.has_table()) + u32::from(self.cuts_blocks(tile)) + self.buffers)
+    }
+
+    /// Storage buffers that finding the tiles to visit binds beside the classes.
+    fn class_buffers(&self) -> u32 {
+        self.bound(u32::from(self.block.is_some()) + self.mask_buffers)
+    }
+
+    fn bound(&self, buffers: u32) -> u32 {
+        if self.together { buffers.min(1) } else { buffers }
     }
 
     /// Rows that a tile is best not taller than: a taller one would visit what only some of its rows see.
     pub(super) fn rows(&self, rows: usize) -> usize {
         self.block.map_or(rows, |(queries, _)| rows.min((queries as usize).max(LEAST_ROWS)))
+    }
+}
+
+impl fmt::Display for ModsStructure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scores, masks, block, .. } = self;
+        if *scores {
+            write!(f, "; scores modified")?;
+        }
+        if let Some((queries, keys)) = block {
+            write!(f, "; blocks of {queries} × {keys}")?;
+        }
+        match (masks, block) {
+            (true, _) => write!(f, "; tiles to visit found by asking the masks"),
+            (false, Some(_)) => write!(f, "; tiles to visit listed beforehand"),
+            (false, None) => Ok(()),
+        }?;
+        if self.together { write!(f, "; their buffers bound together") } else { Ok(()) }
     }
 }
 
@@ -110,13 +139,16 @@ impl VisitTable {
             return Ok(None);
         }
         let table = Self {
-            batches: if mods.by_batch { spec.batch } else { 1 },
-            heads: if mods.by_head { spec.heads } else { 1 },
+            batches: if mods.apart.0 { spec.batch } else { 1 },
+            heads: if mods.apart.1 { spec.heads } else { 1 },
             tile,
             tiles: (spec.q_len.div_ceil(tile.0 as usize), spec.k_len.div_ceil(tile.1 as usize)),
             by_keys,
         };
-        elements("the table of tiles to visit", &[table.batches, table.heads, table.tiles.0, table.tiles.1, 3])?;
+        elements(
+            "the table of tiles to visit",
+            &[table.batches, table.heads, table.tiles.0, table.tiles.1, 3],
+        )?;
         check_binding("the table of tiles to visit", table.words(), DType::F32, caps)?;
         check_turns("attention/visit_lists", table.columns() as u64, caps)?;
         Ok(Some(table))
@@ -159,7 +191,7 @@ impl VisitTable {
             kernel: "attention/visit_classes",
             lanes: VISIT_LANES,
             workgroup_bytes: 16,
-            storage_buffers: 1 + u32::from(mods.block.is_some()) + mods.mask_buffers,
+            storage_buffers: 1 + mods.class_buffers(),
         };
         let lists = Footprint {
             kernel: "attention/visit_lists",
@@ -176,7 +208,9 @@ impl VisitTable {
         let mut table = vec![by_batch, by_head];
         let mut visits = Vec::new();
         let first = 2 + 2 * self.lists();
-        for (batch, head) in (0..self.batches).flat_map(|batch| (0..self.heads).map(move |head| (batch, head))) {
+        for (batch, head) in
+            (0..self.batches).flat_map(|batch| (0..self.heads).map(move |head| (batch, head)))
+        {
             for row in 0..self.rows() {
                 let start = visits.len();
                 for column in 0..self.columns() {
@@ -252,7 +286,8 @@ mod tests {
     /// Every element that is seen is visited, `whole` is true of what it is said of, and nothing else is visited.
     fn check(spec: &AttentionSpec, mask: &BlockMask, tile: (u32, u32), by_keys: bool) -> usize {
         let mods = ModsStructure::new(&Mods::new().blocks(mask.clone()));
-        let table = VisitTable::new(spec, &mods, tile, by_keys, &crate::caps::WEBGPU_BASELINE).unwrap().unwrap();
+        let table =
+            VisitTable::new(spec, &mods, tile, by_keys, &crate::caps::WEBGPU_BASELINE).unwrap().unwrap();
         let words = table.of_blocks(spec, mask);
         let mut visited = 0;
         for (b, h) in (0..spec.batch).flat_map(|b| (0..spec.heads).map(move |h| (b, h))) {
@@ -269,8 +304,7 @@ mod tests {
                         (first..end).contains(&j) && mask.shows(b, h, i, j)
                     };
                     let queries = q * queries..((q + 1) * queries).min(spec.q_len);
-                    let pairs =
-                        queries.flat_map(|i| (k * keys..(k + 1) * keys).map(move |j| (i, j)));
+                    let pairs = queries.flat_map(|i| (k * keys..(k + 1) * keys).map(move |j| (i, j)));
                     let all: Vec<_> = pairs.map(|(i, j)| seen(i, j)).collect();
                     assert!(visit.is_some() || !all.contains(&true), "{spec}: ({q}, {k}) is left out");
                     if let Some(visit) = visit {
@@ -285,7 +319,8 @@ mod tests {
     #[test]
     fn tables_visit_what_is_seen() {
         let spec = AttentionSpec::new(DType::F32, 2, (100, 130), 2, 8);
-        for spec in [spec, spec.causal(), spec.window(Some(20), Some(3)), AttentionSpec { q_len: 7, ..spec }] {
+        for spec in [spec, spec.causal(), spec.window(Some(20), Some(3)), AttentionSpec { q_len: 7, ..spec }]
+        {
             for block in [(32, 32), (20, 48), (7, 5), (64, 128), (1000, 1)] {
                 let mask = BlockMask::from_fn(&spec, block, |q, k| (q * 7 + k * 3) % 4 == 0).unwrap();
                 for tile in [(16, 32), (4, 128), (32, 32)] {
@@ -305,7 +340,7 @@ mod tests {
         let mask = BlockMask::new((32, 64), &shape, &blocks).unwrap();
         mask.check(&spec).unwrap();
         let mods = ModsStructure::new(&Mods::new().blocks(mask.clone()));
-        assert!(mods.by_head && !mods.by_batch);
+        assert_eq!(mods.apart, (false, true));
         assert!(!mods.cuts_blocks((16, 32)) && mods.cuts_blocks((64, 32)) && mods.cuts_blocks((32, 128)));
         // Each block is four tiles, and both batches make the same visits.
         assert_eq!(check(&spec, &mask, (16, 32), false), 2 * 4 * kept);

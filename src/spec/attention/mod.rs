@@ -5,6 +5,7 @@ mod mods;
 
 pub use blocks::BlockMask;
 pub use mods::Mods;
+pub(crate) use mods::Parts;
 
 use std::fmt;
 
