@@ -64,13 +64,19 @@ pub use caps::{Bytes, Caps};
 pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
-pub use ops::{Attention, AttentionInputs, AttentionOutputs};
-pub use ops::{AttentionBackward, AttentionGradients, AttentionProbabilities};
-pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use ops::{Monarch, MonarchInputs};
+pub use ops::{
+    Attention, AttentionBackward, AttentionGradients, AttentionInputs, AttentionOutputs,
+    AttentionProbabilities, Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Conv1d,
+    Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, LinearScan,
+    LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
+    Monarch, MonarchBackward, MonarchGradients, MonarchInputs, SequenceIndices, Ssd, SsdBackward,
+    SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
+};
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
-    Alibi, AttentionSpec, BlockMask, CuSeqlens, LinearScanSpec, Mods, MonarchSpec, Packed, Span, Window,
+    Alibi, AttentionSpec, BlockMask, ButterflySpec, Conv1dSpec, CuSeqlens, Gate, LinearAttentionSpec,
+    LinearScanSpec, LinearSpec, LongConvSpec, Mods, MonarchSpec, Packed, Sequences, Skip, Span, SsdSpec,
+    Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

@@ -1,13 +1,14 @@
 //! Attention, forward.
 
 use super::link::{loads, scored, sequences, sinks, slopes, tiled};
+use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
 use crate::plan::{AttentionPlan, Plan as _};
 use crate::shader::{Linker, Shader, ShaderError, Words};
-use crate::{AttentionSpec, Element, Error, Gpu, Tensor};
+use crate::{AttentionSpec, Element, Error, Gpu, Mods, Tensor};
 
 params! {
     /// `attention/combine`.
@@ -26,15 +27,25 @@ pub struct Attention {
     spec: AttentionSpec,
     plan: AttentionPlan,
     kernels: Vec<Kernel>,
+    mods: ModsOp,
     scratch: Scratch,
 }
 
-/// The linked shaders of a plan, in the order of its footprints.
+/// The linked shaders of a plan without mods, in the order of its footprints.
 pub fn shaders(plan: &AttentionPlan) -> Result<Vec<Shader>, ShaderError> {
-    plan.footprints().iter().map(|footprint| shader(plan, footprint.kernel)).collect()
+    shaders_with_mods(plan, &Mods::default())
 }
 
-fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderError> {
+/// The linked shaders of a plan with mods, in the order of its footprints.
+pub fn shaders_with_mods(plan: &AttentionPlan, mods: &Mods) -> Result<Vec<Shader>, ShaderError> {
+    let mut shaders = visit_shaders(&plan.structure.mods, mods, plan.visits.as_ref())?;
+    for footprint in &plan.footprints()[shaders.len()..] {
+        shaders.push(shader(plan, mods, footprint.kernel)?);
+    }
+    Ok(shaders)
+}
+
+fn shader(plan: &AttentionPlan, mods: &Mods, kernel: &'static str) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
     if kernel == "attention/combine" {
         let linker =
@@ -43,8 +54,8 @@ fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderEr
     }
     let linker = sequences(tiled(kernel, &plan.tile), structure);
     let linker = loads(scored(slopes(sinks(linker, structure), structure), structure));
-    linker
-        .module("attention/visit_all")
+    let linker = visiting(linker, &structure.mods, "attention/visit_all");
+    modded(linker, &structure.mods, mods, plan.tile_sizes(), false)?
         .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/sums", &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")])
@@ -71,9 +82,17 @@ impl Attention {
     /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
-        let plan = AttentionPlan::new(&spec, gpu.caps())?;
-        let kernels = compile(gpu, &shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, scratch: Scratch::default() })
+        Self::with_mods(gpu, spec, &Mods::default())
+    }
+
+    /// Attention with changes of scores and masks of the user's own. Fails also if a mod is wrong, with the shader
+    /// compiler's words and the line of the mod's own text.
+    pub fn with_mods(gpu: &Gpu, spec: AttentionSpec, mods: &Mods) -> Result<Self, Error> {
+        let plan = AttentionPlan::with_mods(&spec, mods, gpu.caps())?;
+        check_mods(gpu, mods)?;
+        let mut kernels = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
+        let mods = ModsOp::new(gpu, &spec, (&plan.structure.mods, mods), plan.visits, &mut kernels)?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, mods, scratch: Scratch::default() })
     }
 
     /// How it runs here.
@@ -101,15 +120,18 @@ impl Attention {
         inputs: AttentionInputs<'_, T>,
         outputs: &AttentionOutputs<T>,
     ) -> Result<(), Error> {
-        let Self { gpu, spec, plan, kernels, scratch } = self;
+        let Self { gpu, spec, plan, kernels, mods, scratch } = self;
         let spans = inputs.check(gpu, spec)?;
         outputs.check(gpu, spec)?;
+        mods.check(gpu, &inputs)?;
         let works = Works::of_queries(gpu, spec, &spans, plan.tile.rows())?;
         let params = TaskParams::new(spec, &works, (spec.heads, plan.splits), inputs.seed);
+        let call = mods.encode(gpu, encoder, &inputs, params)?;
+        let modded = call.bound(plan.tile_sizes())?;
         let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
             let own = [inputs.q.buffer(), inputs.k.buffer(), inputs.v.buffer(), o, lse];
             let options = works.bound().into_iter().chain(inputs.sinks_bound()).chain(inputs.slopes_bound());
-            let buffers: Vec<_> = own.into_iter().chain(options).collect();
+            let buffers: Vec<_> = own.into_iter().chain(options).chain(&modded).collect();
             kernel.dispatch(gpu, encoder, &TaskParams { unseen, ..params }, &buffers)
         };
         match kernels.as_slice() {

@@ -34,14 +34,13 @@ pub(super) fn sequences(linker: Linker, structure: &AttentionStructure) -> Linke
     linker.module(if structure.packed { "attention/sequences_listed" } else { "attention/sequences_dense" })
 }
 
-/// Which keys queries see, and what becomes of their scores: all but the slopes.
+/// Which keys queries see, and what becomes of their scores: all but the slopes and the mods.
 pub(super) fn scored(linker: Linker, structure: &AttentionStructure) -> Linker {
     linker
         .module("attention/rows_plain")
         .module("attention/keys_contiguous")
         .module("attention/mask")
         .module("attention/score")
-        .module("attention/mods_none")
         .module(if structure.dropout { "attention/dropout_philox" } else { "attention/dropout_none" })
         .set("SOFTCAP", structure.softcap)
 }

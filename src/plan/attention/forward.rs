@@ -3,11 +3,11 @@
 use std::fmt;
 
 use super::tile::{Lanes, Products, choose};
-use super::{AttentionStructure, AttentionTile, check_bindings};
+use super::{AttentionStructure, AttentionTile, VisitTable, bind_too_many, check_bindings, check_mods};
 use crate::caps::Caps;
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_buffers, check_caps};
 use crate::shader::Storage;
-use crate::{AttentionSpec, DType, PlanError};
+use crate::{AttentionSpec, DType, Mods, PlanError};
 
 /// How to run an [`AttentionSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,8 @@ pub struct AttentionPlan {
     pub structure: AttentionStructure,
     /// Queries by keys.
     pub tile: AttentionTile,
+    /// The tiles of keys to visit, where mods hide some.
+    pub visits: Option<VisitTable>,
     /// Parts of the keys that workgroups of their own attend to. One: a single kernel. More: a second puts the parts
     /// together.
     pub splits: u32,
@@ -51,13 +53,19 @@ const COMBINE_LANES: u32 = 64;
 impl AttentionPlan {
     /// Plans attention. Fails if the spec is wrong, a tensor exceeds a binding, or not even the smallest tile fits.
     pub fn new(spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
+        Self::with_mods(spec, &Mods::default(), caps)
+    }
+
+    /// Plans attention with mods. Fails also if they are wrong.
+    pub fn with_mods(spec: &AttentionSpec, mods: &Mods, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
+        check_mods(spec, mods)?;
         check_caps("attention", caps)?;
         check_bindings(spec, caps)?;
-        let structure = AttentionStructure::new(spec, caps);
+        let structure = AttentionStructure::new(spec, mods, caps);
         let products = Products {
             kernel: "attention",
-            rows: spec.q_len,
+            rows: structure.mods.query_rows(spec.q_len),
             dots: structure.head_dim,
             widest: structure.value_dim,
             sums: structure.value_dim,
@@ -65,7 +73,9 @@ impl AttentionPlan {
         };
         let (tile, bound) = choose(&TILES, products, caps)?;
         let parts = Storage { vectors: structure.value_storage.vectors, ..Storage::F32 };
-        let plan = Self { structure, tile, splits: 1, parts, bound }.split(spec, caps)?;
+        let visits = VisitTable::new(spec, &structure.mods, (tile.rows(), tile.columns()), false, caps)?;
+        let mut plan = Self { structure, tile, visits, splits: 1, parts, bound }.split(spec, caps)?;
+        plan.structure.mods.together = bind_too_many(&plan.footprints(), caps);
         for footprint in plan.footprints() {
             check_buffers(&footprint, caps)?;
         }
@@ -102,6 +112,11 @@ impl AttentionPlan {
             + self.tile.exchange_turns()
     }
 
+    /// Queries and keys of a tile.
+    pub(crate) fn tile_sizes(&self) -> (u32, u32) {
+        (self.tile.rows(), self.tile.columns())
+    }
+
     /// Invocations of a workgroup that puts splits together.
     pub fn combine_lanes(&self) -> u32 {
         COMBINE_LANES
@@ -114,10 +129,14 @@ impl Plan for AttentionPlan {
             kernel: "attention/forward",
             lanes: self.tile.lanes(),
             workgroup_bytes: self.tile.workgroup_bytes(),
-            storage_buffers: 5 + self.structure.storage_buffers(),
+            storage_buffers: 5
+                + self.structure.storage_buffers()
+                + self.structure.mods.storage_buffers(self.tile_sizes()),
         };
+        let mut footprints = VisitTable::footprints(&self.structure.mods);
+        footprints.push(forward);
         if self.splits == 1 {
-            return vec![forward];
+            return footprints;
         }
         let combine = Footprint {
             kernel: "attention/combine",
@@ -125,7 +144,8 @@ impl Plan for AttentionPlan {
             workgroup_bytes: 0,
             storage_buffers: 4,
         };
-        vec![forward, combine]
+        footprints.push(combine);
+        footprints
     }
 }
 

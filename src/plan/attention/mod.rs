@@ -2,20 +2,23 @@
 
 mod backward;
 mod forward;
+mod mods;
 mod probabilities;
 mod tile;
 
 pub use backward::AttentionBackwardPlan;
 pub use forward::AttentionPlan;
+pub use mods::{MaskMods, ModsStructure, VisitTable};
+pub(crate) use mods::{VISIT_LANES, block_words};
 pub use probabilities::AttentionProbabilitiesPlan;
 pub use tile::AttentionTile;
 
 use std::fmt;
 
 use crate::caps::Caps;
-use crate::plan::check_binding;
+use crate::plan::{Footprint, check_binding};
 use crate::shader::Storage;
-use crate::{Alibi, AttentionSpec, DType, PlanError};
+use crate::{Alibi, AttentionSpec, DType, Mods, PlanError};
 
 /// Structural choices that the kernels of the family share: which modules and constants they are linked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,10 +42,12 @@ pub struct AttentionStructure {
     pub sinks: bool,
     /// Whether sequences have different lengths.
     pub packed: bool,
+    /// What mods ask for.
+    pub mods: ModsStructure,
 }
 
 impl AttentionStructure {
-    fn new(spec: &AttentionSpec, caps: &Caps) -> Self {
+    fn new(spec: &AttentionSpec, mods: &Mods, caps: &Caps) -> Self {
         let storage = |dim: usize| Storage::new(spec.dtype, caps.f16, dim.is_multiple_of(4));
         Self {
             head_dim: spec.head_dim as u32,
@@ -54,10 +59,11 @@ impl AttentionStructure {
             dropout: spec.dropout.is_some(),
             sinks: spec.sinks,
             packed: spec.packed.is_some(),
+            mods: ModsStructure::new(spec, mods),
         }
     }
 
-    /// Storage buffers that the modules of the options bind.
+    /// Storage buffers that the modules of the options bind, but for mods.
     fn storage_buffers(&self) -> u32 {
         u32::from(self.alibi) + u32::from(self.sinks) + self.sequence_buffers()
     }
@@ -78,11 +84,23 @@ impl fmt::Display for AttentionStructure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key_storage, value_storage, .. } = self;
         if key_storage == value_storage {
-            write!(f, "{key_storage}")
+            write!(f, "{key_storage}")?;
         } else {
-            write!(f, "q, k {key_storage}; v, o {value_storage}")
+            write!(f, "q, k {key_storage}; v, o {value_storage}")?;
         }
+        write!(f, "{}", self.mods)
     }
+}
+
+/// Fails if mods are not what they must be, or do not fit the spec.
+fn check_mods(spec: &AttentionSpec, mods: &Mods) -> Result<(), PlanError> {
+    mods.check()?;
+    Ok(mods.blocks.as_ref().map_or(Ok(()), |blocks| blocks.check(spec))?)
+}
+
+/// Whether kernels bind more buffers than the adapter lets them.
+fn bind_too_many(footprints: &[Footprint], caps: &Caps) -> bool {
+    footprints.iter().any(|footprint| footprint.storage_buffers > caps.storage_buffers)
 }
 
 /// Fails if a tensor of the spec cannot be bound at once.

@@ -6,6 +6,7 @@ mod sequences;
 
 pub use blocks::BlockMask;
 pub use mods::Mods;
+pub(crate) use mods::Parts;
 pub use sequences::{CuSeqlens, Packed, Span};
 
 use std::fmt;
