@@ -63,10 +63,10 @@ pub use caps::{Bytes, Caps};
 pub use dtype::{DType, Element};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
-pub use ops::{Attention, AttentionInputs, AttentionOutputs};
+pub use ops::{Attention, AttentionInputs, AttentionOutputs, Merge};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
-pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
+pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MergeSpec, MonarchSpec, Window};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

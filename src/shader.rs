@@ -183,6 +183,8 @@ files![
     "attention/combine",
     "attention/forward",
     "attention/mask",
+    "attention/parts_pair",
+    "attention/parts_stacked",
     "attention/score",
     "baseline/matmul",
     "baseline/scan_apply",

@@ -4,8 +4,9 @@
 use half::{bf16, f16};
 use tilewise::caps::{Caps, PROFILES, Profile};
 use tilewise::{
-    Attention, AttentionInputs, AttentionSpec, DType, Element, Error, Gpu, GpuOptions, LinearScan,
-    LinearScanInputs, LinearScanSpec, Monarch, MonarchInputs, MonarchSpec, Tensor, wgpu,
+    Attention, AttentionInputs, AttentionOutputs, AttentionSpec, DType, Element, Error, Gpu, GpuOptions,
+    LinearScan, LinearScanInputs, LinearScanSpec, Merge, MergeSpec, Monarch, MonarchInputs, MonarchSpec,
+    Tensor, wgpu,
 };
 
 /// A GPU with exactly the capabilities of a profile.
@@ -97,6 +98,10 @@ fn every_profile_creates_and_encodes_every_family() {
             attention::<f16>(&gpu, AttentionSpec { dtype: DType::F16, ..spec });
             attention::<bf16>(&gpu, AttentionSpec { dtype: DType::Bf16, ..spec });
         }
+        let spec = MergeSpec::new(DType::F16, 2, 97, 3, 64);
+        let part =
+            AttentionOutputs { o: zeros::<f16>(&gpu, &spec.o_shape()), lse: zeros(&gpu, &spec.lse_shape()) };
+        Merge::new(&gpu, spec).unwrap().run(&part, &part).unwrap();
         for (w1, w2) in [([4, 12, 9], [6, 10, 8]), ([64; 3], [64; 3]), ([128; 3], [128; 3])] {
             let spec = MonarchSpec::new(DType::F32, 7, w1, w2);
             monarch::<f32>(&gpu, spec);

@@ -11,7 +11,7 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionResult, attention};
+pub use attention::{AttentionResult, attention, merge};
 pub use butterfly::monarch;
 pub use scan::{LinearScanResult, linear_scan};
 

@@ -8,7 +8,7 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::AttentionPlan;
+pub use attention::{AttentionPlan, MergePlan, Parts};
 pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
 pub use scan::LinearScanPlan;
 

@@ -8,7 +8,7 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Alibi, AttentionSpec, Window};
+pub use attention::{Alibi, AttentionSpec, MergeSpec, Window};
 pub use butterfly::MonarchSpec;
 pub use scan::LinearScanSpec;
 

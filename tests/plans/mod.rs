@@ -6,9 +6,9 @@ use tilewise::baseline::{
     UnfusedMonarchPlan,
 };
 use tilewise::bench::{self, CeilingsPlan};
-use tilewise::plan::{AttentionPlan, Footprint, LinearScanPlan, MonarchPlan, Plan};
+use tilewise::plan::{AttentionPlan, Footprint, LinearScanPlan, MergePlan, MonarchPlan, Plan};
 use tilewise::shader::{Shader, ShaderError};
-use tilewise::{Alibi, AttentionSpec, Caps, DType, LinearScanSpec, MonarchSpec, PlanError, ops};
+use tilewise::{Alibi, AttentionSpec, Caps, DType, LinearScanSpec, MergeSpec, MonarchSpec, PlanError, ops};
 
 /// A plan with what the tests ask of it.
 pub struct Planned {
@@ -72,6 +72,9 @@ pub fn samples(caps: &Caps) -> Vec<Planned> {
             let spec = AttentionSpec::new(dtype, 1, (64, 64), 1, head_dim).value_dim(value_dim);
             planned.push(attention(&format!("{spec:?}, softcap"), spec.softcap(5.0), caps));
             planned.push(attention(&format!("{spec:?}, alibi"), spec.alibi(Alibi::PerHead), caps));
+            let spec = MergeSpec::new(dtype, 1, 3, 2, value_dim);
+            let plan = MergePlan::new(&spec, caps);
+            planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::merge));
         }
         for (channels, length) in [(1, 5), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)] {
             let spec = LinearScanSpec::new(dtype, 1, channels, length);

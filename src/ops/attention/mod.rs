@@ -1,13 +1,17 @@
 //! Operations of the attention family.
 
+mod merge;
+
+pub use merge::{Merge, merge_shaders};
+
 use std::f32::consts::LOG2_E;
 
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
-use crate::plan::{AttentionPlan, Exchange, Plan as _};
+use crate::plan::{AttentionPlan, Exchange};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::tensor::expect_optional;
-use crate::{Alibi, AttentionSpec, DType, Element, Error, Gpu, Tensor};
+use crate::{Alibi, AttentionSpec, DType, Element, Error, Gpu, MergeSpec, Tensor};
 
 params! {
     /// `attention/forward`.
@@ -27,11 +31,6 @@ params! {
         slopes: u32,
         unseen: f32,
     }
-}
-
-params! {
-    /// `attention/combine`.
-    CombineParams { splits: u32, rows: u32, q_len: u32, heads: u32, unseen: f32 }
 }
 
 /// What stands for the log-sum-exp of nothing between forward and combine, as in `attention/combine.wgsl`.
@@ -59,6 +58,12 @@ pub struct AttentionOutputs<T> {
     pub lse: Tensor<f32>,
 }
 
+impl<T: Element> AttentionOutputs<T> {
+    fn zeros(gpu: &Gpu, o_shape: &[usize], lse_shape: &[usize]) -> Result<Self, Error> {
+        Ok(Self { o: Tensor::zeros(gpu, o_shape)?, lse: Tensor::zeros(gpu, lse_shape)? })
+    }
+}
+
 /// Scaled dot-product attention that never stores its scores (FlashAttention-2, Dao 2023), with the online softmax of
 /// Milakov and Gimelshein (2018). Where few queries meet many keys, the keys are split among workgroups
 /// (Flash-Decoding, Dao et al. 2023).
@@ -73,16 +78,15 @@ pub struct Attention {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &AttentionPlan) -> Result<Vec<Shader>, ShaderError> {
-    plan.footprints().iter().map(|footprint| shader(plan, footprint.kernel)).collect()
+    let combine = plan.merge.as_ref().map(merge_shaders).transpose()?.unwrap_or_default();
+    Ok([vec![forward_shader(plan)?], combine].concat())
 }
 
-fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderError> {
-    if kernel == "attention/combine" {
-        let linker = Linker::new(kernel).set("VALUE_DIM", plan.value_dim).set("LANES", plan.combine_lanes());
-        return linker.tensor("parts", plan.parts).tensor("o", plan.value_storage).link();
-    }
-    let linker =
-        Linker::new(kernel).module("common/product").module("attention/mask").module("attention/score");
+fn forward_shader(plan: &AttentionPlan) -> Result<Shader, ShaderError> {
+    let linker = Linker::new("attention/forward")
+        .module("common/product")
+        .module("attention/mask")
+        .module("attention/score");
     let linker = match plan.exchange {
         Exchange::Workgroup => linker.module("common/lane_workgroup").module("common/reduce_workgroup"),
         Exchange::Subgroup => linker.module("common/lane_subgroup").module("common/reduce_subgroup"),
@@ -100,7 +104,7 @@ fn shader(plan: &AttentionPlan, kernel: &'static str) -> Result<Shader, ShaderEr
         .tensor("q", plan.key_storage)
         .tensor("k", plan.key_storage)
         .tensor("v", plan.value_storage)
-        .tensor("o", if plan.splits == 1 { plan.value_storage } else { plan.parts })
+        .tensor("o", plan.merge.map_or(plan.value_storage, |merge| merge.part_storage))
         .link()
 }
 
@@ -120,10 +124,7 @@ impl Attention {
 
     /// Tensors for the outputs. Fails if the device has no memory for them.
     pub fn outputs<T: Element>(&self) -> Result<AttentionOutputs<T>, Error> {
-        Ok(AttentionOutputs {
-            o: Tensor::zeros(&self.gpu, &self.spec.o_shape())?,
-            lse: Tensor::zeros(&self.gpu, &self.spec.lse_shape())?,
-        })
+        AttentionOutputs::zeros(&self.gpu, &self.spec.o_shape(), &self.spec.lse_shape())
     }
 
     /// Records the attention into an encoder of the same device.
@@ -146,17 +147,20 @@ impl Attention {
             let buffers = [q.buffer(), k.buffer(), v.buffer(), alibi, o, lse];
             kernel.dispatch(gpu, encoder, &self.forward_params(unseen), &buffers)
         };
-        match kernels.as_slice() {
-            [whole] => forward(encoder, whole, f32::NEG_INFINITY, outputs.o.buffer(), outputs.lse.buffer()),
-            [split, combine] => {
+        match (kernels.as_slice(), &plan.merge) {
+            ([whole], None) => {
+                forward(encoder, whole, f32::NEG_INFINITY, outputs.o.buffer(), outputs.lse.buffer())
+            }
+            ([split, combine], Some(merge)) => {
                 let splits = plan.splits as usize;
                 let o_parts = [&[splits], spec.o_shape().as_slice()].concat();
                 let lse_parts = [&[splits], spec.lse_shape().as_slice()].concat();
                 let parts = scratch.tensors(gpu, &[&o_parts, &lse_parts])?;
                 let [o_parts, lse_parts] = [parts[0].buffer(), parts[1].buffer()];
                 forward(encoder, split, UNSEEN, o_parts, lse_parts)?;
-                let buffers = [o_parts, lse_parts, outputs.o.buffer(), outputs.lse.buffer()];
-                combine.dispatch(gpu, encoder, &self.combine_params(), &buffers)
+                let buffers = [outputs.o.buffer(), outputs.lse.buffer(), o_parts, lse_parts];
+                let params = merge::combine_params(merge, &MergeSpec::of(spec), plan.splits);
+                combine.dispatch(gpu, encoder, &params, &buffers)
             }
             _ => unreachable!("attention has one kernel, or two where keys are split"),
         }
@@ -192,20 +196,6 @@ impl Attention {
             softcap: spec.softcap.unwrap_or(1.0) * LOG2_E,
             slopes: if spec.alibi == Alibi::PerBatchHead { spec.heads as u32 } else { 0 },
             unseen,
-        }
-    }
-
-    fn combine_params(&self) -> CombineParams {
-        let Self { spec, plan, .. } = self;
-        let rows = spec.lse_shape().iter().product::<usize>() as u32;
-        let fours = spec.value_dim.div_ceil(4) as u32;
-        CombineParams {
-            groups: (rows * fours).div_ceil(plan.combine_lanes()),
-            splits: plan.splits,
-            rows,
-            q_len: spec.q_len as u32,
-            heads: spec.heads as u32,
-            unseen: f32::NEG_INFINITY,
         }
     }
 

@@ -1,5 +1,9 @@
 //! Oracles of the attention family.
 
+mod merge;
+
+pub use merge::merge;
+
 use crate::oracle::Precision;
 use crate::{Alibi, AttentionSpec};
 

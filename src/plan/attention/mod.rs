@@ -1,11 +1,15 @@
 //! Plans of the attention family.
 
+mod merge;
+
+pub use merge::{MergePlan, Parts};
+
 use std::fmt;
 
 use crate::caps::{Bytes, Caps};
 use crate::plan::{Bound, Exchange, Footprint, Plan, check_binding, check_caps};
 use crate::shader::Storage;
-use crate::{Alibi, AttentionSpec, DType, PlanError};
+use crate::{Alibi, AttentionSpec, DType, MergeSpec, PlanError};
 
 /// How to run an [`AttentionSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,8 +44,8 @@ pub struct AttentionPlan {
     pub splits: u32,
     /// Keys of a split, a multiple of the tile.
     pub split_keys: u32,
-    /// How the outputs of the splits are stored until they are put together.
-    pub parts: Storage,
+    /// How splits are put together, if there are several.
+    pub merge: Option<MergePlan>,
     /// What kept the tile from being larger.
     pub bound: Bound,
 }
@@ -78,9 +82,6 @@ const OCCUPYING: usize = 2048;
 
 /// Tiles of keys below which a split costs more to put together than it gains.
 const LEAST_TILES: usize = 4;
-
-/// Lanes of the kernel that puts splits together.
-const COMBINE_LANES: u32 = 64;
 
 impl AttentionPlan {
     /// Plans attention. Fails if the spec is wrong, a tensor exceeds a binding, or not even the smallest tile fits.
@@ -131,7 +132,7 @@ impl AttentionPlan {
             alibi: spec.alibi != Alibi::None,
             splits: 1,
             split_keys: (spec.k_len as u32).next_multiple_of(key_lanes * 4),
-            parts: Storage { vectors: spec.value_dim.is_multiple_of(4), ..Storage::F32 },
+            merge: None,
             bound: Bound::Registers,
         };
         if plan.lanes() > caps.workgroup_lanes {
@@ -165,14 +166,9 @@ impl AttentionPlan {
         let longest = caps.loop_turns.map_or(tiles, |turns| (turns / self.tile_turns()).max(1) as usize);
         let split_tiles = tiles.div_ceil(gainful).min(longest);
         let splits = tiles.div_ceil(split_tiles);
-        let plan = Self { splits: splits as u32, split_keys: split_tiles as u32 * self.keys(), ..self };
-        if splits > 1 {
-            let outputs = splits.saturating_mul(spec.o_shape().iter().product());
-            check_binding("the outputs of the splits", outputs, DType::F32, caps)?;
-            let sums = splits.saturating_mul(spec.lse_shape().iter().product());
-            check_binding("the log-sum-exps of the splits", sums, DType::F32, caps)?;
-        }
-        Ok(plan)
+        let merge =
+            (splits > 1).then(|| MergePlan::of_splits(&MergeSpec::of(spec), splits, caps)).transpose()?;
+        Ok(Self { splits: splits as u32, split_keys: split_tiles as u32 * self.keys(), merge, ..self })
     }
 
     /// Turns that the loops of a lane take over a tile of keys, at most.
@@ -189,11 +185,6 @@ impl AttentionPlan {
     /// Invocations of a workgroup.
     pub fn lanes(&self) -> u32 {
         self.row_lanes * self.key_lanes
-    }
-
-    /// Invocations of a workgroup that puts splits together.
-    pub fn combine_lanes(&self) -> u32 {
-        COMBINE_LANES
     }
 
     /// Queries of a tile.
@@ -279,16 +270,8 @@ impl Plan for AttentionPlan {
             workgroup_bytes: self.workgroup_bytes(),
             storage_buffers: 6,
         };
-        if self.splits == 1 {
-            return vec![forward];
-        }
-        let combine = Footprint {
-            kernel: "attention/combine",
-            lanes: COMBINE_LANES,
-            workgroup_bytes: 0,
-            storage_buffers: 4,
-        };
-        vec![forward, combine]
+        let combine = self.merge.as_ref().map_or(vec![], Plan::footprints);
+        [vec![forward], combine].concat()
     }
 }
 

@@ -1,5 +1,9 @@
 //! Specs of the attention family.
 
+mod merge;
+
+pub use merge::MergeSpec;
+
 use std::fmt;
 
 use crate::spec::{at_least_one, elements, wrong};

@@ -1,5 +1,7 @@
 //! The acceptance grid of the attention family.
 
+mod merge;
+
 use std::fmt;
 
 use crate::oracle::attention;
@@ -93,7 +95,9 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let every = if grid == Grid::Full { 1 } else { 2 };
     cases.extend(value_dims().step_by(every));
     cases.extend(edges().chain(large_scores()).chain(far_windows()).chain(long_keys(grid)));
-    boxed(cases)
+    let mut cases = boxed(cases);
+    cases.extend(merge::cases(grid));
+    cases
 }
 
 /// Few batches of long sequences.
