@@ -9,6 +9,7 @@ use tilewise::{DType, Gpu, GpuOptions};
 
 use crate::commands::{bench, plan, run, shader, verify};
 use crate::failure::{EXIT_CODES, Failure};
+use crate::ops::OPERATIONS;
 
 /// Hardware-aware machine-learning kernels for every GPU: FlashAttention, Monarch products and chunked scans.
 ///
@@ -97,16 +98,13 @@ pub fn dtype_parser() -> impl TypedValueParser<Value = DType> {
 
 /// Takes the name of a family, or of an operation of the family.
 pub fn family_parser() -> impl TypedValueParser<Value = Family> {
-    let names = [
-        PossibleValue::new("attention"),
-        PossibleValue::new("butterfly").alias("monarch"),
-        PossibleValue::new("scan").alias("linear-scan"),
-    ];
-    PossibleValuesParser::new(names).try_map(|name| match name.as_str() {
-        "attention" => Ok(Family::Attention),
-        "butterfly" | "monarch" => Ok(Family::Butterfly),
-        "scan" | "linear-scan" => Ok(Family::Scan),
-        _ => Err(format!("there is no family {name}")),
+    let of = |family: Family| OPERATIONS.iter().filter(move |(_, its)| *its == family).map(|(name, _)| *name);
+    let named = move |family: Family| PossibleValue::new(family.name()).aliases(of(family));
+    PossibleValuesParser::new(Family::ALL.map(named)).try_map(|name| {
+        let operation =
+            OPERATIONS.iter().find(|(operation, _)| *operation == name).map(|(_, family)| *family);
+        let family = Family::ALL.into_iter().find(|family| family.name() == name);
+        family.or(operation).ok_or_else(|| format!("there is no family {name}"))
     })
 }
 

@@ -5,9 +5,9 @@ mod args;
 mod commands;
 mod draft;
 mod failure;
+mod ops;
 mod output;
 mod progress;
-mod specs;
 mod table;
 mod tensors;
 

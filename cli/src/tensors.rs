@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors, serialize};
 use tilewise::{DType, Element, Gpu, Tensor};
@@ -32,6 +33,20 @@ pub struct Stored<'a> {
     pub dtype: DType,
     pub shape: &'a [usize],
     data: &'a [u8],
+}
+
+// The files of `run`. Not a doc comment: clap would give it to the command.
+#[derive(Debug, Args)]
+pub struct Files {
+    /// The safetensors file to read
+    #[arg(value_name = "IN.safetensors")]
+    pub input: PathBuf,
+    /// The safetensors file to write
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    pub output: PathBuf,
+    /// Read only tensors whose names begin with PREFIX, such as `case/`; their names then lose it
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub prefix: String,
 }
 
 /// The whole file.
@@ -88,6 +103,16 @@ impl<'a> TensorFile<'a> {
         };
         self.used.borrow_mut().insert(name.to_owned());
         Ok(Some(Stored { name: name.to_owned(), dtype, shape: view.shape(), data: view.data() }))
+    }
+
+    /// The tensor of that name on the device. `T` is its element type.
+    pub fn upload<T: Element>(&self, gpu: &Gpu, name: &str) -> Result<Tensor<T>, Failure> {
+        self.get(name)?.upload(gpu)
+    }
+
+    /// The tensor of that name on the device in f32, which holds every f16 and bf16 exactly, if it is there.
+    pub fn upload_f32(&self, gpu: &Gpu, name: &str) -> Result<Option<Tensor<f32>>, Failure> {
+        self.find(name)?.map(|stored| stored.upload_f32(gpu)).transpose()
     }
 
     /// What was not read, for a person to know; nothing if everything was.

@@ -7,6 +7,9 @@ use half::{bf16, f16};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
+/// Outputs that are f32 whatever the inputs are.
+const IN_F32: &[&str] = &["lse"];
+
 /// Everything of a tensor in f64.
 fn values(view: &TensorView<'_>) -> Vec<f64> {
     let data = view.data();
@@ -33,16 +36,26 @@ fn error(ours: &TensorView<'_>, reference: &TensorView<'_>) -> f64 {
     differences.into_iter().fold(0.0, f64::max) / largest
 }
 
+/// The operations whose goldens are run, and whether their gradients are there.
+const OPS: &[(&str, Gradients)] =
+    &[("attention", Gradients::No), ("linear-scan", Gradients::No), ("monarch", Gradients::No)];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Gradients {
+    No,
+}
+
 /// Runs every case of these options through the binary and compares its outputs.
 fn check_goldens(file: &std::path::Path, extra: &[&str], dtype: Dtype, tolerance: f64) {
     let bytes = std::fs::read(goldens()).expect("the fixture");
     let expected = SafeTensors::deserialize(&bytes).expect("a whole file");
     let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
     let cases = header.metadata().clone().expect("the cases' options");
-    assert_eq!(cases.len(), 14, "cases of the three operations");
     let folder = tempfile::tempdir().expect("a folder");
     let mut compared = 0;
     for (case, line) in cases {
+        let op = line.split_whitespace().next().expect("an operation");
+        let Some((_, gradients)) = OPS.iter().find(|(name, _)| *name == op) else { continue };
         let output = folder.path().join(format!("{case}.safetensors"));
         let mut args: Vec<String> = vec!["run".to_owned()];
         args.extend(line.split_whitespace().map(str::to_owned));
@@ -55,8 +68,11 @@ fn check_goldens(file: &std::path::Path, extra: &[&str], dtype: Dtype, tolerance
         let ours = SafeTensors::deserialize(&bytes).expect("a whole file");
         for (name, reference) in expected.tensors() {
             let Some(tensor) = name.strip_prefix(&format!("{case}/out.")) else { continue };
+            if *gradients == Gradients::No && tensor.starts_with('d') {
+                continue;
+            }
             let found = ours.tensor(tensor).unwrap_or_else(|error| panic!("{case}: {error}"));
-            let stored = if tensor == "lse" { Dtype::F32 } else { dtype };
+            let stored = if IN_F32.contains(&tensor) { Dtype::F32 } else { dtype };
             assert_eq!(found.dtype(), stored, "{case}/{tensor}");
             let error = error(&found, &reference);
             assert!(
@@ -66,7 +82,7 @@ fn check_goldens(file: &std::path::Path, extra: &[&str], dtype: Dtype, tolerance
             compared += 1;
         }
     }
-    assert_eq!(compared, 24, "outputs of the cases");
+    assert!(compared >= 24, "only {compared} outputs were compared");
 }
 
 #[test]

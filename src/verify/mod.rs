@@ -32,15 +32,20 @@ pub enum Family {
 impl Family {
     /// Every family.
     pub const ALL: [Self; 3] = [Self::Attention, Self::Butterfly, Self::Scan];
+
+    /// Its name, the same everywhere.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Attention => "attention",
+            Self::Butterfly => "butterfly",
+            Self::Scan => "scan",
+        }
+    }
 }
 
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Attention => "attention",
-            Self::Butterfly => "butterfly",
-            Self::Scan => "scan",
-        })
+        f.pad(self.name())
     }
 }
 

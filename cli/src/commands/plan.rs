@@ -12,8 +12,8 @@ use tilewise::{Bytes, Caps};
 use crate::adapter::Adapter;
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::ops::{Planned, SizedOp, names};
 use crate::output::{print, print_json};
-use crate::specs::{Op, Planned, Spec};
 use crate::table::{Cell, Column, Table};
 
 /// How an operation would run here or on another machine, and which limit bounds it
@@ -36,7 +36,7 @@ pub struct Plan {
 #[derive(Debug, Subcommand)]
 pub enum PlanOp {
     #[command(flatten)]
-    Op(Op),
+    Op(SizedOp),
     /// List the profiles
     List,
 }
@@ -105,9 +105,9 @@ impl Machine {
 struct Report<'a> {
     machine: &'a str,
     caps: &'a Caps,
-    spec: &'a Spec,
-    #[serde(flatten)]
-    planned: &'a Planned,
+    op: &'static str,
+    spec: serde_json::Value,
+    plans: &'a [Planned],
 }
 
 impl Plan {
@@ -116,22 +116,27 @@ impl Plan {
             _ if self.machine.lists() => return list_profiles(global),
             Some(PlanOp::List) => return list_profiles(global),
             Some(PlanOp::Op(op)) => op,
-            None => {
-                let ops = "attention, monarch, linear-scan (or list, for the profiles)";
-                return Err(Failure::Input(format!("plan what? Name an operation: {ops}")));
-            }
+            None => return Err(nothing_named("plan what?")),
         };
-        let spec = op.spec()?;
+        let operation = op.operation()?;
         self.machine.expect_no_shader_checks(global)?;
         let (machine, caps) = self.machine.caps(global)?;
-        let planned = spec.plan(&caps)?;
+        let plans = operation.plans(&caps)?;
         if global.json {
-            return print_json(&Report { machine: &machine, caps: &caps, spec: &spec, planned: &planned });
+            let (op, spec) = (op.name(), operation.fields());
+            return print_json(&Report { machine: &machine, caps: &caps, op, spec, plans: &plans });
         }
-        let Planned { explanation, kernels, .. } = &planned;
-        let footprints = footprints(kernels, &caps);
-        print(&format!("{spec}\non {machine}\n\n{explanation}\n\n{footprints}"))
+        let mut text = format!("{operation}\non {machine}\n");
+        for Planned { pass, explanation, kernels, .. } in &plans {
+            let _ = write!(text, "\n{pass}: {explanation}\n\n{}", footprints(kernels, &caps));
+        }
+        print(&text)
     }
+}
+
+/// The refusal of a line that names no operation.
+pub fn nothing_named(question: &str) -> Failure {
+    Failure::Input(format!("{question} Name an operation: {} (or list, for the profiles)", names()))
 }
 
 /// What each kernel takes of what the machine has.

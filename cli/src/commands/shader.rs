@@ -10,7 +10,7 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use serde::Serialize;
 
-use super::plan::{Machine, PlanOp, list_profiles};
+use super::plan::{Machine, PlanOp, list_profiles, nothing_named};
 use crate::args::Global;
 use crate::draft::Draft;
 use crate::failure::Failure;
@@ -73,14 +73,12 @@ impl Shader {
             _ if self.machine.lists() => return list_profiles(global),
             Some(PlanOp::List) => return list_profiles(global),
             Some(PlanOp::Op(op)) => op,
-            None => {
-                let ops = "attention, monarch, linear-scan (or list, for the profiles)";
-                return Err(Failure::Input(format!("shaders of what? Name an operation: {ops}")));
-            }
+            None => return Err(nothing_named("shaders of what?")),
         };
-        let spec = op.spec()?;
+        let operation = op.operation()?;
         let (machine, caps) = self.machine.caps(global)?;
-        let mut shaders = spec.plan(&caps)?.shaders;
+        let plans = operation.plans(&caps)?;
+        let mut shaders: Vec<_> = plans.into_iter().flat_map(|planned| planned.shaders).collect();
         if let Some(kernel) = &self.kernel {
             let labels: Vec<_> = shaders.iter().map(|shader| shader.label).collect();
             shaders.retain(|shader| shader.label == kernel);

@@ -1,11 +1,16 @@
 //! wgpu's noop backend poses as the machines that are not here: limits, pipelines, bindings and dispatches are
 //! checked as far as validation goes, and nothing is computed.
 
-use half::{bf16, f16};
+mod attention;
+mod butterfly;
+mod scan;
+
+use attention::attention;
+use half::f16;
+use scan::linear_scan;
 use tilewise::caps::{Caps, PROFILES, Profile};
 use tilewise::{
-    Attention, AttentionInputs, AttentionOutputs, AttentionSpec, DType, Element, Error, Gpu, GpuOptions,
-    LinearScan, LinearScanInputs, LinearScanSpec, Merge, MergeSpec, Monarch, MonarchInputs, MonarchSpec,
+    AttentionSpec, DType, Element, Error, Gpu, GpuOptions, LinearScan, LinearScanInputs, LinearScanSpec,
     Tensor, wgpu,
 };
 
@@ -55,26 +60,6 @@ fn zeros<T: Element>(gpu: &Gpu, shape: &[usize]) -> Tensor<T> {
     Tensor::zeros(gpu, shape).unwrap()
 }
 
-fn scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
-    let (a, b) = (zeros::<T>(gpu, &spec.shape()), zeros::<T>(gpu, &spec.shape()));
-    let initial = spec.initial.then(|| zeros::<f32>(gpu, &spec.state_shape()));
-    let scan = LinearScan::new(gpu, spec).unwrap();
-    scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap();
-}
-
-fn attention<T: Element>(gpu: &Gpu, spec: AttentionSpec) {
-    let (q, k, v) =
-        (zeros::<T>(gpu, &spec.q_shape()), zeros(gpu, &spec.k_shape()), zeros(gpu, &spec.v_shape()));
-    let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: None };
-    Attention::new(gpu, spec).unwrap().run(inputs).unwrap();
-}
-
-fn monarch<T: Element>(gpu: &Gpu, spec: MonarchSpec) {
-    let x = zeros::<T>(gpu, &[spec.batch, spec.n_in()]);
-    let (w1, w2) = (zeros::<T>(gpu, &spec.w1), zeros::<T>(gpu, &spec.w2));
-    Monarch::new(gpu, spec).unwrap().run(MonarchInputs { x: &x, w1: &w1, w2: &w2 }).unwrap();
-}
-
 #[test]
 fn every_profile_creates_and_encodes_every_family() {
     for profile in PROFILES {
@@ -83,31 +68,9 @@ fn every_profile_creates_and_encodes_every_family() {
         let Caps { matrices, loop_turns, .. } = profile.caps.clone();
         let posed = Caps { matrices, loop_turns, ..gpu.caps().clone() };
         assert_eq!(posed, *profile.caps, "{} poses as itself", profile.name);
-        for spec in
-            [LinearScanSpec::new(DType::F32, 2, 3, 97), LinearScanSpec::new(DType::F32, 1, 2, 100_000)]
-        {
-            for spec in [spec, spec.initial()] {
-                scan::<f32>(&gpu, spec);
-                scan::<f16>(&gpu, LinearScanSpec { dtype: DType::F16, ..spec });
-                scan::<bf16>(&gpu, LinearScanSpec { dtype: DType::Bf16, ..spec });
-            }
-        }
-        for (head_dim, q_len) in [(64, 97), (111, 1), (256, 203)] {
-            let spec = AttentionSpec::new(DType::F32, 2, (q_len, 113), 6, head_dim).kv_heads(2).causal();
-            attention::<f32>(&gpu, spec);
-            attention::<f16>(&gpu, AttentionSpec { dtype: DType::F16, ..spec });
-            attention::<bf16>(&gpu, AttentionSpec { dtype: DType::Bf16, ..spec });
-        }
-        let spec = MergeSpec::new(DType::F16, 2, 97, 3, 64);
-        let part =
-            AttentionOutputs { o: zeros::<f16>(&gpu, &spec.o_shape()), lse: zeros(&gpu, &spec.lse_shape()) };
-        Merge::new(&gpu, spec).unwrap().run(&part, &part).unwrap();
-        for (w1, w2) in [([4, 12, 9], [6, 10, 8]), ([64; 3], [64; 3]), ([128; 3], [128; 3])] {
-            let spec = MonarchSpec::new(DType::F32, 7, w1, w2);
-            monarch::<f32>(&gpu, spec);
-            monarch::<f16>(&gpu, MonarchSpec { dtype: DType::F16, ..spec });
-            monarch::<bf16>(&gpu, MonarchSpec { dtype: DType::Bf16, ..spec });
-        }
+        attention::run_all(&gpu);
+        butterfly::run_all(&gpu);
+        scan::run_all(&gpu);
         gpu.wait().unwrap_or_else(|error| panic!("{}: {error}", profile.name));
     }
 }
@@ -115,9 +78,9 @@ fn every_profile_creates_and_encodes_every_family() {
 #[test]
 fn a_new_length_compiles_nothing() {
     let gpu = pose(&PROFILES[0]);
-    scan::<f32>(&gpu, LinearScanSpec::new(DType::F32, 1, 8, 100_000));
+    linear_scan::<f32>(&gpu, LinearScanSpec::new(DType::F32, 1, 8, 100_000));
     let compiled = gpu.kernels_compiled();
-    scan::<f32>(&gpu, LinearScanSpec::new(DType::F32, 2, 3, 123_456));
+    linear_scan::<f32>(&gpu, LinearScanSpec::new(DType::F32, 2, 3, 123_456));
     assert_eq!(gpu.kernels_compiled(), compiled);
 
     let spec = AttentionSpec::new(DType::F32, 1, (1000, 1000), 4, 64);
@@ -133,7 +96,7 @@ fn a_new_length_compiles_nothing() {
 #[test]
 fn more_rows_than_a_dispatch_dimension_are_folded() {
     let gpu = pose(&PROFILES[0]);
-    scan::<f32>(&gpu, LinearScanSpec::new(DType::F32, 3, 65_535, 2));
+    linear_scan::<f32>(&gpu, LinearScanSpec::new(DType::F32, 3, 65_535, 2));
     gpu.wait().unwrap();
 }
 

@@ -1,0 +1,163 @@
+//! `attention`.
+
+use std::str::FromStr;
+
+use clap::Args;
+use tilewise::ops::shaders;
+use tilewise::plan::AttentionPlan;
+use tilewise::{Alibi, Attention, AttentionInputs, AttentionSpec, Caps, DType, Gpu, Window, by_dtype};
+
+use super::{FromFile, FromSizes, Operation, Planned, fields};
+use crate::args::dtype_parser;
+use crate::failure::Failure;
+use crate::tensors::{Output, TensorFile};
+
+/// Scaled dot-product attention
+#[derive(Debug, Args)]
+pub struct Sizes {
+    /// Storage of the tensors
+    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
+    dtype: DType,
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Queries of a batch
+    #[arg(long, default_value_t = 2048)]
+    q_len: usize,
+    /// Keys of a batch [default: as many as queries]
+    #[arg(long)]
+    k_len: Option<usize>,
+    /// Query heads
+    #[arg(long, default_value_t = 8)]
+    heads: usize,
+    /// Key and value heads; a divisor of the query heads [default: as many]
+    #[arg(long)]
+    kv_heads: Option<usize>,
+    /// Width of a query and a key, 1 to 256
+    #[arg(long, default_value_t = 64)]
+    head_dim: usize,
+    /// Width of a value, 1 to 256 [default: as wide as a key]
+    #[arg(long)]
+    value_dim: Option<usize>,
+    /// Add linear biases, one slope a head
+    #[arg(long)]
+    alibi: bool,
+    #[command(flatten)]
+    mathematics: Mathematics,
+}
+
+/// Reads q, k, v, and alibi_slopes if there are any; writes o and lse
+///
+/// q (batch, q_len, heads, head_dim), k (batch, k_len, kv_heads, head_dim), v (batch, k_len, kv_heads, value_dim),
+/// alibi_slopes (heads) or (batch, heads) in any of the types; o (batch, q_len, heads, value_dim), and lse (batch, heads,
+/// q_len) in F32.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    mathematics: Mathematics,
+}
+
+// What no shape of a tensor says. Not a doc comment: clap would give it to the command.
+#[derive(Clone, Copy, Debug, Args)]
+struct Mathematics {
+    /// A query sees only keys up to its own position (aligned to the bottom-right corner)
+    #[arg(long)]
+    causal: bool,
+    /// Keys a query sees before and after its position; an empty side is unbounded: 17,5 or 17, or ,5
+    #[arg(long, value_name = "LEFT,RIGHT", allow_hyphen_values = true)]
+    window: Option<Sides>,
+    /// Cap scores softly at ±CAP, a positive number
+    #[arg(long, value_name = "CAP", allow_hyphen_values = true)]
+    softcap: Option<f32>,
+    /// Factor of the scores [default: 1/sqrt(head dim)]
+    #[arg(long, allow_hyphen_values = true)]
+    scale: Option<f32>,
+}
+
+/// A window as it is written: `17,5`.
+#[derive(Clone, Copy, Debug)]
+struct Sides(Window);
+
+impl FromStr for Sides {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let side = |text: &str| match text.trim() {
+            "" => Ok(None),
+            number => number.parse().map(Some).map_err(|_| {
+                format!(
+                    "{number:?} is no number of keys; a window is LEFT,RIGHT, and an empty side is unbounded"
+                )
+            }),
+        };
+        let sides = text.split_once(',').ok_or("a window has two sides: 17,5 or 17, or ,5")?;
+        Ok(Self(Window { left: side(sides.0)?, right: side(sides.1)? }))
+    }
+}
+
+impl Mathematics {
+    /// Adds the options to a spec.
+    fn apply(self, spec: AttentionSpec) -> AttentionSpec {
+        let window = self.window.map_or_else(Window::default, |sides| sides.0);
+        AttentionSpec { causal: self.causal, window, softcap: self.softcap, scale: self.scale, ..spec }
+    }
+}
+
+impl FromSizes for Sizes {
+    fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
+        let lengths = (self.q_len, self.k_len.unwrap_or(self.q_len));
+        let spec = AttentionSpec::new(self.dtype, self.batch, lengths, self.heads, self.head_dim)
+            .kv_heads(self.kv_heads.unwrap_or(self.heads))
+            .value_dim(self.value_dim.unwrap_or(self.head_dim))
+            .alibi(if self.alibi { Alibi::PerHead } else { Alibi::None });
+        let spec = self.mathematics.apply(spec);
+        spec.check()?;
+        Ok(Box::new(spec))
+    }
+}
+
+impl FromFile for Options {
+    fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
+        let (q, k, v) = (file.get("q")?, file.get("k")?, file.get("v")?);
+        let slopes = file.find("alibi_slopes")?;
+        k.expect_dtype_of(&q)?;
+        v.expect_dtype_of(&q)?;
+        let [batch, q_len, heads, head_dim] = q.sizes("batch, q_len, heads, head_dim")?;
+        let [_, k_len, kv_heads, _] = k.sizes("batch, k_len, kv_heads, head_dim")?;
+        let [_, _, _, value_dim] = v.sizes("batch, k_len, kv_heads, value_dim")?;
+        let alibi = match slopes.as_ref().map(|slopes| slopes.shape.len()) {
+            None => Alibi::None,
+            Some(1) => Alibi::PerHead,
+            Some(_) => Alibi::PerBatchHead,
+        };
+        let spec = AttentionSpec::new(q.dtype, batch, (q_len, k_len), heads, head_dim);
+        let spec = self.mathematics.apply(spec.kv_heads(kv_heads).value_dim(value_dim).alibi(alibi));
+        k.expect_shape(&spec.k_shape())?;
+        v.expect_shape(&spec.v_shape())?;
+        if let Some(slopes) = slopes {
+            slopes.expect_shape(&spec.alibi_shape())?;
+        }
+        spec.check()?;
+        Ok(Box::new(spec))
+    }
+}
+
+impl Operation for AttentionSpec {
+    fn fields(&self) -> serde_json::Value {
+        fields(self)
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
+        Ok(vec![Planned::new("forward", &AttentionPlan::new(self, caps)?, shaders::attention)?])
+    }
+
+    fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
+        by_dtype!(self.dtype, T => {
+            let tensor = |name| file.upload::<T>(gpu, name);
+            let (q, k, v) = (tensor("q")?, tensor("k")?, tensor("v")?);
+            let slopes = file.upload_f32(gpu, "alibi_slopes")?;
+            let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: slopes.as_ref() };
+            let outputs = Attention::new(gpu, *self)?.run(inputs)?;
+            Ok(vec![Output::download("o", &outputs.o)?, Output::download("lse", &outputs.lse)?])
+        })
+    }
+}

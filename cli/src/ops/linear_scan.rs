@@ -1,0 +1,83 @@
+//! `linear-scan`.
+
+use clap::Args;
+use tilewise::ops::shaders;
+use tilewise::plan::LinearScanPlan;
+use tilewise::{Caps, DType, Gpu, LinearScan, LinearScanInputs, LinearScanSpec, by_dtype};
+
+use super::{FromFile, FromSizes, Operation, Planned, fields};
+use crate::args::dtype_parser;
+use crate::failure::Failure;
+use crate::tensors::{Output, TensorFile};
+
+/// Linear recurrence `h_t = a_t h_(t-1) + b_t`
+#[derive(Debug, Args)]
+pub struct Sizes {
+    /// Storage of the tensors
+    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
+    dtype: DType,
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Channels of a batch
+    #[arg(long, default_value_t = 1024)]
+    channels: usize,
+    /// Steps
+    #[arg(long, default_value_t = 8192)]
+    length: usize,
+    /// Take an initial state
+    #[arg(long)]
+    initial: bool,
+}
+
+/// Reads a, b, and h0 if there is one; writes h and last_state
+///
+/// a, b and h (batch, channels, length); h0 (batch, channels) in any of the types; last_state (batch, channels) in F32.
+#[derive(Debug, Args)]
+pub struct Options {}
+
+impl FromSizes for Sizes {
+    fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
+        let spec = LinearScanSpec::new(self.dtype, self.batch, self.channels, self.length);
+        let spec = LinearScanSpec { initial: self.initial, ..spec };
+        spec.check()?;
+        Ok(Box::new(spec))
+    }
+}
+
+impl FromFile for Options {
+    fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
+        let (a, b) = (file.get("a")?, file.get("b")?);
+        let initial = file.find("h0")?;
+        b.expect_dtype_of(&a)?;
+        let [batch, channels, length] = a.sizes("batch, channels, length")?;
+        b.expect_shape(a.shape)?;
+        let spec = LinearScanSpec::new(a.dtype, batch, channels, length);
+        let spec = LinearScanSpec { initial: initial.is_some(), ..spec };
+        if let Some(initial) = initial {
+            initial.expect_shape(&spec.state_shape())?;
+        }
+        spec.check()?;
+        Ok(Box::new(spec))
+    }
+}
+
+impl Operation for LinearScanSpec {
+    fn fields(&self) -> serde_json::Value {
+        fields(self)
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
+        Ok(vec![Planned::new("forward", &LinearScanPlan::new(self, caps)?, shaders::linear_scan)?])
+    }
+
+    fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
+        by_dtype!(self.dtype, T => {
+            let (a, b) = (file.upload::<T>(gpu, "a")?, file.upload::<T>(gpu, "b")?);
+            let initial = file.upload_f32(gpu, "h0")?;
+            let inputs = LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() };
+            let outputs = LinearScan::new(gpu, *self)?.run(inputs)?;
+            let last = Output::download("last_state", &outputs.last)?;
+            Ok(vec![Output::download("h", &outputs.h)?, last])
+        })
+    }
+}
