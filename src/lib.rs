@@ -60,13 +60,16 @@ pub mod timing;
 pub mod verify;
 
 pub use caps::{Bytes, Caps};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
+pub use ops::{Append, AppendInputs, RotaryTables, Rotate};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs, Merge};
+pub use ops::{CacheIndex, KvCache};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
-pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MergeSpec, MonarchSpec, Window};
+pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
+pub use spec::{AppendSpec, CacheSpec, CacheView, MergeSpec, Rotary, RotaryPairs, RotateSpec};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

@@ -18,43 +18,71 @@ use crate::DType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Storage {
-    /// The element type.
-    pub dtype: DType,
-    /// f16 as a type of its own (`shader-f16`) instead of packed in u32. The bytes are the same.
-    pub native_f16: bool,
+    /// The words.
+    pub format: Format,
     /// Addressed four elements at a time: every row the kernel touches starts at a multiple of four.
     pub vectors: bool,
 }
 
+/// What the words of a buffer hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Format {
+    /// f32.
+    F32,
+    /// f16 as a type of its own (`shader-f16`).
+    F16,
+    /// Two f16 in a u32. The bytes are those of [`F16`](Self::F16).
+    F16Packed,
+    /// Two bf16 in a u32.
+    Bf16Packed,
+    /// Four 8-bit integers in a u32, rounded to nearest and kept within ±127; whoever stores or loads them applies a
+    /// scale.
+    I8Packed,
+}
+
 impl Storage {
     /// f32, addressed one element at a time.
-    pub const F32: Self = Self { dtype: DType::F32, native_f16: false, vectors: false };
+    pub const F32: Self = Self { format: Format::F32, vectors: false };
 
     /// How `dtype` is stored on an adapter with or without `shader-f16`.
     pub fn new(dtype: DType, shader_f16: bool, vectors: bool) -> Self {
-        Self { dtype, native_f16: shader_f16 && dtype == DType::F16, vectors }
+        let format = match dtype {
+            DType::F32 => Format::F32,
+            DType::F16 if shader_f16 => Format::F16,
+            DType::F16 => Format::F16Packed,
+            DType::Bf16 => Format::Bf16Packed,
+        };
+        Self { format, vectors }
     }
 
     /// The file name under `elem/load` and `elem/store`.
     fn module(self) -> &'static str {
-        match (self.dtype, self.native_f16, self.vectors) {
-            (DType::F32, _, false) => "f32",
-            (DType::F32, _, true) => "f32_x4",
-            (DType::F16, true, false) => "f16",
-            (DType::F16, true, true) => "f16_x4",
-            (DType::F16, false, false) => "f16_packed",
-            (DType::F16, false, true) => "f16_packed_x4",
-            (DType::Bf16, _, false) => "bf16_packed",
-            (DType::Bf16, _, true) => "bf16_packed_x4",
+        match (self.format, self.vectors) {
+            (Format::F32, false) => "f32",
+            (Format::F32, true) => "f32_x4",
+            (Format::F16, false) => "f16",
+            (Format::F16, true) => "f16_x4",
+            (Format::F16Packed, false) => "f16_packed",
+            (Format::F16Packed, true) => "f16_packed_x4",
+            (Format::Bf16Packed, false) => "bf16_packed",
+            (Format::Bf16Packed, true) => "bf16_packed_x4",
+            (Format::I8Packed, false) => "i8_packed",
+            (Format::I8Packed, true) => "i8_packed_x4",
         }
     }
 }
 
 impl fmt::Display for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let packed = if self.dtype == DType::F32 || self.native_f16 { "" } else { " packed in u32" };
-        let unit = if self.vectors { ", by fours" } else { "" };
-        write!(f, "{}{packed}{unit}", self.dtype)
+        let format = match self.format {
+            Format::F32 => "f32",
+            Format::F16 => "f16",
+            Format::F16Packed => "f16 packed in u32",
+            Format::Bf16Packed => "bf16 packed in u32",
+            Format::I8Packed => "i8 packed in u32",
+        };
+        write!(f, "{format}{}", if self.vectors { ", by fours" } else { "" })
     }
 }
 
@@ -180,11 +208,18 @@ macro_rules! files {
 }
 
 files![
+    "attention/append",
     "attention/combine",
     "attention/forward",
+    "attention/keys_contiguous",
+    "attention/keys_paged",
     "attention/mask",
     "attention/parts_pair",
     "attention/parts_stacked",
+    "attention/rotary_none",
+    "attention/rotary_pairs",
+    "attention/scales_heads",
+    "attention/scales_none",
     "attention/score",
     "baseline/matmul",
     "baseline/scan_apply",
@@ -214,6 +249,8 @@ files![
     "elem/load/f16_x4",
     "elem/load/f32",
     "elem/load/f32_x4",
+    "elem/load/i8_packed",
+    "elem/load/i8_packed_x4",
     "elem/load/one_by_one",
     "elem/store/bf16_packed",
     "elem/store/bf16_packed_x4",
@@ -223,6 +260,8 @@ files![
     "elem/store/f16_x4",
     "elem/store/f32",
     "elem/store/f32_x4",
+    "elem/store/i8_packed",
+    "elem/store/i8_packed_x4",
     "elem/store/one_by_one",
     "scan/affine",
     "scan/carry",
@@ -296,7 +335,11 @@ impl Linker {
     /// The directive follows from what was chosen; files never hold any. Subgroup operations need one in browsers
     /// alone, where wgpu 30 reports no subgroups, while naga 30 refuses it.
     fn enables(&self) -> &'static str {
-        if self.tensors.iter().any(|(_, storage)| storage.native_f16) { "enable f16;\n" } else { "" }
+        if self.tensors.iter().any(|(_, storage)| storage.format == Format::F16) {
+            "enable f16;\n"
+        } else {
+            ""
+        }
     }
 
     /// Reads a file's own declarations, so that the bind-group layout cannot drift from the shader, and numbers them

@@ -12,6 +12,7 @@ mod butterfly;
 mod scan;
 
 pub use attention::{AttentionResult, attention, merge};
+pub use attention::{Tables, append, cached_attention, rotate};
 pub use butterfly::monarch;
 pub use scan::{LinearScanResult, linear_scan};
 

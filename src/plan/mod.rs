@@ -8,6 +8,7 @@ mod attention;
 mod butterfly;
 mod scan;
 
+pub use attention::{AppendPlan, RotatePlan, RowsPlan};
 pub use attention::{AttentionPlan, MergePlan, Parts};
 pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
 pub use scan::LinearScanPlan;

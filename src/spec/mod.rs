@@ -8,7 +8,8 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Alibi, AttentionSpec, MergeSpec, Window};
+pub use attention::{Alibi, AttentionSpec, Window};
+pub use attention::{AppendSpec, CacheSpec, CacheView, MergeSpec, Rotary, RotaryPairs, RotateSpec};
 pub use butterfly::MonarchSpec;
 pub use scan::LinearScanSpec;
 
@@ -22,7 +23,11 @@ fn at_least_one(sizes: &[(&'static str, usize)]) -> Result<(), SpecError> {
     }
 }
 
-fn wrong(name: &'static str, found: &dyn std::fmt::Display, expected: impl Into<String>) -> SpecError {
+pub(crate) fn wrong(
+    name: &'static str,
+    found: &dyn std::fmt::Display,
+    expected: impl Into<String>,
+) -> SpecError {
     SpecError::Value { name, found: found.to_string(), expected: expected.into() }
 }
 

@@ -1,8 +1,10 @@
 //! Plans of the attention family.
 
 use tilewise::baseline::{self, UnfusedAttentionPlan};
-use tilewise::plan::{AttentionPlan, MergePlan};
-use tilewise::{Alibi, AttentionSpec, Caps, DType, MergeSpec, ops};
+use tilewise::plan::{AppendPlan, AttentionPlan, MergePlan, RotatePlan};
+use tilewise::{
+    Alibi, AppendSpec, AttentionSpec, CacheSpec, Caps, DType, MergeSpec, Rotary, RotaryPairs, RotateSpec, ops,
+};
 
 use super::Planned;
 
@@ -28,12 +30,37 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let plan = MergePlan::new(&spec, caps);
         planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::merge));
     }
+    planned.extend(caches(dtype, caps));
     for spec in [
         AttentionSpec::new(dtype, 1, (100, 1000), 4, 64),
         AttentionSpec::new(dtype, 2, (17, 23), 2, 33).softcap(5.0).alibi(Alibi::PerHead),
     ] {
         let plan = UnfusedAttentionPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::attention));
+    }
+    planned
+}
+
+/// Appending to caches of slots and of pages, and turning rows.
+fn caches(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let mut planned = Vec::new();
+    for dim in [59, 64] {
+        let slots = CacheSpec::slots(dtype, 2, 100, 2, dim);
+        let pages = CacheSpec::pages(dtype, 20, 10, 2, dim);
+        let half = Rotary::new(dim / 4 * 2, RotaryPairs::Half, 200);
+        let whole = Rotary::new(dim / 2 * 2, RotaryPairs::Interleaved, 200);
+        for spec in [
+            AppendSpec::new(slots, 2, 1),
+            AppendSpec::new(slots, 2, 1).rotary(half),
+            AppendSpec::new(pages, 2, 3).rotary(whole),
+            AppendSpec::new(slots.int8(), 2, 1).rotary(half),
+            AppendSpec::new(pages.int8(), 2, 1),
+        ] {
+            let plan = AppendPlan::new(&spec, caps);
+            planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::append));
+        }
+        let spec = RotateSpec::new(dtype, 2, 3, 4, dim, whole);
+        planned.push(Planned::new(&spec.to_string(), RotatePlan::new(&spec, caps), ops::shaders::rotate));
     }
     planned
 }

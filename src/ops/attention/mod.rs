@@ -1,7 +1,11 @@
 //! Operations of the attention family.
 
+mod append;
+mod cache;
 mod merge;
 
+pub use append::{Append, AppendInputs, RotaryTables, Rotate, append_shaders, rotate_shaders};
+pub use cache::{CacheIndex, KvCache, quantise};
 pub use merge::{Merge, merge_shaders};
 
 use std::f32::consts::LOG2_E;

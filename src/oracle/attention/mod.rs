@@ -1,7 +1,9 @@
 //! Oracles of the attention family.
 
+mod cache;
 mod merge;
 
+pub use cache::{Tables, append, cached_attention, rotate};
 pub use merge::merge;
 
 use crate::oracle::Precision;

@@ -1,7 +1,9 @@
 //! Plans of the attention family.
 
+mod append;
 mod merge;
 
+pub use append::{AppendPlan, RotatePlan, RowsPlan};
 pub use merge::{MergePlan, Parts};
 
 use std::fmt;

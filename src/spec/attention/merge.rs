@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::spec::{at_least_one, elements, wrong};
+use crate::spec::{at_least_one, elements};
 use crate::{AttentionSpec, DType, SpecError};
 
 /// Attention of the same queries to two sets of keys, put together as if it had been to both at once.
@@ -58,10 +58,7 @@ impl MergeSpec {
             ("heads", self.heads),
             ("value_dim", self.value_dim),
         ])?;
-        let widest = super::MAX_HEAD_DIM;
-        if self.value_dim > widest {
-            return Err(wrong("value_dim", &self.value_dim, format!("at most {widest}")));
-        }
+        super::check_dims(1, self.value_dim)?;
         elements("o", &self.o_shape()).map(drop)
     }
 }

@@ -1,5 +1,6 @@
 //! The acceptance grid of the attention family.
 
+mod append;
 mod merge;
 
 use std::fmt;
@@ -97,6 +98,7 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(edges().chain(large_scores()).chain(far_windows()).chain(long_keys(grid)));
     let mut cases = boxed(cases);
     cases.extend(merge::cases(grid));
+    cases.extend(append::cases(grid));
     cases
 }
 
