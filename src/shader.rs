@@ -1,12 +1,14 @@
 //! Linking and specialising WGSL: strings in, string out.
 //!
-//! Shader files are plain WGSL with no directives and no template language. Three mechanisms turn them into the
+//! Shader files are plain WGSL with no directives and no template language. Four mechanisms turn them into the
 //! module that a plan asks for, and each refuses a name that is absent, duplicated or left unset:
 //!
 //! - **consts**: `const HEAD_DIM: u32 = 64;` in a file is a default; the plan sets another value.
 //! - **modules**: a kernel calls functions that it does not define (`reduce_max`, …); the plan chooses which file
 //!   defines them. That takes the place of `#ifdef`. A module may declare bindings of its own, which come after the
 //!   kernel's in the order in which modules are linked: what a plan does not use takes no binding.
+//! - **copies**: a file of functions that are the same for several tensors is linked once for each, with its words
+//!   replaced: `tensor_four` of `attention/load_keys` becomes `k_four` and `v_four`.
 //! - **tensors**: a kernel declares `var<storage, read> q: array<q_word>`, and the plan says how `q` is stored.
 //!   The files under `elem/` define `q_word`, and `q_load`, `q_load4` or `q_store`, `q_store4` around it.
 
@@ -181,6 +183,16 @@ pub enum ShaderError {
         /// How often it was found.
         count: usize,
     },
+    /// A word to be replaced does not occur.
+    #[error("{kernel}: {file:?} has no word {word:?} to replace")]
+    Word {
+        /// The kernel being linked.
+        kernel: &'static str,
+        /// The file to be copied.
+        file: &'static str,
+        /// The word.
+        word: &'static str,
+    },
     /// The kernel's tensors and those that the plan stores differ.
     #[error("{kernel}: binding {name:?} is {problem}")]
     Binding {
@@ -208,19 +220,34 @@ macro_rules! files {
 }
 
 files![
+    "attention/alibi_none",
+    "attention/alibi_slopes",
     "attention/append",
     "attention/combine",
+    "attention/dots",
+    "attention/dropout_none",
     "attention/forward",
     "attention/keys_contiguous",
     "attention/keys_paged",
+    "attention/load_keys",
+    "attention/load_rows",
     "attention/mask",
+    "attention/mods_none",
+    "attention/params",
     "attention/parts_pair",
     "attention/parts_stacked",
     "attention/rotary_none",
     "attention/rotary_pairs",
+    "attention/rows_plain",
     "attention/scales_heads",
     "attention/scales_none",
     "attention/score",
+    "attention/sequences_dense",
+    "attention/sinks_none",
+    "attention/sums",
+    "attention/task",
+    "attention/tile",
+    "attention/visit_all",
     "baseline/matmul",
     "baseline/scan_apply",
     "baseline/scan_double",
@@ -272,11 +299,21 @@ files![
     "scan/row",
 ];
 
+/// Words of a file and what takes their place.
+type Words = &'static [(&'static str, &'static str)];
+
+/// A file beside the kernel.
+#[derive(Clone, Copy, Debug)]
+struct Module {
+    file: &'static str,
+    words: Words,
+}
+
 /// Puts a shader together; see the [module](self) for the mechanisms.
 #[derive(Clone, Debug)]
 pub struct Linker {
     kernel: &'static str,
-    modules: Vec<&'static str>,
+    modules: Vec<Module>,
     consts: Vec<(&'static str, Const)>,
     tensors: Vec<(&'static str, Storage)>,
 }
@@ -284,13 +321,19 @@ pub struct Linker {
 impl Linker {
     /// Starts from the kernel in that file. `common/dispatch` is always linked.
     pub fn new(kernel: &'static str) -> Self {
-        Self { kernel, modules: vec!["common/dispatch"], consts: vec![], tensors: vec![] }
+        Self { kernel, modules: vec![], consts: vec![], tensors: vec![] }.module("common/dispatch")
     }
 
     /// Chooses the file that defines functions which the kernel calls.
     #[must_use]
-    pub fn module(mut self, file: &'static str) -> Self {
-        self.modules.push(file);
+    pub fn module(self, file: &'static str) -> Self {
+        self.copy(file, &[])
+    }
+
+    /// Links a copy of a file in which words are replaced.
+    #[must_use]
+    pub fn copy(mut self, file: &'static str, words: Words) -> Self {
+        self.modules.push(Module { file, words });
         self
     }
 
@@ -315,17 +358,27 @@ impl Linker {
         let mut bindings = Vec::new();
         let kernel = self.number_bindings(kernel_text, &mut bindings)?;
         let mut body = String::new();
-        for name in &self.modules {
-            let module = self.number_bindings(self.text(name)?, &mut bindings)?;
-            let _ = writeln!(body, "// {name}.wgsl\n{module}");
+        for Module { file, words } in &self.modules {
+            let module = self.number_bindings(&self.replaced(file, words)?, &mut bindings)?;
+            let of = words.first().map_or_else(String::new, |(_, word)| format!(" for {word}"));
+            let _ = writeln!(body, "// {file}.wgsl{of}\n{module}");
         }
         self.expect_declared(&bindings)?;
         let _ = write!(body, "// {}.wgsl\n{kernel}", self.kernel);
         for (name, value) in &self.consts {
             body = self.set_const(&body, name, *value)?;
         }
+        let params = params(&body);
         let source = format!("{}{}{body}", self.enables(), self.accessors(&bindings)?);
-        Ok(Shader { label: self.kernel, source, bindings, params: params(kernel_text) })
+        Ok(Shader { label: self.kernel, source, bindings, params })
+    }
+
+    fn replaced(&self, file: &'static str, words: Words) -> Result<String, ShaderError> {
+        let text = self.text(file)?;
+        match words.iter().find(|(word, _)| !text.contains(word)) {
+            Some((word, _)) => Err(ShaderError::Word { kernel: self.kernel, file, word }),
+            None => Ok(words.iter().fold(text.to_owned(), |text, (word, by)| text.replace(word, by))),
+        }
     }
 
     fn text(&self, name: &str) -> Result<&'static str, ShaderError> {
@@ -440,9 +493,9 @@ impl Linker {
     }
 }
 
-/// The field names of the kernel's uniform struct, so that the host's side can be held against them.
-fn params(kernel_text: &str) -> Vec<String> {
-    let fields = kernel_text.lines().skip_while(|line| *line != "struct Params {").skip(1);
+/// The field names of the uniform struct, so that the host's side can be held against them.
+fn params(text: &str) -> Vec<String> {
+    let fields = text.lines().skip_while(|line| *line != "struct Params {").skip(1);
     let fields = fields.take_while(|line| *line != "}");
     fields.filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name.to_owned()).collect()
 }

@@ -168,7 +168,7 @@ fn check_attention<T: Element>(gpu: &Gpu, case: &str, spec: AttentionSpec) {
         oracle::attention(&spec, precision, &q.host, &k.host, &v.host, slopes).o
     };
     let alibi = slopes.as_ref().map(|slopes| &slopes.tensor);
-    let given = AttentionInputs { q: &q.tensor, k: &k.tensor, v: &v.tensor, alibi };
+    let given = AttentionInputs::new(&q.tensor, &k.tensor, &v.tensor).alibi(alibi);
     check(gpu, case, &o, oracle, |encoder| attention.encode(encoder, given, &o, &scratch));
 }
 
@@ -367,7 +367,7 @@ fn scratch_of_another_operation_is_refused() {
         let spec = AttentionSpec::new(DType::F32, 1, (8, 12), 2, 16);
         let attention = UnfusedAttention::new(gpu, spec).unwrap();
         let (q, k, v) = (zeros(&spec.q_shape()), zeros(&spec.k_shape()), zeros(&spec.v_shape()));
-        let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: None };
+        let inputs = AttentionInputs::new(&q, &k, &v);
         let other = AttentionSpec { k_len: 8, ..spec };
         let scratch = UnfusedAttention::new(gpu, other).unwrap().scratch().unwrap();
         record("attention", attention.encode(&mut encoder, inputs, &attention.outputs().unwrap(), &scratch));

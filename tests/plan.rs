@@ -4,7 +4,7 @@ mod plans;
 
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
-use tilewise::plan::{AttentionPlan, Exchange, LinearScanPlan, MonarchPlan, Plan};
+use tilewise::plan::{AttentionPlan, AttentionTile, Exchange, LinearScanPlan, MonarchPlan, Plan};
 use tilewise::{AttentionSpec, Caps, DType, LinearScanSpec, MonarchSpec, PlanError};
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -43,6 +43,16 @@ fn fits(plan: &impl Plan, caps: &Caps) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn tiles_well(plan: &impl Plan, tile: &AttentionTile, rows: usize, caps: &Caps) -> Result<(), TestCaseError> {
+    prop_assert!(tile.columns().is_multiple_of(tile.column_slice), "{plan} stages whole slices");
+    prop_assert!(tile.rows() as usize <= (2 * rows).max(4), "{plan} wastes half its rows");
+    if let (Exchange::Subgroup, Some(sizes)) = (tile.exchange, caps.subgroups) {
+        prop_assert!(sizes.min >= tile.column_lanes, "{plan}: rows straddle subgroups of {}", sizes.min);
+        prop_assert!(tile.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -56,12 +66,7 @@ proptest! {
         match AttentionPlan::new(&spec, &caps) {
             Ok(plan) => {
                 fits(&plan, &caps)?;
-                prop_assert!(plan.keys().is_multiple_of(plan.key_slice), "{plan} stages whole slices");
-                prop_assert!(plan.queries() as usize <= (2 * q_len).max(4), "{plan} wastes half its rows");
-                if let (Exchange::Subgroup, Some(sizes)) = (plan.exchange, caps.subgroups) {
-                    prop_assert!(sizes.min >= plan.key_lanes, "{plan}: rows straddle subgroups of {}", sizes.min);
-                    prop_assert!(plan.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
-                }
+                tiles_well(&plan, &plan.tile, q_len, &caps)?;
             }
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
             Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {

@@ -9,7 +9,7 @@ mod butterfly;
 mod scan;
 
 pub use attention::{AppendPlan, RotatePlan, RowsPlan};
-pub use attention::{AttentionPlan, MergePlan, Parts};
+pub use attention::{AttentionPlan, AttentionStructure, AttentionTile, MergePlan, Parts};
 pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
 pub use scan::LinearScanPlan;
 

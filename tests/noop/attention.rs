@@ -10,7 +10,7 @@ use tilewise::{
 pub fn attention<T: Element>(gpu: &Gpu, spec: AttentionSpec) {
     let (q, k, v) =
         (zeros::<T>(gpu, &spec.q_shape()), zeros(gpu, &spec.k_shape()), zeros(gpu, &spec.v_shape()));
-    let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: None };
+    let inputs = AttentionInputs::new(&q, &k, &v);
     Attention::new(gpu, spec).unwrap().run(inputs).unwrap();
 }
 

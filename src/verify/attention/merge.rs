@@ -127,8 +127,7 @@ async fn spread<T: Element>(gpu: &Gpu, Spread { spec, parts }: &Spread) -> Resul
             upload::<T>(gpu, shape, &values[first * count(&shape[2..])..][..count(shape)])
         };
         let (k, v) = (rows(&k, &part.k_shape())?, rows(&v, &part.v_shape())?);
-        let part =
-            Attention::new(gpu, part)?.run(AttentionInputs { q: &queries, k: &k, v: &v, alibi: None })?;
+        let part = Attention::new(gpu, part)?.run(AttentionInputs::new(&queries, &k, &v))?;
         merged = Some(match merged {
             None => part,
             Some(before) => merge.run(&before, &part)?,

@@ -215,7 +215,7 @@ async fn run<T: Element>(gpu: &Gpu, case: &Forward) -> Result<Vec<Outcome>, Erro
         lse: poisoned::<f32>(gpu, &spec.lse_shape())?,
     };
     let mut encoder = gpu.encoder();
-    let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: alibi.as_ref() };
+    let inputs = AttentionInputs::new(&q, &k, &v).alibi(alibi.as_ref());
     Attention::new(gpu, spec)?.encode(&mut encoder, inputs, &outputs)?;
     gpu.submit(encoder)?;
     let (o, lse) = (download(&outputs.o).await?, download(&outputs.lse).await?);

@@ -1,0 +1,111 @@
+//! The plan of attention, forward.
+
+use std::fmt;
+
+use super::tile::{Lanes, Products, choose};
+use super::{AttentionStructure, AttentionTile, MergePlan, check_bindings};
+use crate::caps::Caps;
+use crate::plan::{Bound, Footprint, Plan, check_caps};
+use crate::{AttentionSpec, MergeSpec, PlanError};
+
+/// How to run an [`AttentionSpec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct AttentionPlan {
+    /// What all kernels of the family share.
+    pub structure: AttentionStructure,
+    /// Queries by keys.
+    pub tile: AttentionTile,
+    /// Parts of the keys that workgroups of their own attend to. One: a single kernel. More: a second puts the parts
+    /// together.
+    pub splits: u32,
+    /// How splits are put together, if there are several.
+    pub merge: Option<MergePlan>,
+    /// What kept the tile from being larger.
+    pub bound: Bound,
+}
+
+/// Tiles in order of preference, from what was measured on an NVIDIA H200 for heads of 64, 128 and 256. More queries a
+/// tile mean that keys and values are staged less often. The last ones are for few queries, and spread the lanes over
+/// the keys instead.
+const TILES: [Lanes; 6] = [
+    Lanes { row_lanes: 16, column_lanes: 16, row_fours: 2, sums: 192 },
+    Lanes { row_lanes: 32, column_lanes: 8, row_fours: 1, sums: 64 },
+    Lanes { row_lanes: 16, column_lanes: 8, row_fours: 1, sums: 256 },
+    Lanes { row_lanes: 8, column_lanes: 8, row_fours: 1, sums: 256 },
+    Lanes { row_lanes: 4, column_lanes: 16, row_fours: 1, sums: 256 },
+    Lanes { row_lanes: 1, column_lanes: 32, row_fours: 1, sums: 256 },
+];
+
+/// Workgroups that occupy a large GPU. Only queries that fit one tile are split for it: for more of them the parts would
+/// take the memory that fusing saves.
+const OCCUPYING: usize = 2048;
+
+/// Tiles of keys below which a split costs more to put together than it gains.
+const LEAST_TILES: usize = 4;
+
+impl AttentionPlan {
+    /// Plans attention. Fails if the spec is wrong, a tensor exceeds a binding, or not even the smallest tile fits.
+    pub fn new(spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
+        spec.check()?;
+        check_caps("attention", caps)?;
+        check_bindings(spec, caps)?;
+        let structure = AttentionStructure::new(spec, caps);
+        let products = Products {
+            kernel: "attention",
+            rows: spec.q_len,
+            dots: structure.head_dim,
+            widest: structure.value_dim,
+            sums: structure.value_dim,
+            exchanges: true,
+        };
+        let (tile, bound) = choose(&TILES, products, caps)?;
+        Self { structure, tile, splits: 1, merge: None, bound }.split(spec, caps)
+    }
+
+    /// Splits the keys where few workgroups would do all the work, or where one would go over more of them than the
+    /// driver lets it.
+    fn split(self, spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
+        let tiles = spec.k_len.div_ceil(self.tile.columns() as usize);
+        let groups = spec.batch * spec.heads;
+        let few = spec.q_len <= self.tile.rows() as usize;
+        let idle = if few { OCCUPYING / groups.min(OCCUPYING) } else { 1 };
+        let gainful = idle.min(tiles / LEAST_TILES).max(1);
+        let longest = caps.loop_turns.map_or(tiles, |turns| (turns / self.tile_turns()).max(1) as usize);
+        let split_tiles = tiles.div_ceil(gainful).min(longest);
+        let splits = tiles.div_ceil(split_tiles);
+        let merge =
+            (splits > 1).then(|| MergePlan::of_splits(&MergeSpec::of(spec), splits, caps)).transpose()?;
+        Ok(Self { splits: splits as u32, merge, ..self })
+    }
+
+    /// Turns that the loops of a lane take over a tile of keys, at most.
+    fn tile_turns(&self) -> u32 {
+        let AttentionStructure { head_dim, value_dim, .. } = self.structure;
+        1 + self.tile.dot_turns(head_dim) + self.tile.sum_turns(value_dim) + self.tile.exchange_turns()
+    }
+}
+
+impl Plan for AttentionPlan {
+    fn footprints(&self) -> Vec<Footprint> {
+        let forward = Footprint {
+            kernel: "attention/forward",
+            lanes: self.tile.lanes(),
+            workgroup_bytes: self.tile.workgroup_bytes(),
+            storage_buffers: 5 + self.structure.storage_buffers(),
+        };
+        let combine = self.merge.as_ref().map_or(vec![], Plan::footprints);
+        [vec![forward], combine].concat()
+    }
+}
+
+impl fmt::Display for AttentionPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { structure, tile, splits, bound, .. } = self;
+        write!(f, "q {} × kv {}, ", tile.rows(), tile.columns())?;
+        if *splits > 1 {
+            write!(f, "keys in {splits} splits, ")?;
+        }
+        write!(f, "{}; {structure}; {bound}", tile.explain())
+    }
+}
