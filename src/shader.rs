@@ -225,8 +225,11 @@ files![
     "attention/append",
     "attention/combine",
     "attention/dots",
+    "attention/dots_direct",
     "attention/dropout_none",
     "attention/forward",
+    "attention/gather_direct",
+    "attention/gather_staged",
     "attention/keys_contiguous",
     "attention/keys_paged",
     "attention/load_keys",
@@ -238,6 +241,7 @@ files![
     "attention/parts_stacked",
     "attention/rotary_none",
     "attention/rotary_pairs",
+    "attention/rows_grouped",
     "attention/rows_plain",
     "attention/scales_heads",
     "attention/scales_none",
@@ -245,8 +249,10 @@ files![
     "attention/sequences_dense",
     "attention/sinks_none",
     "attention/sums",
+    "attention/sums_direct",
     "attention/task",
     "attention/tile",
+    "attention/tile_direct",
     "attention/visit_all",
     "baseline/matmul",
     "baseline/scan_apply",
@@ -300,7 +306,7 @@ files![
 ];
 
 /// Words of a file and what takes their place.
-type Words = &'static [(&'static str, &'static str)];
+pub(crate) type Words = &'static [(&'static str, &'static str)];
 
 /// A file beside the kernel.
 #[derive(Clone, Copy, Debug)]

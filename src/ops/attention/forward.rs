@@ -7,7 +7,7 @@ use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile};
 use crate::ops::Scratch;
 use crate::plan::AttentionPlan;
-use crate::shader::{Shader, ShaderError};
+use crate::shader::{Shader, ShaderError, Words};
 use crate::{AttentionSpec, Element, Error, Gpu, MergeSpec};
 
 /// What stands for the log-sum-exp of nothing between forward and combine, as in `attention/combine.wgsl`.
@@ -34,13 +34,23 @@ pub fn shaders(plan: &AttentionPlan) -> Result<Vec<Shader>, ShaderError> {
 fn forward_shader(plan: &AttentionPlan) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
     let linker = structured(tiled("attention/forward", &plan.tile), structure)
-        .module("attention/rows_plain")
+        .module(if plan.grouped { "attention/rows_grouped" } else { "attention/rows_plain" })
         .module("attention/visit_all")
         .copy("attention/load_rows", &[("tensor", "q"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/load_keys", &[("tensor", "k"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
-        .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/sums", &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")]);
+        .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")]);
+    let sums: Words = &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")];
+    let linker = if plan.tile.is_direct() {
+        linker
+            .copy("attention/dots_direct", &[("tensor", "q"), ("other", "k")])
+            .copy("attention/sums_direct", sums)
+            .module("attention/gather_direct")
+    } else {
+        linker
+            .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
+            .copy("attention/sums", sums)
+            .module("attention/gather_staged")
+    };
     linker
         .tensor("q", structure.key_storage)
         .tensor("k", structure.key_storage)
@@ -118,7 +128,7 @@ impl Attention {
 
     fn forward_params(&self, unseen: f32) -> TaskParams {
         let Self { spec, plan, .. } = self;
-        let params = TaskParams::new(spec, (spec.q_len, spec.heads), plan.tile.rows(), plan.splits);
+        let params = TaskParams::new(spec, plan.rows(spec), plan.tile.rows(), plan.splits);
         TaskParams { unseen, ..params }
     }
 }

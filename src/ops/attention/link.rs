@@ -11,7 +11,7 @@ pub(super) fn tiled(kernel: &'static str, tile: &AttentionTile) -> Linker {
         .module("common/product")
         .module("attention/params")
         .module("attention/task")
-        .module("attention/tile");
+        .module(if tile.is_direct() { "attention/tile_direct" } else { "attention/tile" });
     let linker = match tile.exchange {
         Exchange::Workgroup => linker.module("common/lane_workgroup"),
         Exchange::Subgroup => linker.module("common/lane_subgroup"),
@@ -21,10 +21,12 @@ pub(super) fn tiled(kernel: &'static str, tile: &AttentionTile) -> Linker {
         Exchange::Workgroup => linker.module("common/reduce_workgroup"),
         Exchange::Subgroup => linker.module("common/reduce_subgroup"),
     };
+    let linker = linker.set("COLUMN_LANES", tile.column_lanes).set("ROW_FOURS", tile.row_fours);
+    if tile.is_direct() {
+        return linker.set("PART_LANES", tile.part_lanes).set("DOTS", tile.slice);
+    }
     linker
         .set("ROW_LANES", tile.row_lanes)
-        .set("COLUMN_LANES", tile.column_lanes)
-        .set("ROW_FOURS", tile.row_fours)
         .set("SLICE", tile.slice)
         .set("COLUMN_SLICE", tile.column_slice)
         .set("WIDEST", tile.widest)

@@ -16,6 +16,8 @@ pub struct AttentionPlan {
     pub structure: AttentionStructure,
     /// Queries by keys.
     pub tile: AttentionTile,
+    /// Whether a tile's rows are the queries of all heads that share a key head, instead of one head's.
+    pub grouped: bool,
     /// Parts of the keys that workgroups of their own attend to. One: a single kernel. More: a second puts the parts
     /// together.
     pub splits: u32,
@@ -27,7 +29,7 @@ pub struct AttentionPlan {
 
 /// Tiles in order of preference, from what was measured on an NVIDIA H200 for heads of 64, 128 and 256. More queries a
 /// tile mean that keys and values are staged less often. The last ones are for few queries, and spread the lanes over
-/// the keys instead.
+/// the keys instead; for very few, columns are not staged at all ([`AttentionTile::direct`]).
 const TILES: [Lanes; 6] = [
     Lanes { row_lanes: 16, column_lanes: 16, row_fours: 2, sums: 192 },
     Lanes { row_lanes: 32, column_lanes: 8, row_fours: 1, sums: 64 },
@@ -37,9 +39,12 @@ const TILES: [Lanes; 6] = [
     Lanes { row_lanes: 1, column_lanes: 32, row_fours: 1, sums: 256 },
 ];
 
-/// Workgroups that occupy a large GPU. Only queries that fit one tile are split for it: for more of them the parts would
-/// take the memory that fusing saves.
-const OCCUPYING: usize = 2048;
+/// Queries from which on a head's own fill the tallest tile.
+const TALLEST: usize = 128;
+
+/// Lanes that occupy a large GPU. Only queries that fit one tile are split for it: for more of them the parts would take
+/// the memory that fusing saves.
+const OCCUPYING: usize = 1 << 17;
 
 /// Tiles of keys below which a split costs more to put together than it gains.
 const LEAST_TILES: usize = 4;
@@ -51,27 +56,33 @@ impl AttentionPlan {
         check_caps("attention", caps)?;
         check_bindings(spec, caps)?;
         let structure = AttentionStructure::new(spec, caps);
+        // Few queries of one head leave most of a tile idle, and keys to be read again for the next head.
+        let grouped = spec.heads > spec.kv_heads && spec.q_len < TALLEST;
         let products = Products {
             kernel: "attention",
-            rows: spec.q_len,
+            rows: if grouped { spec.q_len * (spec.heads / spec.kv_heads) } else { spec.q_len },
             dots: structure.head_dim,
             widest: structure.value_dim,
             sums: structure.value_dim,
             exchanges: true,
         };
-        let (tile, bound) = choose(&TILES, products, caps)?;
-        Self { structure, tile, splits: 1, merge: None, bound }.split(spec, caps)
+        let (tile, bound) = match AttentionTile::direct(products, caps) {
+            Some(tile) => (tile, Bound::Problem),
+            None => choose(&TILES, products, caps)?,
+        };
+        Self { structure, tile, grouped, splits: 1, merge: None, bound }.split(spec, caps)
     }
 
     /// Splits the keys where few workgroups would do all the work, or where one would go over more of them than the
     /// driver lets it.
     fn split(self, spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
         let tiles = spec.k_len.div_ceil(self.tile.columns() as usize);
-        let groups = spec.batch * spec.heads;
-        let few = spec.q_len <= self.tile.rows() as usize;
-        let idle = if few { OCCUPYING / groups.min(OCCUPYING) } else { 1 };
+        let (rows, heads) = self.rows(spec);
+        let groups = spec.batch * heads;
+        let occupying = OCCUPYING / self.tile.lanes() as usize;
+        let idle = if rows <= self.tile.rows() as usize { occupying / groups.min(occupying) } else { 1 };
         let gainful = idle.min(tiles / LEAST_TILES).max(1);
-        let longest = caps.loop_turns.map_or(tiles, |turns| (turns / self.tile_turns()).max(1) as usize);
+        let longest = caps.loop_turns.map_or(tiles, |turns| (self.tiles_within(turns)).max(1) as usize);
         let split_tiles = tiles.div_ceil(gainful).min(longest);
         let splits = tiles.div_ceil(split_tiles);
         let merge =
@@ -79,10 +90,21 @@ impl AttentionPlan {
         Ok(Self { splits: splits as u32, merge, ..self })
     }
 
-    /// Turns that the loops of a lane take over a tile of keys, at most.
-    fn tile_turns(&self) -> u32 {
+    /// Rows of a sequence that tiles are made of, and heads that have such rows.
+    pub(crate) fn rows(&self, spec: &AttentionSpec) -> (usize, usize) {
+        if self.grouped {
+            (spec.q_len * (spec.heads / spec.kv_heads), spec.kv_heads)
+        } else {
+            (spec.q_len, spec.heads)
+        }
+    }
+
+    /// Tiles of keys that the loops of a lane go over in that many turns, at least.
+    fn tiles_within(&self, turns: u32) -> u32 {
         let AttentionStructure { head_dim, value_dim, .. } = self.structure;
-        1 + self.tile.dot_turns(head_dim) + self.tile.sum_turns(value_dim) + self.tile.exchange_turns()
+        let tile = &self.tile;
+        let each = 1 + tile.dot_turns(head_dim) + tile.sum_turns(value_dim) + tile.exchange_turns();
+        turns.saturating_sub(tile.outer_turns(head_dim, value_dim)) / each
     }
 }
 
