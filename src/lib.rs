@@ -50,6 +50,7 @@ mod dtype;
 mod error;
 mod gpu;
 mod kernel;
+pub mod mods;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
@@ -65,11 +66,17 @@ pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Append, AppendInputs, RotaryTables, Rotate};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs, Merge};
-pub use ops::{CacheIndex, KvCache};
+pub use ops::{AttentionBackward, AttentionGradients, AttentionProbabilities};
+pub use ops::{CacheIndex, CachedAttention, CachedAttentionInputs, KvCache};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
-pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
-pub use spec::{AppendSpec, CacheSpec, CacheView, MergeSpec, Rotary, RotaryPairs, RotateSpec};
+pub use shader::snippet::{Snippet, Word};
+pub use spec::{
+    Alibi, AttentionSpec, BlockMask, CuSeqlens, LinearScanSpec, Mods, MonarchSpec, Packed, Span, Window,
+};
+pub use spec::{
+    AppendSpec, CacheSpec, CacheView, CachedAttentionSpec, MergeSpec, Rotary, RotaryPairs, RotateSpec,
+};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

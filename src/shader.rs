@@ -1,6 +1,6 @@
 //! Linking and specialising WGSL: strings in, string out.
 //!
-//! Shader files are plain WGSL with no directives and no template language. Four mechanisms turn them into the
+//! Shader files are plain WGSL with no directives and no template language. Five mechanisms turn them into the
 //! module that a plan asks for, and each refuses a name that is absent, duplicated or left unset:
 //!
 //! - **consts**: `const HEAD_DIM: u32 = 64;` in a file is a default; the plan sets another value.
@@ -11,10 +11,14 @@
 //!   replaced: `tensor_four` of `attention/load_keys` becomes `k_four` and `v_four`.
 //! - **tensors**: a kernel declares `var<storage, read> q: array<q_word>`, and the plan says how `q` is stored.
 //!   The files under `elem/` define `q_word`, and `q_load`, `q_load4` or `q_store`, `q_store4` around it.
+//! - **snippets**: a kernel calls functions that the user of the library writes; [`snippet`] checks and links them.
+
+pub mod snippet;
 
 use std::fmt::{self, Write as _};
 
 use crate::DType;
+use snippet::Linked;
 
 /// How elements lie in a storage buffer, and in which unit a kernel addresses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +99,14 @@ pub enum Const {
     U32(u32),
     /// For `const NAME: bool`.
     Bool(bool),
+    /// For `const NAME: f32`.
+    F32(f32),
+}
+
+impl From<f32> for Const {
+    fn from(value: f32) -> Self {
+        Self::F32(value)
+    }
 }
 
 impl From<u32> for Const {
@@ -114,6 +126,7 @@ impl Const {
         match self {
             Self::U32(_) => "u32",
             Self::Bool(_) => "bool",
+            Self::F32(_) => "f32",
         }
     }
 }
@@ -123,6 +136,7 @@ impl fmt::Display for Const {
         match self {
             Self::U32(value) => write!(f, "{value}"),
             Self::Bool(value) => write!(f, "{value}"),
+            Self::F32(value) => write!(f, "{value:?}"),
         }
     }
 }
@@ -147,6 +161,18 @@ pub struct Binding {
     pub access: Access,
 }
 
+/// Which of the driver's checks a shader needs, because it holds code that is not ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Checks {
+    /// None: every index, loop and divisor is the kernel's own.
+    #[default]
+    None,
+    /// Those of divisors: snippets that neither index nor loop can do no other harm.
+    Divisions,
+    /// All.
+    All,
+}
+
 /// A linked, specialised shader with one entry point, `main`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shader {
@@ -158,6 +184,8 @@ pub struct Shader {
     pub bindings: Vec<Binding>,
     /// The fields of the kernel's `struct Params`, 4 bytes each, in order.
     pub params: Vec<String>,
+    /// The checks that its snippets need.
+    pub checks: Checks,
 }
 
 /// A mistake in how a kernel was put together: a bug of this library, never of its user's input.
@@ -220,18 +248,33 @@ macro_rules! files {
 }
 
 files![
+    "attention/alibi_facts",
     "attention/alibi_none",
     "attention/alibi_slopes",
     "attention/append",
+    "attention/backward_keys",
+    "attention/backward_queries",
+    "attention/backward_rows",
+    "attention/blocks_all",
+    "attention/blocks_masked",
+    "attention/cache_index",
+    "attention/cache_pages",
+    "attention/cache_slots",
     "attention/combine",
     "attention/dots",
     "attention/dots_direct",
     "attention/dropout_none",
+    "attention/dropout_philox",
+    "attention/facts",
     "attention/forward",
     "attention/gather_direct",
     "attention/gather_staged",
+    "attention/gradients",
+    "attention/keys_cached",
     "attention/keys_contiguous",
-    "attention/keys_paged",
+    "attention/kv_scales_heads",
+    "attention/kv_scales_none",
+    "attention/lengths",
     "attention/load_keys",
     "attention/load_rows",
     "attention/mask",
@@ -239,6 +282,7 @@ files![
     "attention/params",
     "attention/parts_pair",
     "attention/parts_stacked",
+    "attention/probabilities",
     "attention/rotary_none",
     "attention/rotary_pairs",
     "attention/rows_grouped",
@@ -246,15 +290,31 @@ files![
     "attention/scales_heads",
     "attention/scales_none",
     "attention/score",
+    "attention/scores_modified",
+    "attention/sequences_cached",
     "attention/sequences_dense",
+    "attention/sequences_listed",
+    "attention/shows_masked",
+    "attention/sinks_logits",
     "attention/sinks_none",
+    "attention/slope_terms_none",
+    "attention/slope_terms_rows",
+    "attention/store_sums",
+    "attention/sum_parts",
+    "attention/sum_terms",
     "attention/sums",
     "attention/sums_direct",
     "attention/task",
     "attention/tile",
     "attention/tile_direct",
     "attention/visit_all",
+    "attention/visit_all_queries",
+    "attention/visit_classes",
+    "attention/visit_lists",
+    "attention/visit_table",
     "baseline/matmul",
+    "baseline/matmul_matrix",
+    "baseline/matmul_operands",
     "baseline/scan_apply",
     "baseline/scan_double",
     "baseline/scan_pairs",
@@ -271,6 +331,9 @@ files![
     "common/dispatch",
     "common/lane_subgroup",
     "common/lane_workgroup",
+    "common/matrix_16",
+    "common/matrix_8",
+    "common/matrix_tile",
     "common/product",
     "common/reduce_subgroup",
     "common/reduce_workgroup",
@@ -296,6 +359,17 @@ files![
     "elem/store/i8_packed",
     "elem/store/i8_packed_x4",
     "elem/store/one_by_one",
+    "mods/alibi",
+    "mods/block_diagonal",
+    "mods/causal",
+    "mods/dilated",
+    "mods/documents",
+    "mods/identity",
+    "mods/prefix_lm",
+    "mods/relative_bias",
+    "mods/scaled",
+    "mods/softcap",
+    "mods/window",
     "scan/affine",
     "scan/carry",
     "scan/chunk_reduce",
@@ -322,12 +396,14 @@ pub struct Linker {
     modules: Vec<Module>,
     consts: Vec<(&'static str, Const)>,
     tensors: Vec<(&'static str, Storage)>,
+    snippets: Option<Linked>,
 }
 
 impl Linker {
     /// Starts from the kernel in that file. `common/dispatch` is always linked.
     pub fn new(kernel: &'static str) -> Self {
-        Self { kernel, modules: vec![], consts: vec![], tensors: vec![] }.module("common/dispatch")
+        Self { kernel, modules: vec![], consts: vec![], tensors: vec![], snippets: None }
+            .module("common/dispatch")
     }
 
     /// Chooses the file that defines functions which the kernel calls.
@@ -357,6 +433,13 @@ impl Linker {
         self
     }
 
+    /// Adds the user's functions. Their bindings come last.
+    #[must_use]
+    pub fn snippets(mut self, snippets: Linked) -> Self {
+        self.snippets = Some(snippets);
+        self
+    }
+
     /// Links everything into one module.
     pub fn link(self) -> Result<Shader, ShaderError> {
         let kernel_text = self.text(self.kernel)?;
@@ -369,14 +452,18 @@ impl Linker {
             let of = words.first().map_or_else(String::new, |(_, word)| format!(" for {word}"));
             let _ = writeln!(body, "// {file}.wgsl{of}\n{module}");
         }
+        if let Some(snippets) = &self.snippets {
+            body += &self.number_bindings(&snippets.text, &mut bindings)?;
+        }
         self.expect_declared(&bindings)?;
         let _ = write!(body, "// {}.wgsl\n{kernel}", self.kernel);
         for (name, value) in &self.consts {
             body = self.set_const(&body, name, *value)?;
         }
         let params = params(&body);
-        let source = format!("{}{}{body}", self.enables(), self.accessors(&bindings)?);
-        Ok(Shader { label: self.kernel, source, bindings, params })
+        let source = format!("{}{}{body}", self.enables(&body), self.accessors(&bindings)?);
+        let checks = self.snippets.as_ref().map_or(Checks::None, |snippets| snippets.checks);
+        Ok(Shader { label: self.kernel, source, bindings, params, checks })
     }
 
     fn replaced(&self, file: &'static str, words: Words) -> Result<String, ShaderError> {
@@ -391,14 +478,13 @@ impl Linker {
         file(name).ok_or_else(|| ShaderError::NoFile { kernel: self.kernel, file: name.to_owned() })
     }
 
-    /// The directive follows from what was chosen; files never hold any. Subgroup operations need one in browsers
+    /// The directives follow from what was chosen; files never hold any. Subgroup operations need one in browsers
     /// alone, where wgpu 30 reports no subgroups, while naga 30 refuses it.
-    fn enables(&self) -> &'static str {
-        if self.tensors.iter().any(|(_, storage)| storage.format == Format::F16) {
-            "enable f16;\n"
-        } else {
-            ""
-        }
+    fn enables(&self, body: &str) -> String {
+        let matrices = body.contains("coop_mat");
+        let f16 = matrices || self.tensors.iter().any(|(_, storage)| storage.format == Format::F16);
+        let when = |on: bool, directive: &'static str| if on { directive } else { "" };
+        [when(f16, "enable f16;\n"), when(matrices, "enable wgpu_cooperative_matrix;\n")].concat()
     }
 
     /// Reads a file's own declarations, so that the bind-group layout cannot drift from the shader, and numbers them
@@ -475,31 +561,32 @@ impl Linker {
     }
 
     fn set_const(&self, text: &str, name: &'static str, value: Const) -> Result<String, ShaderError> {
-        let head = format!("const {name}: {} = ", value.wgsl_type());
-        let count = text.lines().filter(|line| line.starts_with(&head)).count();
-        if count != 1 {
-            return Err(ShaderError::Const {
-                kernel: self.kernel,
-                name,
-                wgsl_type: value.wgsl_type(),
-                count,
-            });
-        }
-        let mut lines = String::with_capacity(text.len());
-        for line in text.lines() {
-            if let Some(rest) = line.strip_prefix(&head) {
-                // What follows the semicolon is the comment that explains the const.
-                let comment = rest.split_once(';').map_or("", |(_, comment)| comment);
-                let _ = writeln!(lines, "{head}{value};{comment}");
-            } else {
-                let _ = writeln!(lines, "{line}");
-            }
-        }
-        Ok(lines)
+        let (kernel, wgsl_type) = (self.kernel, value.wgsl_type());
+        with_const(text, name, value).map_err(|count| ShaderError::Const { kernel, name, wgsl_type, count })
     }
 }
 
-/// The field names of the uniform struct, so that the host's side can be held against them.
+/// The text with another value for a const; or how often it is declared, if not once.
+pub(crate) fn with_const(text: &str, name: &str, value: Const) -> Result<String, usize> {
+    let head = format!("const {name}: {} = ", value.wgsl_type());
+    let count = text.lines().filter(|line| line.starts_with(&head)).count();
+    if count != 1 {
+        return Err(count);
+    }
+    let mut lines = String::with_capacity(text.len());
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix(&head) {
+            // What follows the semicolon is the comment that explains the const.
+            let comment = rest.split_once(';').map_or("", |(_, comment)| comment);
+            let _ = writeln!(lines, "{head}{value};{comment}");
+        } else {
+            let _ = writeln!(lines, "{line}");
+        }
+    }
+    Ok(lines)
+}
+
+/// The field names of the shader's uniform struct, so that the host's side can be held against them.
 fn params(text: &str) -> Vec<String> {
     let fields = text.lines().skip_while(|line| *line != "struct Params {").skip(1);
     let fields = fields.take_while(|line| *line != "}");

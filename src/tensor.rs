@@ -112,11 +112,14 @@ impl<T: Stored> Tensor<T> {
         pollster::block_on(self.read())
     }
 
+    /// Fails unless the tensor is on this GPU.
+    pub(crate) fn expect_here(&self, gpu: &Gpu, name: &'static str) -> Result<(), Error> {
+        if self.gpu.is(gpu) { Ok(()) } else { Err(Error::Foreign { tensor: name }) }
+    }
+
     /// Fails unless the tensor is on this GPU and has this shape.
     pub(crate) fn expect_shape(&self, gpu: &Gpu, name: &'static str, shape: &[usize]) -> Result<(), Error> {
-        if !self.gpu.is(gpu) {
-            return Err(Error::Foreign { tensor: name });
-        }
+        self.expect_here(gpu, name)?;
         if self.shape != shape {
             return Err(Error::Shape { tensor: name, found: self.shape.clone(), expected: shape.to_vec() });
         }
@@ -138,9 +141,7 @@ impl<T: Element> Tensor<T> {
         dtype: DType,
         shape: &[usize],
     ) -> Result<(), Error> {
-        if !self.gpu.is(gpu) {
-            return Err(Error::Foreign { tensor: name });
-        }
+        self.expect_here(gpu, name)?;
         if T::DTYPE != dtype {
             return Err(Error::DType { tensor: name, found: T::DTYPE, expected: dtype });
         }

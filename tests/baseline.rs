@@ -5,7 +5,7 @@ mod common;
 
 use half::{bf16, f16};
 use tilewise::baseline::{
-    Dense, Matmul, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan, UnfusedAttention,
+    Dense, Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan, UnfusedAttention,
     UnfusedLinearScan, UnfusedMonarch,
 };
 use tilewise::oracle::{self, Precision};
@@ -73,8 +73,20 @@ fn matmul() {
     in_every_type!(check_matmuls);
 }
 
+/// On an adapter with matrix units the products above go through them where they can.
+#[test]
+fn matrix_units_are_used_where_they_are() {
+    let Some(gpu) = common::open(None) else { return };
+    let has_matrices = gpu.caps().matrices.iter().any(|shape| shape.f32_accumulator && shape.m == shape.n);
+    let path = |dtype| MatmulPlan::new(&MatmulSpec::new(dtype, 200, 168, 100), gpu.caps()).unwrap().path;
+    assert_eq!(matches!(path(DType::F16), MatmulPath::Matrices { .. }), has_matrices);
+    assert!(matches!(path(DType::F32), MatmulPath::Lanes { .. }));
+}
+
 fn check_matmuls<T: Element>(gpu: &Gpu, name: &str) {
-    for (m, n, k) in [(1, 1, 1), (4, 8, 12), (33, 65, 17), (5, 130, 64), (256, 200, 31), (300, 130, 20)] {
+    for (m, n, k) in
+        [(1, 1, 1), (4, 8, 12), (33, 65, 17), (5, 130, 64), (256, 200, 31), (300, 130, 20), (200, 168, 100)]
+    {
         for transposed in [false, true] {
             let mut spec = MatmulSpec { scale: 0.5, ..MatmulSpec::new(T::DTYPE, m, n, k) };
             if transposed {

@@ -8,6 +8,7 @@ struct Params {
     len: u32,     // rows of a batch and head
     heads: u32,
     advance: u32, // from the position of one row to the next: 1, or 0 where all stand at one
+    batch: u32,   // sequences
     page: u32,    // keys of a page, where there are any
 }
 

@@ -114,35 +114,23 @@ fn update_softmax(
 }
 
 fn store(place: Place, task: Task, softmax: ptr<function, Softmax>, output: ptr<function, V_Sums>) {
+    var factors: array<vec4<f32>, ROW_FOURS>;
     for (var row = 0u; row < ROW_FOURS; row++) {
         let first = task.row + place.row + row * 4u;
         let sum = (*softmax).total[row];
         // The largest score itself counts 1, unless nothing was seen. A NaN equals nothing and goes on.
         let seen = !(sum == vec4<f32>());
         let total = select(vec4<f32>(1.0), sum, seen);
-        let factors = select(vec4<f32>(), keep_factor() / total, seen);
+        factors[row] = select(vec4<f32>(), value_scale(task) * keep_factor() / total, seen);
         let log_sums = ((*softmax).largest[row] + log2(total)) / LOG2_E;
         for (var n = 0u; n < 4u; n++) {
-            if (first + n < row_count(task) && v_sums_four(place, 0u) == 0u) {
+            if (first + n < row_count(task) && V_column(place, 0u) == 0u) {
                 let at = sum_place(task, row_query(first + n), row_head(task, first + n));
                 lse[task.split * params.rows + at] = select(params.unseen, log_sums[n], seen[n]);
             }
         }
-        for (var part = 0u; part < V_LANE_FOURS; part++) {
-            let tile = scale_rows((*output)[row * V_LANE_FOURS + part], factors);
-            let four = v_sums_four(place, part);
-            store_row(task, first, four, tile[0]);
-            store_row(task, first + 1u, four, tile[1]);
-            store_row(task, first + 2u, four, tile[2]);
-            store_row(task, first + 3u, four, tile[3]);
-        }
     }
-}
-
-fn store_row(task: Task, row: u32, four: u32, values: vec4<f32>) {
-    let start = (task.split * params.rows + query_place(task, row)) * VALUE_DIM;
-    let stored = row < row_count(task) && four < V_FOURS;
-    o_store4(start + four * 4u, select(0u, start + VALUE_DIM, stored), values);
+    store_o(place, task, factors, output);
 }
 
 fn row_maxima(tile: mat4x4<f32>) -> vec4<f32> {

@@ -40,7 +40,7 @@ fn add_weighted_tensor(
 }
 
 // The four of the width that a lane's share holds; past the last in lanes that hold none.
-fn tensor_sums_four(place: Place, part: u32) -> u32 {
+fn TENSOR_column(place: Place, part: u32) -> u32 {
     return place.column + part * COLUMN_LANES;
 }
 

@@ -38,6 +38,6 @@ fn add_weighted_tensor(
 }
 
 // The four of the width that a lane's share holds when groups are put together; past the last in lanes that hold none.
-fn tensor_sums_four(place: Place, part: u32) -> u32 {
+fn TENSOR_column(place: Place, part: u32) -> u32 {
     return select(TENSOR_FOURS, place.part + part * PART_LANES, place.column == 0u);
 }

@@ -8,8 +8,11 @@ mod butterfly;
 mod scan;
 
 pub use attention::{Append, AppendInputs, RotaryTables, Rotate};
-pub use attention::{Attention, AttentionInputs, AttentionOutputs, Merge};
-pub use attention::{CacheIndex, KvCache, quantise};
+pub use attention::{
+    Attention, AttentionBackward, AttentionGradients, AttentionInputs, AttentionOutputs,
+    AttentionProbabilities, Merge,
+};
+pub use attention::{CacheIndex, CachedAttention, CachedAttentionInputs, KvCache, quantise};
 pub use butterfly::{Monarch, MonarchInputs};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
@@ -20,7 +23,9 @@ use crate::{Error, Gpu, Tensor};
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::append_shaders as append;
+    pub use super::attention::backward_shaders as attention_backward;
     pub use super::attention::merge_shaders as merge;
+    pub use super::attention::probabilities_shaders as attention_probabilities;
     pub use super::attention::rotate_shaders as rotate;
     pub use super::attention::shaders as attention;
     pub use super::butterfly::monarch_shaders as monarch;

@@ -11,8 +11,11 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionResult, attention, merge};
-pub use attention::{Tables, append, cached_attention, rotate};
+pub use attention::{
+    AttentionGiven, AttentionGradientsResult, AttentionResult, attention, attention_backward, attention_of,
+    kept, philox,
+};
+pub use attention::{Tables, append, cached_attention, merge, rotate};
 pub use butterfly::monarch;
 pub use scan::{LinearScanResult, linear_scan};
 

@@ -8,8 +8,10 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Alibi, AttentionSpec, Window};
-pub use attention::{AppendSpec, CacheSpec, CacheView, MergeSpec, Rotary, RotaryPairs, RotateSpec};
+pub use attention::{Alibi, AttentionSpec, BlockMask, CuSeqlens, Mods, Packed, Span, Window};
+pub use attention::{
+    AppendSpec, CacheSpec, CacheView, CachedAttentionSpec, MergeSpec, Rotary, RotaryPairs, RotateSpec,
+};
 pub use butterfly::MonarchSpec;
 pub use scan::LinearScanSpec;
 

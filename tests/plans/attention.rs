@@ -1,7 +1,9 @@
 //! Plans of the attention family.
 
 use tilewise::baseline::{self, UnfusedAttentionPlan};
-use tilewise::plan::{AppendPlan, AttentionPlan, MergePlan, RotatePlan};
+use tilewise::plan::{
+    AppendPlan, AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan, MergePlan, RotatePlan,
+};
 use tilewise::{
     Alibi, AppendSpec, AttentionSpec, CacheSpec, Caps, DType, MergeSpec, Rotary, RotaryPairs, RotateSpec, ops,
 };
@@ -16,6 +18,14 @@ pub fn attention(name: &str, spec: AttentionSpec, caps: &Caps) -> Planned {
     Planned::new(name, AttentionPlan::new(&spec, caps), ops::shaders::attention)
 }
 
+pub fn backward(name: &str, spec: AttentionSpec, caps: &Caps) -> Planned {
+    Planned::new(name, AttentionBackwardPlan::new(&spec, caps), ops::shaders::attention_backward)
+}
+
+fn probabilities(name: &str, spec: AttentionSpec, caps: &Caps) -> Planned {
+    Planned::new(name, AttentionProbabilitiesPlan::new(&spec, caps), ops::shaders::attention_probabilities)
+}
+
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
     for (head_dim, value_dim) in HEAD_DIMS {
@@ -26,9 +36,23 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let spec = AttentionSpec::new(dtype, 1, (64, 64), 1, head_dim).value_dim(value_dim);
         planned.push(attention(&format!("{spec:?}, softcap"), spec.softcap(5.0), caps));
         planned.push(attention(&format!("{spec:?}, alibi"), spec.alibi(Alibi::PerHead), caps));
+        planned.push(backward(&format!("{spec:?}, backward"), spec, caps));
         let spec = MergeSpec::new(dtype, 1, 3, 2, value_dim);
         let plan = MergePlan::new(&spec, caps);
         planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::merge));
+    }
+    let square = AttentionSpec::new(dtype, 2, (97, 113), 4, 40);
+    for spec in [
+        square.dropout(0.17),
+        square.sinks(),
+        square.packed(150, 170),
+        square.sinks().dropout(0.17).softcap(5.0).alibi(Alibi::PerBatchHead).packed(150, 170),
+        AttentionSpec::new(dtype, 1, (1, 5000), 4, 64).kv_heads(1).alibi(Alibi::PerHead),
+        AttentionSpec::new(dtype, 1, (5000, 1), 2, 64),
+    ] {
+        planned.push(attention(&format!("{spec:?}"), spec, caps));
+        planned.push(backward(&format!("{spec:?}, backward"), spec, caps));
+        planned.push(probabilities(&format!("{spec:?}, probabilities"), spec, caps));
     }
     planned.extend(caches(dtype, caps));
     for spec in [

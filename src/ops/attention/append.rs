@@ -9,7 +9,7 @@ use crate::{AppendSpec, DType, Element, Error, Gpu, Rotary, RotaryPairs, RotateS
 
 params! {
     /// `attention/append`.
-    AppendParams { rows: u32, len: u32, heads: u32, advance: u32, page: u32 }
+    AppendParams { rows: u32, len: u32, heads: u32, advance: u32, batch: u32, page: u32 }
 }
 
 /// Cosines and sines of a [`Rotary`] on the device, (positions, `dim / 2`) each.
@@ -48,8 +48,12 @@ fn shader(plan: &RowsPlan) -> Result<Shader, ShaderError> {
             .set("ROTARY_DIM", dim)
             .set("INTERLEAVED", pairs == RotaryPairs::Interleaved),
     };
+    let linker = if plan.paged {
+        linker.module("attention/cache_index").module("attention/cache_pages")
+    } else {
+        linker.module("attention/cache_slots")
+    };
     linker
-        .module(if plan.paged { "attention/keys_paged" } else { "attention/keys_contiguous" })
         .module(if plan.scaled() { "attention/scales_heads" } else { "attention/scales_none" })
         .tensor("x", plan.from)
         .tensor("y", plan.to)
@@ -60,11 +64,11 @@ fn shader(plan: &RowsPlan) -> Result<Shader, ShaderError> {
 fn buffers<'a>(
     own: [&'a wgpu::Buffer; 3],
     tables: Option<RotaryTables<'a>>,
-    pages: Option<&'a wgpu::Buffer>,
+    index: Option<&'a wgpu::Buffer>,
     scales: Option<&'a Tensor<f32>>,
 ) -> Vec<&'a wgpu::Buffer> {
     let tables = tables.into_iter().flat_map(|tables| [tables.cos.buffer(), tables.sin.buffer()]);
-    own.into_iter().chain(tables).chain(pages).chain(scales.map(Tensor::buffer)).collect()
+    own.into_iter().chain(tables).chain(index).chain(scales.map(Tensor::buffer)).collect()
 }
 
 /// New keys and values of an [`Append`]; shapes as in [`AppendSpec`].
@@ -127,16 +131,18 @@ impl Append {
                 len: spec.len as u32,
                 heads: spec.cache.kv_heads as u32,
                 advance: 1,
+                batch: spec.batch as u32,
                 page: spec.cache.block_len as u32,
             }
         };
         let (k_cache, v_cache) = cache.buffers();
         let scales = cache.scales();
+        let pages = spec.cache.paged.then(|| index.buffer());
         let own = [inputs.k.buffer(), index.firsts(), k_cache];
-        let keys = buffers(own, inputs.rotary, index.pages(), scales.map(|scales| &scales.inverse_k));
+        let keys = buffers(own, inputs.rotary, pages, scales.map(|scales| &scales.inverse_k));
         kernels[0].dispatch(gpu, encoder, &params(&plan.keys), &keys)?;
         let own = [inputs.v.buffer(), index.firsts(), v_cache];
-        let values = buffers(own, None, index.pages(), scales.map(|scales| &scales.inverse_v));
+        let values = buffers(own, None, pages, scales.map(|scales| &scales.inverse_v));
         kernels[1].dispatch(gpu, encoder, &params(&plan.values), &values)
     }
 
@@ -228,6 +234,7 @@ impl Rotate {
             len: spec.len as u32,
             heads: spec.heads as u32,
             advance: u32::from(!spec.in_place),
+            batch: spec.batch as u32,
             page: 1,
         };
         let own = [x.buffer(), &gpu.upload(&firsts)?, y.buffer()];

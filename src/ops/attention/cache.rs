@@ -158,10 +158,8 @@ pub struct CacheIndex {
     positions: Vec<u32>,
     /// (batch): the place of a sequence's first new key, and its position.
     firsts: wgpu::Buffer,
-    /// (batch): first query, queries, first key, keys.
-    sequences: wgpu::Buffer,
-    /// The block table, if the cache is paged.
-    pages: Option<wgpu::Buffer>,
+    /// (batch): first key, keys; then the block table, if the cache is paged.
+    buffer: wgpu::Buffer,
 }
 
 impl CacheIndex {
@@ -173,9 +171,10 @@ impl CacheIndex {
         elements("the queries", &[view.batch(), q_len])?;
         let sequence = |i: usize| {
             let (pad, length) = (view.pad(i), view.lengths[i] as usize);
-            [i * q_len, q_len, view.start(cache, i) + pad, length - pad].map(|number| number as u32)
+            [view.start(cache, i) + pad, length - pad].map(|number| number as u32)
         };
-        let sequences: Vec<_> = (0..view.batch()).map(sequence).collect();
+        let table = view.block_table.iter().flatten().copied();
+        let words: Vec<_> = (0..view.batch()).flat_map(sequence).chain(table).collect();
         let positions: Vec<_> =
             view.lengths.iter().map(|length| length.saturating_sub(q_len as u32)).collect();
         let first = |(i, &position): (usize, &u32)| [view.start(cache, i) as u32 + position, position];
@@ -187,8 +186,7 @@ impl CacheIndex {
             q_len,
             positions,
             firsts: gpu.upload(&firsts)?,
-            sequences: gpu.upload(&sequences.concat())?,
-            pages: view.block_table.as_ref().map(|table| gpu.upload(table)).transpose()?,
+            buffer: gpu.upload(&words)?,
         })
     }
 
@@ -206,12 +204,8 @@ impl CacheIndex {
         &self.firsts
     }
 
-    pub(super) fn sequences(&self) -> &wgpu::Buffer {
-        &self.sequences
-    }
-
-    pub(super) fn pages(&self) -> Option<&wgpu::Buffer> {
-        self.pages.as_ref()
+    pub(super) fn buffer(&self) -> &wgpu::Buffer {
+        &self.buffer
     }
 
     /// Fails unless the index is on this GPU, and of such a step.

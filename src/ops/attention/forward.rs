@@ -1,14 +1,14 @@
 //! Attention, forward.
 
-use super::link::{bound, structured, tiled};
+use super::link::{loads, scored, sequences, sinks, slopes, tiled};
 use super::merge::{combine_params, merge_shaders};
-use super::params::TaskParams;
+use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile};
 use crate::ops::Scratch;
 use crate::plan::AttentionPlan;
 use crate::shader::{Shader, ShaderError, Words};
-use crate::{AttentionSpec, Element, Error, Gpu, MergeSpec};
+use crate::{AttentionSpec, Element, Error, Gpu, MergeSpec, Tensor};
 
 /// What stands for the log-sum-exp of nothing between forward and combine, as in `attention/combine.wgsl`.
 const UNSEEN: f32 = -3e38;
@@ -20,9 +20,7 @@ const UNSEEN: f32 = -3e38;
 pub struct Attention {
     gpu: Gpu,
     spec: AttentionSpec,
-    plan: AttentionPlan,
-    kernels: Vec<Kernel>,
-    scratch: Scratch,
+    forward: Forward,
 }
 
 /// The linked shaders of a plan, in the order of its footprints.
@@ -33,11 +31,9 @@ pub fn shaders(plan: &AttentionPlan) -> Result<Vec<Shader>, ShaderError> {
 
 fn forward_shader(plan: &AttentionPlan) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
-    let linker = structured(tiled("attention/forward", &plan.tile), structure)
-        .module(if plan.grouped { "attention/rows_grouped" } else { "attention/rows_plain" })
+    let linker = sequences(tiled("attention/forward", &plan.tile), structure);
+    let linker = loads(scored(slopes(sinks(linker, structure), structure), structure, plan.grouped))
         .module("attention/visit_all")
-        .copy("attention/load_rows", &[("tensor", "q"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/load_keys", &[("tensor", "k"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")]);
     let sums: Words = &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")];
     let linker = if plan.tile.is_direct() {
@@ -52,51 +48,57 @@ fn forward_shader(plan: &AttentionPlan) -> Result<Shader, ShaderError> {
             .module("attention/gather_staged")
     };
     linker
+        .copy("attention/store_sums", STORE_O)
+        .set("HEAD_DIM", structure.head_dim)
+        .set("VALUE_DIM", structure.value_dim)
         .tensor("q", structure.key_storage)
-        .tensor("k", structure.key_storage)
-        .tensor("v", structure.value_storage)
+        .tensor("k", structure.cache.map_or(structure.key_storage, |cache| cache.keys))
+        .tensor("v", structure.cache.map_or(structure.value_storage, |cache| cache.values))
         .tensor("o", plan.merge.map_or(structure.value_storage, |merge| merge.part_storage))
         .link()
 }
 
-impl Attention {
-    /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
-    /// more than the adapter holds.
-    pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
-        let plan = AttentionPlan::new(&spec, gpu.caps())?;
-        let kernels = compile(gpu, &shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, scratch: Scratch::default() })
+const STORE_O: Words = &[
+    ("target", "o"),
+    ("TENSOR", "V"),
+    ("WIDTH", "VALUE_DIM"),
+    ("ROWS_OF_A_SPLIT", "rows"),
+    ("row_place", "query_place"),
+    ("row_limit", "row_count"),
+];
+
+/// The kernels of a plan, and what lies between them.
+#[derive(Clone, Debug)]
+pub(super) struct Forward {
+    pub plan: AttentionPlan,
+    kernels: Vec<Kernel>,
+    scratch: Scratch,
+}
+
+impl Forward {
+    pub fn new(gpu: &Gpu, plan: AttentionPlan) -> Result<Self, Error> {
+        Ok(Self { plan, kernels: compile(gpu, &shaders(&plan)?)?, scratch: Scratch::default() })
     }
 
-    /// How it runs here.
-    pub fn plan(&self) -> &AttentionPlan {
-        &self.plan
-    }
-
-    /// Tensors for the outputs. Fails if the device has no memory for them.
-    pub fn outputs<T: Element>(&self) -> Result<AttentionOutputs<T>, Error> {
-        AttentionOutputs::zeros(&self.gpu, &self.spec.o_shape(), &self.spec.lse_shape())
-    }
-
-    /// Records the attention into an encoder of the same device.
-    ///
-    /// Fails, before anything is recorded, if a tensor lives on another [`Gpu`], has another shape or element type than
-    /// the spec, or is given where the spec has no use for it, and if scratch cannot be allocated. No output may share a
-    /// buffer with an input: the submission would fail. Clones of the op share its scratch, which counts in
-    /// [`Gpu::memory`] until the last of them is dropped.
+    /// Records the kernels: of the queries, keys and values given, and of what the modules of options bind.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a thing of its own, and callers have them all apart"
+    )]
     pub fn encode<T: Element>(
         &self,
+        gpu: &Gpu,
         encoder: &mut wgpu::CommandEncoder,
-        inputs: AttentionInputs<'_, T>,
+        spec: &AttentionSpec,
+        params: TaskParams,
+        given: [&wgpu::Buffer; 3],
+        options: &[&wgpu::Buffer],
         outputs: &AttentionOutputs<T>,
     ) -> Result<(), Error> {
-        inputs.check(&self.gpu, &self.spec)?;
-        outputs.check(&self.gpu, &self.spec)?;
-        let Self { gpu, spec, plan, kernels, scratch } = self;
+        let Self { plan, kernels, scratch } = self;
         let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
-            let own = [inputs.q.buffer(), inputs.k.buffer(), inputs.v.buffer(), o, lse];
-            let buffers = [own.as_slice(), &bound(&inputs)].concat();
-            kernel.dispatch(gpu, encoder, &self.forward_params(unseen), &buffers)
+            let buffers = [given.as_slice(), &[o, lse], options].concat();
+            kernel.dispatch(gpu, encoder, &TaskParams { unseen, ..params }, &buffers)
         };
         match (kernels.as_slice(), &plan.merge) {
             ([whole], None) => {
@@ -116,6 +118,48 @@ impl Attention {
             _ => unreachable!("attention has one kernel, or two where keys are split"),
         }
     }
+}
+
+impl Attention {
+    /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
+    /// more than the adapter holds.
+    pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
+        let forward = Forward::new(gpu, AttentionPlan::new(&spec, gpu.caps())?)?;
+        Ok(Self { gpu: gpu.clone(), spec, forward })
+    }
+
+    /// How it runs here.
+    pub fn plan(&self) -> &AttentionPlan {
+        &self.forward.plan
+    }
+
+    /// Tensors for the outputs. Fails if the device has no memory for them.
+    pub fn outputs<T: Element>(&self) -> Result<AttentionOutputs<T>, Error> {
+        AttentionOutputs::zeros(&self.gpu, &self.spec.o_shape(), &self.spec.lse_shape())
+    }
+
+    /// Records the attention into an encoder of the same device.
+    ///
+    /// Fails, before anything is recorded, if a tensor lives on another [`Gpu`], has another shape or element type than
+    /// the spec, or is given where the spec has no use for it, and if scratch cannot be allocated. No output may share a
+    /// buffer with an input: the submission would fail. Clones of the op share its scratch, which counts in
+    /// [`Gpu::memory`] until the last of them is dropped.
+    pub fn encode<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: AttentionInputs<'_, T>,
+        outputs: &AttentionOutputs<T>,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, forward } = self;
+        let spans = inputs.check(gpu, spec)?;
+        outputs.check(gpu, spec)?;
+        let works = Works::of_queries(gpu, spec, &spans, forward.plan.tile.rows(), forward.plan.group(spec))?;
+        let (_, heads) = forward.plan.rows(spec);
+        let params = TaskParams::new(spec, &works, (heads, forward.plan.splits), inputs.seed);
+        let given = [inputs.q, inputs.k, inputs.v].map(Tensor::buffer);
+        let options = works.bound().into_iter().chain(inputs.sinks_bound()).chain(inputs.slopes_bound());
+        forward.encode(gpu, encoder, spec, params, given, &options.collect::<Vec<_>>(), outputs)
+    }
 
     /// Allocates the outputs, records the attention and submits it. Fails like [`encode`](Self::encode).
     pub fn run<T: Element>(&self, inputs: AttentionInputs<'_, T>) -> Result<AttentionOutputs<T>, Error> {
@@ -124,11 +168,5 @@ impl Attention {
         self.encode(&mut encoder, inputs, &outputs)?;
         self.gpu.submit(encoder)?;
         Ok(outputs)
-    }
-
-    fn forward_params(&self, unseen: f32) -> TaskParams {
-        let Self { spec, plan, .. } = self;
-        let params = TaskParams::new(spec, plan.rows(spec), plan.tile.rows(), plan.splits);
-        TaskParams { unseen, ..params }
     }
 }

@@ -1,8 +1,11 @@
 //! Oracles of caches: appending, turning rows, and attention to what sequences hold.
 
-use super::{AttentionResult, attention};
+use super::{AttentionGiven, AttentionResult, attention_of};
 use crate::oracle::Precision;
-use crate::{Alibi, AppendSpec, AttentionSpec, CacheSpec, CacheView, Rotary, RotaryPairs, RotateSpec};
+use crate::{
+    Alibi, AppendSpec, AttentionSpec, CacheSpec, CacheView, CachedAttentionSpec, Rotary, RotaryPairs,
+    RotateSpec,
+};
 
 /// Cosines and sines, as in [`Rotary`].
 #[derive(Clone, Copy, Debug)]
@@ -75,16 +78,14 @@ pub fn append(
 }
 
 /// Attention to what the sequences of a batch hold in a cache: each is a problem of its own, with its own number of keys.
+/// The keys and values given are those of the cache. Probabilities are left out: they have no common shape.
 pub fn cached_attention(
-    spec: &AttentionSpec,
-    cache: &CacheSpec,
+    CachedAttentionSpec { attention: spec, cache }: &CachedAttentionSpec,
     precision: Precision,
-    q: &[f64],
-    (k_cache, v_cache): (&[f64], &[f64]),
+    given: &AttentionGiven<'_>,
     view: &CacheView,
-    alibi: Option<&[f64]>,
 ) -> AttentionResult {
-    let mut result = AttentionResult { o: vec![], lse: vec![] };
+    let mut result = AttentionResult { o: vec![], lse: vec![], probabilities: vec![] };
     for sequence in 0..spec.batch {
         let (pad, length) = (view.pad(sequence), view.lengths[sequence] as usize);
         let keys = || (pad..length).map(|key| view.key(cache, sequence, key));
@@ -92,14 +93,16 @@ pub fn cached_attention(
             let width = spec.kv_heads * width;
             keys().flat_map(|key| tensor[key * width..][..width].to_vec()).collect()
         };
-        let (k, v) = (rows(k_cache, spec.head_dim), rows(v_cache, spec.value_dim));
+        let (k, v) = (rows(given.k, spec.head_dim), rows(given.v, spec.value_dim));
         let alone = AttentionSpec { batch: 1, k_len: length - pad, ..*spec };
         let width = spec.q_len * spec.heads * spec.head_dim;
-        let slopes = alibi.map(|slopes| match spec.alibi {
+        let alibi = given.alibi.map(|slopes| match spec.alibi {
             Alibi::PerBatchHead => &slopes[sequence * spec.heads..][..spec.heads],
             _ => slopes,
         });
-        let alone = attention(&alone, precision, &q[sequence * width..][..width], &k, &v, slopes);
+        let own = AttentionGiven::new(&given.q[sequence * width..][..width], &k, &v);
+        let own = AttentionGiven { alibi, sinks: given.sinks, ..own };
+        let alone = attention_of(&alone, precision, &own);
         result.o.extend(alone.o);
         result.lse.extend(alone.lse);
     }
@@ -135,7 +138,9 @@ mod tests {
         assert_eq!((k[0], v[0]), (0.0, 3.0), "key 2 is the first of page 0");
         // Key 0 is padding; keys 1 and 2 weigh 2 and 1.
         let attend = AttentionSpec::new(DType::F32, 1, (1, 4), 1, 1).causal();
-        let result = cached_attention(&attend, &cache, Precision::Exact, &[1.0], (&k, &v), &view, None);
+        let attend = CachedAttentionSpec::new(attend, cache);
+        let given = AttentionGiven::new(&[1.0], &k, &v);
+        let result = cached_attention(&attend, Precision::Exact, &given, &view);
         assert!((result.o[0] - 5.0).abs() < 1e-12, "{result:?}");
     }
 }

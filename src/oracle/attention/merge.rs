@@ -31,7 +31,7 @@ pub fn merge(
             *value = precision.store(precision.sum(sum / total));
         }
     }
-    AttentionResult { o, lse }
+    AttentionResult { o, lse, probabilities: vec![] }
 }
 
 #[cfg(test)]
@@ -44,7 +44,11 @@ mod tests {
         let spec = MergeSpec::new(DType::F32, 1, 2, 2, 1);
         // Sums of exponentials 1 and 3 for the first row, 2 and none for the second, none at all for the third.
         let none = f64::NEG_INFINITY;
-        let part = |o: [f64; 4], lse: [f64; 4]| AttentionResult { o: o.to_vec(), lse: lse.to_vec() };
+        let part = |o: [f64; 4], lse: [f64; 4]| AttentionResult {
+            o: o.to_vec(),
+            lse: lse.to_vec(),
+            probabilities: vec![],
+        };
         // Rows are (query, head), log-sum-exps (head, query): the second row is head 1 of query 0.
         let a = part([8.0, 5.0, f64::NAN, 1.0], [0.0, none, 2_f64.ln(), 7.0]);
         let b = part([4.0, f64::NAN, f64::NAN, 2.0], [3_f64.ln(), none, none, 7.0]);

@@ -5,7 +5,7 @@ use std::fmt;
 use super::tile::{Lanes, Products, choose};
 use super::{AttentionStructure, AttentionTile, MergePlan, check_bindings};
 use crate::caps::Caps;
-use crate::plan::{Bound, Footprint, Plan, check_caps};
+use crate::plan::{Bound, Footprint, Plan, check_buffers, check_caps};
 use crate::{AttentionSpec, MergeSpec, PlanError};
 
 /// How to run an [`AttentionSpec`].
@@ -55,12 +55,20 @@ impl AttentionPlan {
         spec.check()?;
         check_caps("attention", caps)?;
         check_bindings(spec, caps)?;
-        let structure = AttentionStructure::new(spec, caps);
+        Self::with_structure(spec, AttentionStructure::new(spec, caps), caps)
+    }
+
+    /// The plan for keys and values that lie so. They have passed their checks.
+    pub(super) fn with_structure(
+        spec: &AttentionSpec,
+        structure: AttentionStructure,
+        caps: &Caps,
+    ) -> Result<Self, PlanError> {
         // Few queries of one head leave most of a tile idle, and keys to be read again for the next head.
         let grouped = spec.heads > spec.kv_heads && spec.q_len < TALLEST;
         let products = Products {
             kernel: "attention",
-            rows: if grouped { spec.q_len * (spec.heads / spec.kv_heads) } else { spec.q_len },
+            rows: spec.q_len * if grouped { spec.heads / spec.kv_heads } else { 1 },
             dots: structure.head_dim,
             widest: structure.value_dim,
             sums: structure.value_dim,
@@ -70,14 +78,21 @@ impl AttentionPlan {
             Some(tile) => (tile, Bound::Problem),
             None => choose(&TILES, products, caps)?,
         };
-        Self { structure, tile, grouped, splits: 1, merge: None, bound }.split(spec, caps)
+        let plan = Self { structure, tile, grouped, splits: 1, merge: None, bound }.split(spec, caps)?;
+        for footprint in plan.footprints() {
+            check_buffers(&footprint, caps)?;
+        }
+        Ok(plan)
     }
 
     /// Splits the keys where few workgroups would do all the work, or where one would go over more of them than the
     /// driver lets it.
     fn split(self, spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
-        let tiles = spec.k_len.div_ceil(self.tile.columns() as usize);
+        let tiles = spec.k_len.div_ceil(self.tile.columns() as usize).max(1);
         let (rows, heads) = self.rows(spec);
+        if rows == 0 {
+            return Ok(self);
+        }
         let groups = spec.batch * heads;
         let occupying = OCCUPYING / self.tile.lanes() as usize;
         let idle = if rows <= self.tile.rows() as usize { occupying / groups.min(occupying) } else { 1 };
@@ -92,18 +107,22 @@ impl AttentionPlan {
 
     /// Rows of a sequence that tiles are made of, and heads that have such rows.
     pub(crate) fn rows(&self, spec: &AttentionSpec) -> (usize, usize) {
-        if self.grouped {
-            (spec.q_len * (spec.heads / spec.kv_heads), spec.kv_heads)
-        } else {
-            (spec.q_len, spec.heads)
-        }
+        let group = self.group(spec);
+        (spec.q_len * group, spec.heads / group)
+    }
+
+    /// Rows that each query makes: heads that share a tile.
+    pub(crate) fn group(&self, spec: &AttentionSpec) -> usize {
+        if self.grouped { spec.heads / spec.kv_heads } else { 1 }
     }
 
     /// Tiles of keys that the loops of a lane go over in that many turns, at least.
     fn tiles_within(&self, turns: u32) -> u32 {
         let AttentionStructure { head_dim, value_dim, .. } = self.structure;
         let tile = &self.tile;
-        let each = 1 + tile.dot_turns(head_dim) + tile.sum_turns(value_dim) + tile.exchange_turns();
+        let blocks = tile.row_fours * self.structure.block_turns();
+        let products = tile.dot_turns(head_dim) + tile.sum_turns(value_dim);
+        let each = 1 + blocks + products + tile.exchange_turns();
         turns.saturating_sub(tile.outer_turns(head_dim, value_dim)) / each
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::spec::{at_least_one, elements};
+use crate::spec::{at_least_one, elements, wrong};
 use crate::{AttentionSpec, DType, SpecError};
 
 /// Attention of the same queries to two sets of keys, put together as if it had been to both at once.
@@ -13,7 +13,7 @@ use crate::{AttentionSpec, DType, SpecError};
 /// read; if both saw none, `O = 0` and `L = -inf`.
 ///
 /// Tensors: `o_a`, `o_b` and `o` (batch, `q_len`, heads, `value_dim`) in `dtype`; `lse_a`, `lse_b` and `lse` (batch, heads,
-/// `q_len`) in f32.
+/// `q_len`) in f32. Where sequences are packed there is no batch: (`q_len`, heads, `value_dim`) and (heads, `q_len`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct MergeSpec {
@@ -27,37 +27,43 @@ pub struct MergeSpec {
     pub heads: usize,
     /// Width of a value, 1 to 256.
     pub value_dim: usize,
+    /// Whether sequences are packed, `q_len` queries together.
+    pub packed: bool,
 }
 
 impl MergeSpec {
     /// Merges outputs of that shape.
     pub fn new(dtype: DType, batch: usize, q_len: usize, heads: usize, value_dim: usize) -> Self {
-        Self { dtype, batch, q_len, heads, value_dim }
+        Self { dtype, batch, q_len, heads, value_dim, packed: false }
     }
 
     /// Merges outputs of such attention. How many keys it saw makes no difference.
     pub fn of(spec: &AttentionSpec) -> Self {
-        Self::new(spec.dtype, spec.batch, spec.q_len, spec.heads, spec.value_dim)
+        let (batch, q_len) = spec.packed.map_or((spec.batch, spec.q_len), |packed| (1, packed.total_q));
+        let packed = spec.packed.is_some();
+        Self { packed, ..Self::new(spec.dtype, batch, q_len, spec.heads, spec.value_dim) }
     }
 
     /// Shape of each output.
-    pub fn o_shape(&self) -> [usize; 4] {
-        [self.batch, self.q_len, self.heads, self.value_dim]
+    pub fn o_shape(&self) -> Vec<usize> {
+        self.without_batch(&[self.batch, self.q_len, self.heads, self.value_dim])
     }
 
     /// Shape of each log-sum-exp.
-    pub fn lse_shape(&self) -> [usize; 3] {
-        [self.batch, self.heads, self.q_len]
+    pub fn lse_shape(&self) -> Vec<usize> {
+        self.without_batch(&[self.batch, self.heads, self.q_len])
     }
 
-    /// Fails if a size is 0 or too large.
+    fn without_batch(&self, shape: &[usize]) -> Vec<usize> {
+        shape[usize::from(self.packed)..].to_vec()
+    }
+
+    /// Fails if a size but the queries' is 0, or one is too large.
     pub fn check(&self) -> Result<(), SpecError> {
-        at_least_one(&[
-            ("batch", self.batch),
-            ("q_len", self.q_len),
-            ("heads", self.heads),
-            ("value_dim", self.value_dim),
-        ])?;
+        at_least_one(&[("batch", self.batch), ("heads", self.heads), ("value_dim", self.value_dim)])?;
+        if self.packed && self.batch != 1 {
+            return Err(wrong("batch", &self.batch, "1 for packed sequences, which lie one after another"));
+        }
         super::check_dims(1, self.value_dim)?;
         elements("o", &self.o_shape()).map(drop)
     }
@@ -65,7 +71,8 @@ impl MergeSpec {
 
 impl fmt::Display for MergeSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dtype, batch, q_len, heads, value_dim } = self;
-        write!(f, "merge {dtype} b {batch} s {q_len} h {heads} d {value_dim}")
+        let Self { dtype, batch, q_len, heads, value_dim, packed } = self;
+        write!(f, "merge {dtype} b {batch} s {q_len} h {heads} d {value_dim}")?;
+        if *packed { f.write_str(", packed") } else { Ok(()) }
     }
 }

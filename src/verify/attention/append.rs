@@ -110,7 +110,7 @@ fn count(shape: &[usize]) -> usize {
 }
 
 /// The tables of a rotation on the host.
-fn tables(rotary: &Rotary) -> [Vec<f64>; 2] {
+pub(super) fn tables(rotary: &Rotary) -> [Vec<f64>; 2] {
     let (cos, sin) = rotary.tables(10_000.0);
     [cos, sin].map(|table| table.into_iter().map(f64::from).collect())
 }

@@ -24,8 +24,8 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases
 }
 
-/// Units in the last place that a merged value may be off: it is rounded once, and so is the plain one.
-fn unit(dtype: DType) -> f64 {
+/// A unit in the last place of values around 1.
+pub(super) fn unit(dtype: DType) -> f64 {
     match dtype {
         DType::F32 => f64::from(f32::EPSILON),
         DType::F16 => half::f16::EPSILON.to_f64(),
@@ -55,7 +55,7 @@ async fn run<T: Element>(gpu: &Gpu, spec: &MergeSpec) -> Result<Vec<Outcome>, Er
             o[row * width..][..width].fill(f64::NAN);
             lse[(batch * heads + head) * spec.q_len + query] = f64::NEG_INFINITY;
         }
-        AttentionResult { o, lse }
+        AttentionResult { o, lse, probabilities: vec![] }
     };
     let (a, b) = (part([2, 5]), part([4, 5]));
     let (reference, plain) = both(spec.dtype, |precision| merge(spec, precision, &a, &b));

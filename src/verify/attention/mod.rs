@@ -1,6 +1,7 @@
 //! The acceptance grid of the attention family.
 
 mod append;
+mod cached;
 mod merge;
 
 use std::fmt;
@@ -99,6 +100,7 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(cases);
     cases.extend(merge::cases(grid));
     cases.extend(append::cases(grid));
+    cases.extend(cached::cases(grid));
     cases
 }
 
