@@ -15,8 +15,19 @@ use crate::{
 };
 
 /// Queries of a step and keys of the longest sequence.
-const THIN: [(usize, usize); 8] =
-    [(1, 1), (1, 97), (1, 4099), (1, 16_384), (2, 1025), (3, 513), (5, 203), (16, 2050)];
+const THIN: [(usize, usize); 11] = [
+    (1, 1),
+    (1, 97),
+    (2, 1025),
+    (1, 16_384),
+    (3, 513),
+    (1, 113),
+    (5, 203),
+    (1, 4099),
+    (16, 1031),
+    (4, 255),
+    (1, 1025),
+];
 
 /// Those of the whole grid beside them.
 const FULL: [(usize, usize); 6] =
@@ -24,10 +35,9 @@ const FULL: [(usize, usize); 6] =
 
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let dtypes = DType::ALL.into_iter().cycle();
-    let thin = THIN.into_iter().cycle().take(24);
-    let lengths: Vec<_> = match grid {
-        Grid::Thin => thin.collect(),
-        Grid::Full => thin.chain(FULL.into_iter().flat_map(|lengths| [lengths; 3])).collect(),
+    let lengths = match grid {
+        Grid::Thin => THIN.to_vec(),
+        Grid::Full => [THIN.repeat(8), FULL.repeat(3)].concat(),
     };
     boxed(lengths.into_iter().zip(dtypes).enumerate().map(|(turn, (lengths, dtype))| {
         // Periods that are coprime to that of the lengths, so that options meet in many ways.
@@ -49,8 +59,8 @@ impl Step {
         let (head_dim, value_dim) =
             [(64, 64), (59, 59), (128, 128), (40, 64), (256, 256), (64, 3), (8, 8)][turn % 7];
         // A few long sequences take the oracle long enough.
-        let (heads, kv_heads) = if q_len * longest > 100_000 { (2, 1) } else { (heads, kv_heads) };
-        let batch = if longest > 20_000 { 1 } else { 3 };
+        let (heads, kv_heads) = if q_len * longest > 3000 { (2, 1) } else { (heads, kv_heads) };
+        let batch = if longest > 10_000 { 1 } else { 3 };
         let pads = if longest > 100 { [longest as u32 / 5, 0, 3] } else { [0; 3] };
         let lengths = [longest, longest.div_ceil(3), longest.div_ceil(7)];
         let lengths: Vec<_> =
