@@ -65,7 +65,7 @@ pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Append, AppendInputs, RotaryTables, Rotate};
-pub use ops::{Attention, AttentionInputs, AttentionOutputs, Merge};
+pub use ops::{Attention, AttentionInputs, AttentionOutputs, Merge, Table};
 pub use ops::{AttentionBackward, AttentionGradients, AttentionProbabilities};
 pub use ops::{CacheIndex, CachedAttention, CachedAttentionInputs, KvCache};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};

@@ -18,7 +18,7 @@ pub mod snippet;
 use std::fmt::{self, Write as _};
 
 use crate::DType;
-use snippet::Linked;
+use snippet::{Linked, SnippetError};
 
 /// How elements lie in a storage buffer, and in which unit a kernel addresses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -221,6 +221,9 @@ pub enum ShaderError {
         /// The word.
         word: &'static str,
     },
+    /// A snippet that was not checked.
+    #[error(transparent)]
+    Snippet(#[from] SnippetError),
     /// The kernel's tensors and those that the plan stores differ.
     #[error("{kernel}: binding {name:?} is {problem}")]
     Binding {
@@ -278,7 +281,6 @@ files![
     "attention/load_keys",
     "attention/load_rows",
     "attention/mask",
-    "attention/mods_none",
     "attention/params",
     "attention/parts_pair",
     "attention/parts_stacked",
@@ -291,9 +293,12 @@ files![
     "attention/scales_none",
     "attention/score",
     "attention/scores_modified",
+    "attention/scores_modified_bwd",
+    "attention/scores_plain",
     "attention/sequences_cached",
     "attention/sequences_dense",
     "attention/sequences_listed",
+    "attention/shows_all",
     "attention/shows_masked",
     "attention/sinks_logits",
     "attention/sinks_none",

@@ -53,13 +53,13 @@ fn row_gradients(
         gradient = select(vec4<f32>(), keep_factor() * gradient, kept);
     }
     gradient = weights * (gradient - facts.y);
+    if (MODIFIED) {
+        gradient = modify_backward(gradient, built_in(dots, task, row, key), task, head, query, key);
+    }
     if (!whole) {
         // Whatever lies behind a hidden score stays there.
         gradient = select(gradient, vec4<f32>(), is_hidden(scores));
         weights = select(weights, vec4<f32>(), is_hidden(scores));
-    }
-    if (MODIFIED) {
-        gradient = modify_backward(gradient, built_in(dots, task, row, key), task, head, query, key);
     }
     var found: RowGradients;
     found.weights = select(vec4<f32>(), weights, kept);

@@ -42,10 +42,10 @@ fn collect(list: u32) {
     let first = 2u + 2u * params.lists + list * params.columns;
     var end = first;
     for (var column = 0u; column < params.columns; column++) {
-        let class = classes[head * params.rows * params.columns
+        let seen = classes[head * params.rows * params.columns
             + list % params.rows * params.row_step + column * params.column_step];
-        if (class != 0u) {
-            visit_table[end] = 2u * column + select(0u, 1u, class == ALL);
+        if (seen != 0u) {
+            visit_table[end] = 2u * column + select(0u, 1u, seen == ALL);
             end += 1u;
         }
     }

@@ -10,7 +10,7 @@ mod scan;
 pub use attention::{Append, AppendInputs, RotaryTables, Rotate};
 pub use attention::{
     Attention, AttentionBackward, AttentionGradients, AttentionInputs, AttentionOutputs,
-    AttentionProbabilities, Merge,
+    AttentionProbabilities, Merge, Table,
 };
 pub use attention::{CacheIndex, CachedAttention, CachedAttentionInputs, KvCache, quantise};
 pub use butterfly::{Monarch, MonarchInputs};
@@ -24,10 +24,12 @@ use crate::{Error, Gpu, Tensor};
 pub mod shaders {
     pub use super::attention::append_shaders as append;
     pub use super::attention::backward_shaders as attention_backward;
+    pub use super::attention::backward_shaders_with_mods as attention_backward_with_mods;
     pub use super::attention::merge_shaders as merge;
     pub use super::attention::probabilities_shaders as attention_probabilities;
     pub use super::attention::rotate_shaders as rotate;
     pub use super::attention::shaders as attention;
+    pub use super::attention::shaders_with_mods as attention_with_mods;
     pub use super::butterfly::monarch_shaders as monarch;
     pub use super::scan::linear_scan_shaders as linear_scan;
 }

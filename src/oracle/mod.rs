@@ -12,8 +12,8 @@ mod butterfly;
 mod scan;
 
 pub use attention::{
-    AttentionGiven, AttentionGradientsResult, AttentionResult, attention, attention_backward, attention_of,
-    kept, philox,
+    AttentionGiven, AttentionGradientsResult, AttentionResult, HostMods, Place, attention,
+    attention_backward, attention_of, kept, philox,
 };
 pub use attention::{Tables, append, cached_attention, merge, rotate};
 pub use butterfly::monarch;

@@ -11,8 +11,9 @@ mod scan;
 pub use attention::{AppendPlan, MergePlan, Parts, RotatePlan, RowsPlan};
 pub use attention::{
     AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan, AttentionStructure, AttentionTile,
-    CacheStructure,
+    CacheStructure, MaskMods, ModsStructure, VisitTable,
 };
+pub(crate) use attention::{VISIT_LANES, block_words};
 pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
 pub use scan::LinearScanPlan;
 

@@ -72,20 +72,75 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// What stands for the buffer's function in a linked shader.
-    fn linked_name(&self) -> String {
-        format!("{RESERVED}_buffer_{}", self.name)
+    /// How a linked shader reads it.
+    pub fn reader(&self) -> Reader {
+        Reader { function: format!("{RESERVED}_buffer_{}", self.name), word: self.word }
     }
+}
 
-    /// The binding and the function that reads it, numbered from 0 as in a file.
-    fn declaration(&self) -> String {
-        let (name, word) = (self.linked_name(), self.word);
-        format!(
-            "@group(0) @binding(0) var<storage, read> {name}_words: array<{word}>;\n\
-             fn {name}(index: u32) -> {word} {{\n    \
-                 if (index < arrayLength(&{name}_words)) {{\n        return {name}_words[index];\n    }}\n    \
-                 return {word}();\n}}\n"
-        )
+/// A function of a linked shader that reads a buffer by index, and gives 0 past its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// Its name.
+    pub function: String,
+    /// What it returns.
+    pub word: Word,
+}
+
+/// How the buffers of a linked shader are bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Each by itself.
+    Singly,
+    /// All in the storage buffer of that name, of u32, whose places and lengths a uniform holds: for adapters that bind
+    /// few buffers. The linked text declares it, unless a module does.
+    Together {
+        /// The storage buffer.
+        name: &'static str,
+        /// Whether a module declares it.
+        declared: bool,
+    },
+}
+
+impl Bound {
+    /// What binds the buffers, numbered from 0 as in a file, and the functions that read them.
+    fn declarations(self, readers: &[Reader]) -> String {
+        let mut text = String::new();
+        match self {
+            Self::Together { name, declared } if !readers.is_empty() => {
+                if !declared {
+                    let _ = writeln!(text, "@group(0) @binding(0) var<storage, read> {name}: array<u32>;");
+                }
+                let (binding, count) = (u32::from(!declared), readers.len());
+                let _ = writeln!(
+                    text,
+                    "@group(0) @binding({binding}) var<uniform> {name}_places: array<vec4<u32>, {count}>;"
+                );
+            }
+            _ => {}
+        }
+        for (n, Reader { function, word }) in readers.iter().enumerate() {
+            let (within, element) = match self {
+                Self::Singly => {
+                    let _ = writeln!(
+                        text,
+                        "@group(0) @binding({n}) var<storage, read> {function}_words: array<{word}>;"
+                    );
+                    (format!("arrayLength(&{function}_words)"), format!("{function}_words[index]"))
+                }
+                Self::Together { name, .. } => {
+                    let place = format!("{name}_places[{n}]");
+                    (format!("{place}.y"), format!("bitcast<{word}>({name}[{place}.x + index])"))
+                }
+            };
+            let _ = writeln!(
+                text,
+                "fn {function}(index: u32) -> {word} {{\n    \
+                     if (index < {within}) {{\n        return {element};\n    }}\n    \
+                     return {word}();\n}}"
+            );
+        }
+        text
     }
 }
 
@@ -216,8 +271,9 @@ impl Snippet {
         module
     }
 
-    /// The error that a shader compiler reports of [`alone`](Self::alone).
+    /// The error that a shader compiler reports of [`alone`](Self::alone), and the line that it names first.
     pub fn compile_error(&self, line: Option<usize>, message: &str) -> SnippetError {
+        let line = pointed_line(message).or(line);
         let text = line.and_then(|line| Some((line, self.source.lines().nth(line.checked_sub(1)?)?)));
         SnippetError {
             snippet: self.name.clone(),
@@ -239,7 +295,7 @@ impl Snippet {
             if text.names_declared(i) {
                 let _ = write!(linked, "{prefix}{}", token.text);
             } else if let Some(buffer) = self.buffers.iter().find(|b| text.is_global(i, &b.name)) {
-                linked.push_str(&buffer.linked_name());
+                linked.push_str(&buffer.reader().function);
             } else {
                 linked.push_str(token.text);
             }
@@ -292,15 +348,13 @@ pub struct Linked {
 }
 
 impl Linked {
-    /// Links snippets, each under a name of its own (see [`name`](Self::name)), and the buffers that they read, each name once.
+    /// Links snippets, each under a name of its own (see [`name`](Self::name)), and what reads their buffers.
     pub fn new<'a>(
         snippets: impl IntoIterator<Item = (String, &'a Snippet)>,
-        buffers: &[Buffer],
+        readers: &[Reader],
+        bound: Bound,
     ) -> Result<Self, SnippetError> {
-        let mut linked = Self::default();
-        for (binding, buffer) in buffers.iter().enumerate() {
-            linked.text += &buffer.declaration().replacen("@binding(0)", &format!("@binding({binding})"), 1);
-        }
+        let mut linked = Self { text: bound.declarations(readers), ..Self::default() };
         for (of, snippet) in snippets {
             linked.text += &snippet.linked(&Self::name(&of, ""))?;
             let checks = if snippet.is_straight() { Checks::Divisions } else { Checks::All };
@@ -313,6 +367,17 @@ impl Linked {
     pub fn name(of: &str, declared: &str) -> String {
         format!("{RESERVED}_{of}_{declared}")
     }
+}
+
+/// The line of a module that naga's picture of it points at. Where a function is at fault, naga names its first line, and
+/// what is wrong within it in the picture alone.
+fn pointed_line(message: &str) -> Option<usize> {
+    let rows = message.lines().zip(message.lines().skip(1));
+    let (row, _) = rows.into_iter().find(|(_, below)| {
+        let marks = below.trim_start().strip_prefix('│').map(str::trim_start);
+        marks.is_some_and(|marks| marks.trim_start_matches(['│', ' ']).starts_with('^'))
+    })?;
+    row.split_once('│')?.0.trim().parse().ok()
 }
 
 /// White space as it is, and comments as white space.
@@ -588,7 +653,10 @@ mod tests {
     fn a_snippet_is_linked_under_its_prefix() {
         let snippet = snippet(GOOD);
         snippet.check(&SCOPE).unwrap();
-        let linked = Linked::new([("a".to_owned(), &snippet)], &snippet.buffers).unwrap();
+        let readers: Vec<_> = snippet.buffers.iter().map(Buffer::reader).collect();
+        let linked = |bound| Linked::new([("a".to_owned(), &snippet)], &readers, bound).unwrap();
+        let together = linked(Bound::Together { name: "all", declared: false }).text;
+        let linked = linked(Bound::Singly);
         assert_eq!(linked.checks, Checks::Divisions);
         let text = linked.text;
         for expected in [
@@ -605,6 +673,8 @@ mod tests {
         assert!(!text.contains("nested") && !text.contains("not closed"), "comments are blanked:\n{text}");
         let offered = "fn width(index: u32) -> u32 { return index; }";
         naga::front::wgsl::parse_str(&(text + offered)).expect("the linked text is WGSL");
+        naga::front::wgsl::parse_str(&(together + offered))
+            .expect("and so it is with buffers bound together");
         naga::front::wgsl::parse_str(&snippet.alone(&SCOPE)).expect("and so is the snippet alone");
     }
 

@@ -8,6 +8,7 @@ mod attention;
 mod butterfly;
 mod scan;
 
+pub(crate) use attention::Parts;
 pub use attention::{Alibi, AttentionSpec, BlockMask, CuSeqlens, Mods, Packed, Span, Window};
 pub use attention::{
     AppendSpec, CacheSpec, CacheView, CachedAttentionSpec, MergeSpec, Rotary, RotaryPairs, RotateSpec,

@@ -5,7 +5,8 @@ use tilewise::plan::{
     AppendPlan, AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan, MergePlan, RotatePlan,
 };
 use tilewise::{
-    Alibi, AppendSpec, AttentionSpec, CacheSpec, Caps, DType, MergeSpec, Rotary, RotaryPairs, RotateSpec, ops,
+    Alibi, AppendSpec, AttentionSpec, BlockMask, CacheSpec, Caps, DType, MergeSpec, Mods, Rotary,
+    RotaryPairs, RotateSpec, Snippet, mods, ops,
 };
 
 use super::Planned;
@@ -16,6 +17,34 @@ const HEAD_DIMS: [(usize, usize); 7] =
 
 pub fn attention(name: &str, spec: AttentionSpec, caps: &Caps) -> Planned {
     Planned::new(name, AttentionPlan::new(&spec, caps), ops::shaders::attention)
+}
+
+/// Forward and backward.
+fn modified(name: &str, spec: AttentionSpec, mods: &Mods, caps: &Caps) -> [Planned; 2] {
+    let forward = AttentionPlan::with_mods(&spec, mods, caps);
+    let backward = AttentionBackwardPlan::with_mods(&spec, mods, caps);
+    [
+        Planned::new(name, forward, |plan| ops::shaders::attention_with_mods(plan, mods)),
+        Planned::new(name, backward, |plan| ops::shaders::attention_backward_with_mods(plan, mods)),
+    ]
+}
+
+/// Every ready-made mod, and masks of blocks of whole tiles and across tiles.
+fn with_mods(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let spec = AttentionSpec::new(dtype, 2, (200, 300), 4, 40);
+    let blocks = |size| BlockMask::from_fn(&spec, size, |q, k| (q + k) % 2 == 0).expect("a mask that fits");
+    let is_mask = |snippet: &Snippet| snippet.source.contains("fn mask_mod(");
+    let all = mods::all().into_iter().fold(Mods::new(), |mods, snippet| {
+        if is_mask(&snippet) { mods.mask(snippet) } else { mods.score(snippet) }
+    });
+    let cases = [
+        ("every ready-made mod", all.clone()),
+        ("and blocks across tiles", all.blocks(blocks((20, 30)))),
+        ("blocks of whole tiles", Mods::new().blocks(blocks((256, 256)))),
+        ("blocks across tiles", Mods::new().blocks(blocks((20, 30)))),
+        ("a score mod alone", Mods::new().score(mods::identity())),
+    ];
+    cases.iter().flat_map(|(name, mods)| modified(&format!("{spec:?}, {name}"), spec, mods, caps)).collect()
 }
 
 pub fn backward(name: &str, spec: AttentionSpec, caps: &Caps) -> Planned {
@@ -55,6 +84,9 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         planned.push(probabilities(&format!("{spec:?}, probabilities"), spec, caps));
     }
     planned.extend(caches(dtype, caps));
+    if dtype == DType::F32 {
+        planned.extend(with_mods(dtype, caps));
+    }
     for spec in [
         AttentionSpec::new(dtype, 1, (100, 1000), 4, 64),
         AttentionSpec::new(dtype, 2, (17, 23), 2, 33).softcap(5.0).alibi(Alibi::PerHead),

@@ -1,6 +1,7 @@
 //! Attention, backward.
 
 use super::link::{lanes, loads, scored, sequences, sinks, slopes, tiled};
+use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, Params, compile, params};
@@ -8,7 +9,7 @@ use crate::ops::Scratch;
 use crate::plan::AttentionBackwardPlan;
 use crate::shader::{Linker, Shader, ShaderError, Storage, Words};
 use crate::tensor::expect_optional;
-use crate::{Alibi, AttentionSpec, Element, Error, Gpu, Tensor};
+use crate::{Alibi, AttentionSpec, Element, Error, Gpu, Mods, Tensor};
 
 params! {
     /// `attention/sum_parts`.
@@ -39,11 +40,18 @@ pub struct AttentionBackward {
     spec: AttentionSpec,
     plan: AttentionBackwardPlan,
     kernels: Vec<Kernel>,
+    /// Mods of the pass over queries and of that over keys, which visit different tiles.
+    mods: [ModsOp; 2],
     scratch: Scratch,
 }
 
-/// The linked shaders of a plan, in the order of its footprints.
+/// The linked shaders of a plan without mods, in the order of its footprints.
 pub fn shaders(plan: &AttentionBackwardPlan) -> Result<Vec<Shader>, ShaderError> {
+    shaders_with_mods(plan, &Mods::default())
+}
+
+/// The linked shaders of a plan with mods, in the order of its footprints.
+pub fn shaders_with_mods(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Vec<Shader>, ShaderError> {
     let structure = &plan.structure;
     let (key, value) = (structure.key_storage, structure.value_storage);
     let sum_parts = |parts: Storage, sums: Storage| {
@@ -53,11 +61,13 @@ pub fn shaders(plan: &AttentionBackwardPlan) -> Result<Vec<Shader>, ShaderError>
             .tensor("sums", sums)
             .link()
     };
-    let mut all = vec![rows_shader(plan)?, queries_shader(plan)?];
+    let mut all = visit_shaders(&structure.mods, mods, plan.query_visits.as_ref())?;
+    all.extend(visit_shaders(&structure.mods, mods, plan.key_visits.as_ref())?);
+    all.extend([rows_shader(plan)?, queries_shader(plan, mods)?]);
     if plan.query_splits > 1 {
         all.push(sum_parts(plan.key_parts, key)?);
     }
-    all.push(keys_shader(plan)?);
+    all.push(keys_shader(plan, mods)?);
     if plan.key_splits > 1 {
         all.extend([sum_parts(plan.key_parts, key)?, sum_parts(plan.value_parts, value)?]);
     }
@@ -114,7 +124,7 @@ fn pass(linker: Linker, plan: &AttentionBackwardPlan) -> Linker {
         .tensor("d_o", structure.value_storage)
 }
 
-fn queries_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
+fn queries_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, ShaderError> {
     const STORE: Words = &[
         ("target", "d_q"),
         ("TENSOR", "K"),
@@ -126,9 +136,9 @@ fn queries_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
     let storage = if plan.query_splits == 1 { structure.key_storage } else { plan.key_parts };
     let terms = if structure.alibi { "attention/slope_terms_rows" } else { "attention/slope_terms_none" };
-    pass(tiled("attention/backward_queries", &plan.queries), plan)
-        .module(terms)
-        .module("attention/visit_all")
+    let linker = pass(tiled("attention/backward_queries", &plan.queries), plan).module(terms);
+    let linker = visiting(linker, &structure.mods, "attention/visit_all");
+    modded(linker, &structure.mods, mods, plan.query_tile(), true)?
         .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/dots", &[("tensor", "d_o"), ("other", "v"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/sums", &[("tensor", "k"), ("TENSOR", "K"), ("WIDTH", "HEAD_DIM")])
@@ -137,7 +147,7 @@ fn queries_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
         .link()
 }
 
-fn keys_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
+fn keys_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, ShaderError> {
     const STORE_KEYS: Words = &[
         ("target", "d_k"),
         ("TENSOR", "Q"),
@@ -156,8 +166,9 @@ fn keys_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
     ];
     let structure = &plan.structure;
     let whole = plan.key_splits == 1;
-    pass(tiled("attention/backward_keys", &plan.keys), plan)
-        .module("attention/visit_all_queries")
+    let linker = pass(tiled("attention/backward_keys", &plan.keys), plan);
+    let linker = visiting(linker, &structure.mods, "attention/visit_all_queries");
+    modded(linker, &structure.mods, mods, plan.key_tile(), true)?
         .copy("attention/dots", &[("tensor", "k"), ("other", "q"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/dots", &[("tensor", "v"), ("other", "d_o"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/sums", &[("tensor", "q"), ("TENSOR", "Q"), ("WIDTH", "HEAD_DIM")])
@@ -173,9 +184,18 @@ impl AttentionBackward {
     /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
-        let plan = AttentionBackwardPlan::new(&spec, gpu.caps())?;
-        let kernels = compile(gpu, &shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, scratch: Scratch::default() })
+        Self::with_mods(gpu, spec, &Mods::default())
+    }
+
+    /// The gradients of attention with changes of scores and masks of the user's own. Fails also if a mod is wrong, or
+    /// a score mod has no `score_mod_bwd`.
+    pub fn with_mods(gpu: &Gpu, spec: AttentionSpec, mods: &Mods) -> Result<Self, Error> {
+        let plan = AttentionBackwardPlan::with_mods(&spec, mods, gpu.caps())?;
+        check_mods(gpu, mods)?;
+        let mut kernels = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
+        let mut op = |table| ModsOp::new(gpu, &spec, (&plan.structure.mods, mods), table, &mut kernels);
+        let mods = [op(plan.query_visits)?, op(plan.key_visits)?];
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, mods, scratch: Scratch::default() })
     }
 
     /// How it runs here.
@@ -209,11 +229,12 @@ impl AttentionBackward {
         d_o: &Tensor<T>,
         gradients: &AttentionGradients<T>,
     ) -> Result<(), Error> {
-        let Self { gpu, spec, plan, kernels, scratch } = self;
+        let Self { gpu, spec, plan, kernels, mods: [query_mods, key_mods], scratch } = self;
         let spans = inputs.check(gpu, spec)?;
         outputs.check(gpu, spec)?;
         d_o.expect(gpu, "do", spec.dtype, &spec.o_shape())?;
         gradients.check(gpu, spec)?;
+        query_mods.check(gpu, &inputs)?;
         let shapes = self.scratch_shapes();
         let scratch = scratch.tensors(gpu, &shapes.each_ref().map(Vec::as_slice))?;
         let [facts, terms, q_parts, k_parts, v_parts] = scratch else { unreachable!("as many as shapes") };
@@ -222,6 +243,11 @@ impl AttentionBackward {
         let params =
             |works: &Works, heads, splits| TaskParams::new(spec, works, (heads, splits), inputs.seed);
         let sequences = of_queries.bound();
+        let query_params = params(&of_queries, spec.heads, plan.query_splits);
+        let call = query_mods.encode(gpu, encoder, &inputs, query_params)?;
+        let query_modded = call.bound(plan.query_tile())?;
+        let call = key_mods.encode(gpu, encoder, &inputs, query_params)?;
+        let key_modded = call.bound(plan.key_tile())?;
         let mut record = Recorder { gpu, encoder, kernels: kernels.iter() };
 
         let own = [d_o.buffer(), outputs.o.buffer(), outputs.lse.buffer(), facts.buffer()];
@@ -233,7 +259,7 @@ impl AttentionBackward {
         let dq = if whole { gradients.dq.buffer() } else { q_parts.buffer() };
         let slopes = plan.structure.alibi.then(|| terms.buffer());
         let options = [sequences, Some(facts.buffer()), slopes];
-        let query_params = params(&of_queries, spec.heads, plan.query_splits);
+        let options: Vec<_> = options.into_iter().chain(query_modded.iter().map(Some)).collect();
         record.kernel(&query_params, &[given.as_slice(), &[dq]].concat(), &options)?;
         if !whole {
             record.sum(plan.query_splits, q_parts, &gradients.dq)?;
@@ -246,6 +272,7 @@ impl AttentionBackward {
             [k_parts.buffer(), v_parts.buffer()]
         };
         let options = [of_keys.bound(), Some(facts.buffer())];
+        let options: Vec<_> = options.into_iter().chain(key_modded.iter().map(Some)).collect();
         let key_params = params(&of_keys, spec.kv_heads, plan.key_splits);
         record.kernel(&key_params, &[given.as_slice(), &[dk, dv]].concat(), &options)?;
         if !whole {

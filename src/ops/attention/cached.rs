@@ -2,8 +2,9 @@
 
 use super::AttentionOutputs;
 use super::cache::{CacheIndex, KvCache};
-use super::forward::Forward;
+use super::forward::{Forward, shaders};
 use super::params::{TaskParams, Works};
+use crate::kernel::compile;
 use crate::plan::AttentionPlan;
 use crate::spec::wrong;
 use crate::tensor::expect_optional;
@@ -72,8 +73,9 @@ impl CachedAttention {
     /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: CachedAttentionSpec) -> Result<Self, Error> {
-        let forward = Forward::new(gpu, AttentionPlan::cached(&spec, gpu.caps())?)?;
-        Ok(Self { gpu: gpu.clone(), spec, forward })
+        let plan = AttentionPlan::cached(&spec, gpu.caps())?;
+        let kernels = compile(gpu, &shaders(&plan)?)?;
+        Ok(Self { gpu: gpu.clone(), spec, forward: Forward::new(plan, kernels) })
     }
 
     /// How it runs here.

@@ -2,13 +2,14 @@
 
 use super::link::{loads, scored, sequences, sinks, slopes, tiled};
 use super::merge::{combine_params, merge_shaders};
+use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile};
 use crate::ops::Scratch;
 use crate::plan::AttentionPlan;
 use crate::shader::{Shader, ShaderError, Words};
-use crate::{AttentionSpec, Element, Error, Gpu, MergeSpec, Tensor};
+use crate::{AttentionSpec, Element, Error, Gpu, MergeSpec, Mods, Tensor};
 
 /// What stands for the log-sum-exp of nothing between forward and combine, as in `attention/combine.wgsl`.
 const UNSEEN: f32 = -3e38;
@@ -21,19 +22,27 @@ pub struct Attention {
     gpu: Gpu,
     spec: AttentionSpec,
     forward: Forward,
+    mods: ModsOp,
 }
 
-/// The linked shaders of a plan, in the order of its footprints.
+/// The linked shaders of a plan without mods, in the order of its footprints.
 pub fn shaders(plan: &AttentionPlan) -> Result<Vec<Shader>, ShaderError> {
-    let combine = plan.merge.as_ref().map(merge_shaders).transpose()?.unwrap_or_default();
-    Ok([vec![forward_shader(plan)?], combine].concat())
+    shaders_with_mods(plan, &Mods::default())
 }
 
-fn forward_shader(plan: &AttentionPlan) -> Result<Shader, ShaderError> {
+/// The linked shaders of a plan with mods, in the order of its footprints.
+pub fn shaders_with_mods(plan: &AttentionPlan, mods: &Mods) -> Result<Vec<Shader>, ShaderError> {
+    let visits = visit_shaders(&plan.structure.mods, mods, plan.visits.as_ref())?;
+    let combine = plan.merge.as_ref().map(merge_shaders).transpose()?.unwrap_or_default();
+    Ok([visits, vec![forward_shader(plan, mods)?], combine].concat())
+}
+
+fn forward_shader(plan: &AttentionPlan, mods: &Mods) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
     let linker = sequences(tiled("attention/forward", &plan.tile), structure);
-    let linker = loads(scored(slopes(sinks(linker, structure), structure), structure, plan.grouped))
-        .module("attention/visit_all")
+    let linker = loads(scored(slopes(sinks(linker, structure), structure), structure, plan.grouped));
+    let linker = visiting(linker, &structure.mods, "attention/visit_all");
+    let linker = modded(linker, &structure.mods, mods, plan.tile_sizes(), false)?
         .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")]);
     let sums: Words = &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")];
     let linker = if plan.tile.is_direct() {
@@ -76,8 +85,8 @@ pub(super) struct Forward {
 }
 
 impl Forward {
-    pub fn new(gpu: &Gpu, plan: AttentionPlan) -> Result<Self, Error> {
-        Ok(Self { plan, kernels: compile(gpu, &shaders(&plan)?)?, scratch: Scratch::default() })
+    pub fn new(plan: AttentionPlan, kernels: Vec<Kernel>) -> Self {
+        Self { plan, kernels, scratch: Scratch::default() }
     }
 
     /// Records the kernels: of the queries, keys and values given, and of what the modules of options bind.
@@ -124,8 +133,17 @@ impl Attention {
     /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
-        let forward = Forward::new(gpu, AttentionPlan::new(&spec, gpu.caps())?)?;
-        Ok(Self { gpu: gpu.clone(), spec, forward })
+        Self::with_mods(gpu, spec, &Mods::default())
+    }
+
+    /// Attention with changes of scores and masks of the user's own. Fails also if a mod is wrong, with the shader
+    /// compiler's words and the line of the mod's own text.
+    pub fn with_mods(gpu: &Gpu, spec: AttentionSpec, mods: &Mods) -> Result<Self, Error> {
+        let plan = AttentionPlan::with_mods(&spec, mods, gpu.caps())?;
+        check_mods(gpu, mods)?;
+        let mut kernels = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
+        let mods = ModsOp::new(gpu, &spec, (&plan.structure.mods, mods), plan.visits, &mut kernels)?;
+        Ok(Self { gpu: gpu.clone(), spec, forward: Forward::new(plan, kernels), mods })
     }
 
     /// How it runs here.
@@ -150,15 +168,20 @@ impl Attention {
         inputs: AttentionInputs<'_, T>,
         outputs: &AttentionOutputs<T>,
     ) -> Result<(), Error> {
-        let Self { gpu, spec, forward } = self;
+        let Self { gpu, spec, forward, mods } = self;
+        let plan = &forward.plan;
         let spans = inputs.check(gpu, spec)?;
         outputs.check(gpu, spec)?;
-        let works = Works::of_queries(gpu, spec, &spans, forward.plan.tile.rows(), forward.plan.group(spec))?;
-        let (_, heads) = forward.plan.rows(spec);
-        let params = TaskParams::new(spec, &works, (heads, forward.plan.splits), inputs.seed);
+        mods.check(gpu, &inputs)?;
+        let works = Works::of_queries(gpu, spec, &spans, plan.tile.rows(), plan.group(spec))?;
+        let (_, heads) = plan.rows(spec);
+        let params = TaskParams::new(spec, &works, (heads, plan.splits), inputs.seed);
+        let call = mods.encode(gpu, encoder, &inputs, params)?;
+        let modded = call.bound(plan.tile_sizes())?;
         let given = [inputs.q, inputs.k, inputs.v].map(Tensor::buffer);
         let options = works.bound().into_iter().chain(inputs.sinks_bound()).chain(inputs.slopes_bound());
-        forward.encode(gpu, encoder, spec, params, given, &options.collect::<Vec<_>>(), outputs)
+        let options: Vec<_> = options.chain(modded.iter()).collect();
+        forward.encode(gpu, encoder, spec, params, given, &options, outputs)
     }
 
     /// Allocates the outputs, records the attention and submits it. Fails like [`encode`](Self::encode).

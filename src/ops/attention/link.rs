@@ -40,7 +40,7 @@ pub(super) fn sequences(linker: Linker, structure: &AttentionStructure) -> Linke
     }
 }
 
-/// What the rows of a tile are, which keys queries see, and what becomes of their scores: all but the slopes.
+/// What the rows of a tile are, which keys queries see, and what becomes of their scores: all but the slopes and the mods.
 pub(super) fn scored(linker: Linker, structure: &AttentionStructure, grouped: bool) -> Linker {
     let linker = match structure.cache {
         None => linker.module("attention/keys_contiguous"),
@@ -55,7 +55,6 @@ pub(super) fn scored(linker: Linker, structure: &AttentionStructure, grouped: bo
         .module(if grouped { "attention/rows_grouped" } else { "attention/rows_plain" })
         .module("attention/mask")
         .module("attention/score")
-        .module("attention/mods_none")
         .module(if structure.dropout { "attention/dropout_philox" } else { "attention/dropout_none" })
         .set("SOFTCAP", structure.softcap)
 }

@@ -7,15 +7,20 @@ mod cached;
 mod forward;
 mod link;
 mod merge;
+mod mods;
 mod params;
 mod probabilities;
 
 pub use append::{Append, AppendInputs, RotaryTables, Rotate, append_shaders, rotate_shaders};
-pub use backward::{AttentionBackward, AttentionGradients, shaders as backward_shaders};
+pub use backward::{
+    AttentionBackward, AttentionGradients, shaders as backward_shaders,
+    shaders_with_mods as backward_shaders_with_mods,
+};
 pub use cache::{CacheIndex, KvCache, quantise};
 pub use cached::{CachedAttention, CachedAttentionInputs};
-pub use forward::{Attention, shaders};
+pub use forward::{Attention, shaders, shaders_with_mods};
 pub use merge::{Merge, merge_shaders};
+pub use mods::Table;
 pub use probabilities::{AttentionProbabilities, shaders as probabilities_shaders};
 
 use crate::tensor::expect_optional;
@@ -39,6 +44,8 @@ pub struct AttentionInputs<'a, T> {
     pub cu_seqlens: Option<CuSeqlens<'a>>,
     /// The seed of the dropout, if the spec has it: all 64 bits count, the low half as the first word of Philox's key.
     pub seed: Option<u64>,
+    /// Buffers that mods read, by name.
+    pub tables: &'a [(&'a str, Table<'a>)],
 }
 
 /// Outputs of [`Attention`]; shapes as in [`AttentionSpec`].
@@ -53,7 +60,7 @@ pub struct AttentionOutputs<T> {
 impl<'a, T: Element> AttentionInputs<'a, T> {
     /// Queries, keys and values, with nothing that is optional.
     pub fn new(q: &'a Tensor<T>, k: &'a Tensor<T>, v: &'a Tensor<T>) -> Self {
-        Self { q, k, v, alibi: None, sinks: None, cu_seqlens: None, seed: None }
+        Self { q, k, v, alibi: None, sinks: None, cu_seqlens: None, seed: None, tables: &[] }
     }
 
     /// Adds ALiBi slopes.
@@ -78,6 +85,12 @@ impl<'a, T: Element> AttentionInputs<'a, T> {
     #[must_use]
     pub fn seed(self, seed: impl Into<Option<u64>>) -> Self {
         Self { seed: seed.into(), ..self }
+    }
+
+    /// Adds the buffers that mods read.
+    #[must_use]
+    pub fn tables(self, tables: &'a [(&'a str, Table<'a>)]) -> Self {
+        Self { tables, ..self }
     }
 
     /// Where each sequence lies. Fails unless every tensor is on this GPU and as the spec has it.

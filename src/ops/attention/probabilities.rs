@@ -2,11 +2,12 @@
 
 use super::AttentionInputs;
 use super::link::{loads, scored, sequences, slopes, tiled};
+use super::mods::modded;
 use super::params::{TaskParams, Works};
 use crate::kernel::{Kernel, compile_array};
 use crate::plan::AttentionProbabilitiesPlan;
 use crate::shader::{Shader, ShaderError};
-use crate::{AttentionSpec, DType, Element, Error, Gpu, Tensor};
+use crate::{AttentionSpec, DType, Element, Error, Gpu, Mods, Tensor};
 
 /// The weights with which values enter the output of [`Attention`](super::Attention), for models that read them: with
 /// dropout those that are kept, times their factor, so that their products with the values are the output. Zeros where a
@@ -25,7 +26,7 @@ pub fn shaders(plan: &AttentionProbabilitiesPlan) -> Result<Vec<Shader>, ShaderE
     let AttentionProbabilitiesPlan { structure, tile, storage, .. } = plan;
     let linker = sequences(tiled("attention/probabilities", tile), structure);
     let linker = loads(scored(slopes(linker, structure), structure, false));
-    let shader = linker
+    let shader = modded(linker, &structure.mods, &Mods::default(), (tile.rows(), tile.columns()), false)?
         .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
         .set("HEAD_DIM", structure.head_dim)
         .tensor("q", structure.key_storage)

@@ -1,6 +1,6 @@
 //! The gradients of attention.
 
-use super::{AttentionGiven, queries, row, row_mut};
+use super::{AttentionGiven, HostMods, queries, row, row_mut};
 use crate::AttentionSpec;
 use crate::oracle::Precision;
 
@@ -51,7 +51,14 @@ pub fn attention_backward(
             for (c, d) in d_row.iter().enumerate() {
                 add(&mut dv[query.key_row(j) * spec.value_dim + c], weights.dropped[at] * d);
             }
+            if !query.shows(j) {
+                continue;
+            }
             let d_score = precision.store(weights.softmax[at] * (d_weights[at] - shared));
+            let back = |mods: &HostMods| {
+                precision.store(mods.change_bwd(d_score, weights.biased[at], query.place(j)))
+            };
+            let d_score = given.mods.map_or(d_score, back);
             if let Some(slope) = query.slope() {
                 add(&mut dalibi[slope], -d_score * query.distance(j));
             }
@@ -113,11 +120,19 @@ mod tests {
             .dropout(0.3);
         let cu_seqlens = CuSeqlens { q: &[0, 1, 4], k: &[0, 3, 5] };
         for (spec, cu_seqlens) in [(dense, None), (dense.packed(4, 5), Some(cu_seqlens))] {
-            check_slopes(&spec, cu_seqlens);
+            check_slopes(&spec, cu_seqlens, None);
         }
+        let mods = HostMods::new()
+            .score(
+                |s, [_, h, ..]| s * s * (1.0 + h as f64),
+                |d, s, [_, h, ..]| 2.0 * d * s * (1.0 + h as f64),
+            )
+            .score(|s, [.., j]| s.sin() + j as f64, |d, s, _| d * s.cos())
+            .mask(|[_, _, i, j]| i != 1 || j != 2);
+        check_slopes(&dense, None, Some(&mods));
     }
 
-    fn check_slopes(spec: &AttentionSpec, cu_seqlens: Option<CuSeqlens<'_>>) {
+    fn check_slopes(spec: &AttentionSpec, cu_seqlens: Option<CuSeqlens<'_>>, mods: Option<&HostMods>) {
         let mut inputs = Inputs::new(4);
         let mut tensor = |shape: &[usize]| inputs.normal(shape.iter().product(), 1.0);
         let parts = [spec.q_shape(), spec.k_shape(), spec.v_shape(), spec.alibi_shape(), vec![spec.heads]]
@@ -130,7 +145,7 @@ mod tests {
         let with = |parts: &[Vec<f64>; 5], work: &mut dyn FnMut(&AttentionGiven<'_>)| {
             let (q, k, v, alibi, sinks) = given(parts);
             let (alibi, sinks) = (Some(alibi.as_slice()), Some(sinks.as_slice()));
-            work(&AttentionGiven { q: &q, k: &k, v: &v, alibi, sinks, cu_seqlens, seed: 5 });
+            work(&AttentionGiven { q: &q, k: &k, v: &v, alibi, sinks, cu_seqlens, seed: 5, mods });
         };
         let value = |parts: &[Vec<f64>; 5]| {
             let mut sum = 0.0;

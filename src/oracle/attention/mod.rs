@@ -4,11 +4,13 @@ mod backward;
 mod cache;
 mod dropout;
 mod merge;
+mod mods;
 
 pub use backward::{AttentionGradientsResult, attention_backward};
 pub use cache::{Tables, append, cached_attention, rotate};
 pub use dropout::{kept, philox};
 pub use merge::merge;
+pub use mods::{HostMods, Place};
 
 use crate::oracle::Precision;
 use crate::{Alibi, AttentionSpec, CuSeqlens, Span};
@@ -30,6 +32,8 @@ pub struct AttentionGiven<'a> {
     pub cu_seqlens: Option<CuSeqlens<'a>>,
     /// The seed of the dropout.
     pub seed: u64,
+    /// What mods do.
+    pub mods: Option<&'a HostMods>,
 }
 
 /// What attention computes; layouts as in [`AttentionSpec`].
@@ -47,7 +51,7 @@ pub struct AttentionResult {
 impl<'a> AttentionGiven<'a> {
     /// Queries, keys and values, with nothing that is optional.
     pub fn new(q: &'a [f64], k: &'a [f64], v: &'a [f64]) -> Self {
-        Self { q, k, v, alibi: None, sinks: None, cu_seqlens: None, seed: 0 }
+        Self { q, k, v, alibi: None, sinks: None, cu_seqlens: None, seed: 0, mods: None }
     }
 }
 
@@ -111,6 +115,8 @@ struct Query<'a> {
 struct Weights {
     /// Scores after the softcap, before biases.
     capped: Vec<f64>,
+    /// Scores after biases, before mods.
+    biased: Vec<f64>,
     /// The softmax.
     softmax: Vec<f64>,
     /// Which are kept.
@@ -171,7 +177,17 @@ impl<'a> Query<'a> {
         (position - j as f64).abs()
     }
 
-    /// Scale, softcap and ALiBi, in that order, then the softmax, then dropout.
+    /// Where it and a key are, for mods.
+    fn place(&self, j: usize) -> Place {
+        [self.batch, self.head, self.i, j]
+    }
+
+    /// Whether mods show it the key.
+    fn shows(&self, j: usize) -> bool {
+        self.given.mods.is_none_or(|mods| mods.shows(self.place(j)))
+    }
+
+    /// Scale, softcap, ALiBi and mods, in that order, then the softmax, then dropout.
     fn weights(&self, precision: Precision) -> Weights {
         let spec = self.spec;
         let capped = (self.first..self.end).map(|j| {
@@ -185,7 +201,13 @@ impl<'a> Query<'a> {
         let bias = |(capped, j): (&f64, usize)| {
             slope.map_or(*capped, |slope| precision.store(capped - slope * self.distance(j)))
         };
-        let scores: Vec<_> = capped.iter().zip(self.first..).map(bias).collect();
+        let biased: Vec<_> = capped.iter().zip(self.first..).map(bias).collect();
+        let change = |(score, j): (&f64, usize)| match self.given.mods {
+            _ if !self.shows(j) => f64::NEG_INFINITY,
+            Some(mods) => precision.store(mods.change(*score, self.place(j))),
+            None => *score,
+        };
+        let scores: Vec<_> = biased.iter().zip(self.first..).map(change).collect();
         let sink = if spec.sinks { self.given.sinks.map(|sinks| sinks[self.head]) } else { None };
         let (softmax, log_sum) = softmax(precision, &scores, sink);
         let kept: Vec<_> = (self.first..self.end)
@@ -195,15 +217,15 @@ impl<'a> Query<'a> {
             if *kept { precision.store(weight * spec.keep_factor()) } else { 0.0 }
         };
         let dropped = softmax.iter().zip(&kept).map(keep).collect();
-        Weights { capped, softmax, kept, dropped, log_sum }
+        Weights { capped, biased, softmax, kept, dropped, log_sum }
     }
 }
 
-/// Probabilities and log-sum-exp of scores and a sink, which has no value.
+/// Probabilities and log-sum-exp of scores, minus infinity where hidden, and a sink, which has no value.
 fn softmax(precision: Precision, scores: &[f64], sink: Option<f64>) -> (Vec<f64>, f64) {
     let max = scores.iter().copied().chain(sink).fold(f64::NEG_INFINITY, f64::max);
-    if scores.is_empty() && sink.is_none() {
-        return (vec![], f64::NEG_INFINITY);
+    if max == f64::NEG_INFINITY {
+        return (vec![0.0; scores.len()], max);
     }
     let exps: Vec<_> = scores.iter().map(|score| precision.sum((score - max).exp())).collect();
     let sunk = sink.map_or(0.0, |sink| precision.sum((sink - max).exp()));
@@ -288,6 +310,26 @@ mod tests {
             &exact(&spec, &q, &k, &v, Some(&[0.25, 0.75])).o,
             &[sigmoid(capped + 0.25), sigmoid(capped + 0.75)],
         );
+    }
+
+    #[test]
+    fn mods_come_after_the_scale_and_hide_keys() {
+        let spec = AttentionSpec::new(DType::F32, 1, (2, 3), 1, 1).scale(1.0);
+        // Doubled scores: weights 1, 2 and 5 become 1, 4 and 25, and key 2 is hidden from query 0.
+        let mods = HostMods::new()
+            .score(|s, _| 2.0 * s, |d, _, _| 2.0 * d)
+            .mask(|[_, _, i, j]| i == 1 && j == 1 || i == 0 && j < 2);
+        let (k, v) = (weights(&[1.0, 2.0, 5.0]), [3.0, 8.0, 100.0]);
+        let with = |mods| {
+            let given = AttentionGiven { mods: Some(mods), ..AttentionGiven::new(&[1.0, 0.0], &k, &v) };
+            attention_of(&spec, Precision::Exact, &given)
+        };
+        let result = with(&mods);
+        close(&result.o, &[(3.0 + 4.0 * 8.0) / 5.0, 8.0]);
+        close(&result.lse, &[5.0_f64.ln(), 0.0]);
+        let result = with(&HostMods::new().mask(|[_, _, i, _]| i == 1));
+        close(&result.o[..1], &[0.0]);
+        close(&result.lse[..1], &[f64::NEG_INFINITY]);
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use super::tile::{Lanes, Products, choose};
-use super::{AttentionStructure, AttentionTile, check_bindings};
+use super::{AttentionStructure, AttentionTile, VisitTable, bind_too_many, check_bindings, check_mods};
 use crate::caps::Caps;
 use crate::plan::{Bound, Exchange, Footprint, Plan, check_binding, check_buffers, check_caps, check_turns};
 use crate::shader::Storage;
-use crate::{Alibi, AttentionSpec, DType, PlanError};
+use crate::{Alibi, AttentionSpec, DType, Mods, PlanError};
 
 /// How to compute the gradients of an [`AttentionSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,10 @@ pub struct AttentionBackwardPlan {
     pub queries: AttentionTile,
     /// Keys by queries, for the gradients of keys and values.
     pub keys: AttentionTile,
+    /// The tiles of keys that a tile of queries visits, where mods hide some.
+    pub query_visits: Option<VisitTable>,
+    /// The tiles of queries that a tile of keys visits.
+    pub key_visits: Option<VisitTable>,
     /// How the lanes of a row add what the pass over the queries needs to know of it.
     pub exchange: Exchange,
     /// Parts of the keys for workgroups of their own. One: the gradient is written at once. More: another kernel adds
@@ -63,15 +67,22 @@ impl AttentionBackwardPlan {
 
     /// Plans the gradients. Fails if the spec is wrong, a tensor exceeds a binding, or not even the smallest tile fits.
     pub fn new(spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
+        Self::with_mods(spec, &Mods::default(), caps)
+    }
+
+    /// Plans the gradients of attention with mods. Fails also if they are wrong, or a score mod has no gradient.
+    pub fn with_mods(spec: &AttentionSpec, mods: &Mods, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
+        check_mods(spec, mods)?;
+        mods.check_backward()?;
         check_caps("attention backward", caps)?;
         check_bindings(spec, caps)?;
         check_binding("the facts of the queries", spec.rows().saturating_mul(4), DType::F32, caps)?;
-        let structure = AttentionStructure::new(spec, caps);
+        let structure = AttentionStructure::new(spec, mods, caps);
         let dots = structure.head_dim.max(structure.value_dim);
         let products = Products {
             kernel: "attention backward",
-            rows: spec.q_len,
+            rows: structure.mods.query_rows(spec.q_len),
             dots,
             widest: structure.head_dim,
             sums: structure.head_dim,
@@ -79,18 +90,24 @@ impl AttentionBackwardPlan {
         };
         let (queries, query_bound) = choose(&TILES, products, caps)?;
         let products = Products {
-            rows: spec.k_len,
+            rows: structure.mods.key_rows(spec.k_len),
             widest: dots,
             sums: structure.head_dim + structure.value_dim,
             exchanges: false,
             ..products
         };
         let (keys, key_bound) = choose(&TILES, products, caps)?;
+        let table =
+            |(queries, keys), by_keys| VisitTable::new(spec, &structure.mods, (queries, keys), by_keys, caps);
+        let query_visits = table((queries.rows(), queries.columns()), false)?;
+        let key_visits = table((keys.columns(), keys.rows()), true)?;
         let parts = |storage: Storage| Storage { vectors: storage.vectors, ..Storage::F32 };
         let mut plan = Self {
             structure,
             queries,
             keys,
+            query_visits,
+            key_visits,
             exchange: Exchange::choose(Self::LANES, FACT_LANES, caps),
             query_splits: 1,
             key_splits: 1,
@@ -101,6 +118,7 @@ impl AttentionBackwardPlan {
             key_bound,
         };
         plan.split(spec, caps)?;
+        plan.structure.mods.together = bind_too_many(&plan.footprints(), caps);
         for footprint in plan.footprints() {
             check_buffers(&footprint, caps)?;
         }
@@ -144,6 +162,16 @@ impl AttentionBackwardPlan {
         Ok(())
     }
 
+    /// Queries and keys of a tile, for the gradient of the queries.
+    pub(crate) fn query_tile(&self) -> (u32, u32) {
+        (self.queries.rows(), self.queries.columns())
+    }
+
+    /// Queries and keys of a tile, for the gradients of keys and values.
+    pub(crate) fn key_tile(&self) -> (u32, u32) {
+        (self.keys.columns(), self.keys.rows())
+    }
+
     /// Turns that the loops of a lane take over a tile of keys, at most.
     fn query_turns(&self) -> u32 {
         let AttentionStructure { head_dim, value_dim, .. } = self.structure;
@@ -175,15 +203,18 @@ impl Plan for AttentionBackwardPlan {
         };
         let exchanged = if exchange == Exchange::Workgroup { Self::LANES * 16 } else { 0 };
         let slopes = u32::from(structure.alibi);
-        let mut footprints = vec![
+        let mods = &structure.mods;
+        let mut footprints = VisitTable::footprints(mods);
+        footprints.extend(VisitTable::footprints(mods));
+        footprints.extend([
             footprint("attention/backward_rows", Self::LANES, exchanged, 4 + structure.storage_buffers()),
             footprint(
                 "attention/backward_queries",
                 queries.lanes(),
                 queries.workgroup_bytes(),
-                6 + sequences + slopes,
+                6 + sequences + slopes + mods.storage_buffers(self.query_tile()),
             ),
-        ];
+        ]);
         let sum_parts = footprint("attention/sum_parts", Self::LANES, 0, 2);
         if self.query_splits > 1 {
             footprints.push(sum_parts);
@@ -192,7 +223,7 @@ impl Plan for AttentionBackwardPlan {
             "attention/backward_keys",
             keys.lanes(),
             keys.workgroup_bytes(),
-            7 + sequences,
+            7 + sequences + mods.storage_buffers(self.key_tile()),
         ));
         if self.key_splits > 1 {
             footprints.extend([sum_parts; 2]);

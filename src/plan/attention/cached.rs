@@ -5,7 +5,7 @@ use super::{AttentionPlan, AttentionStructure};
 use crate::caps::Caps;
 use crate::plan::{check_binding, check_caps};
 use crate::shader::Storage;
-use crate::{CacheSpec, CachedAttentionSpec, DType, PlanError};
+use crate::{CacheSpec, CachedAttentionSpec, DType, Mods, PlanError};
 
 /// How keys and values lie in a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +48,7 @@ impl AttentionPlan {
         check_cache(cache, caps)?;
         let structure = AttentionStructure {
             cache: Some(CacheStructure::new(cache, caps)),
-            ..AttentionStructure::new(attention, caps)
+            ..AttentionStructure::new(attention, &Mods::default(), caps)
         };
         Self::with_structure(attention, structure, caps)
     }

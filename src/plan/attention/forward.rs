@@ -3,10 +3,12 @@
 use std::fmt;
 
 use super::tile::{Lanes, Products, choose};
-use super::{AttentionStructure, AttentionTile, MergePlan, check_bindings};
+use super::{
+    AttentionStructure, AttentionTile, MergePlan, VisitTable, bind_too_many, check_bindings, check_mods,
+};
 use crate::caps::Caps;
 use crate::plan::{Bound, Footprint, Plan, check_buffers, check_caps};
-use crate::{AttentionSpec, MergeSpec, PlanError};
+use crate::{AttentionSpec, MergeSpec, Mods, PlanError};
 
 /// How to run an [`AttentionSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +20,8 @@ pub struct AttentionPlan {
     pub tile: AttentionTile,
     /// Whether a tile's rows are the queries of all heads that share a key head, instead of one head's.
     pub grouped: bool,
+    /// The tiles of keys to visit, where mods hide some.
+    pub visits: Option<VisitTable>,
     /// Parts of the keys that workgroups of their own attend to. One: a single kernel. More: a second puts the parts
     /// together.
     pub splits: u32,
@@ -52,10 +56,16 @@ const LEAST_TILES: usize = 4;
 impl AttentionPlan {
     /// Plans attention. Fails if the spec is wrong, a tensor exceeds a binding, or not even the smallest tile fits.
     pub fn new(spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
+        Self::with_mods(spec, &Mods::default(), caps)
+    }
+
+    /// Plans attention with mods. Fails also if they are wrong.
+    pub fn with_mods(spec: &AttentionSpec, mods: &Mods, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
+        check_mods(spec, mods)?;
         check_caps("attention", caps)?;
         check_bindings(spec, caps)?;
-        Self::with_structure(spec, AttentionStructure::new(spec, caps), caps)
+        Self::with_structure(spec, AttentionStructure::new(spec, mods, caps), caps)
     }
 
     /// The plan for keys and values that lie so. They have passed their checks.
@@ -64,21 +74,28 @@ impl AttentionPlan {
         structure: AttentionStructure,
         caps: &Caps,
     ) -> Result<Self, PlanError> {
-        // Few queries of one head leave most of a tile idle, and keys to be read again for the next head.
-        let grouped = spec.heads > spec.kv_heads && spec.q_len < TALLEST;
+        // Few queries of one head leave most of a tile idle, and keys to be read again for the next head. Tables of tiles
+        // to visit are made for the queries of one head.
+        let alone = structure.mods.has_table();
+        let grouped = !alone && spec.heads > spec.kv_heads && spec.q_len < TALLEST;
         let products = Products {
             kernel: "attention",
-            rows: spec.q_len * if grouped { spec.heads / spec.kv_heads } else { 1 },
+            rows: structure.mods.query_rows(spec.q_len)
+                * if grouped { spec.heads / spec.kv_heads } else { 1 },
             dots: structure.head_dim,
             widest: structure.value_dim,
             sums: structure.value_dim,
             exchanges: true,
         };
-        let (tile, bound) = match AttentionTile::direct(products, caps) {
+        let direct = if alone { None } else { AttentionTile::direct(products, caps) };
+        let (tile, bound) = match direct {
             Some(tile) => (tile, Bound::Problem),
             None => choose(&TILES, products, caps)?,
         };
-        let plan = Self { structure, tile, grouped, splits: 1, merge: None, bound }.split(spec, caps)?;
+        let visits = VisitTable::new(spec, &structure.mods, (tile.rows(), tile.columns()), false, caps)?;
+        let plan = Self { structure, tile, grouped, visits, splits: 1, merge: None, bound };
+        let mut plan = plan.split(spec, caps)?;
+        plan.structure.mods.together = bind_too_many(&plan.footprints(), caps);
         for footprint in plan.footprints() {
             check_buffers(&footprint, caps)?;
         }
@@ -125,6 +142,11 @@ impl AttentionPlan {
         let each = 1 + blocks + products + tile.exchange_turns();
         turns.saturating_sub(tile.outer_turns(head_dim, value_dim)) / each
     }
+
+    /// Queries and keys of a tile.
+    pub(crate) fn tile_sizes(&self) -> (u32, u32) {
+        (self.tile.rows(), self.tile.columns())
+    }
 }
 
 impl Plan for AttentionPlan {
@@ -133,10 +155,13 @@ impl Plan for AttentionPlan {
             kernel: "attention/forward",
             lanes: self.tile.lanes(),
             workgroup_bytes: self.tile.workgroup_bytes(),
-            storage_buffers: 5 + self.structure.storage_buffers(),
+            storage_buffers: 5
+                + self.structure.storage_buffers()
+                + self.structure.mods.storage_buffers(self.tile_sizes()),
         };
+        let visits = VisitTable::footprints(&self.structure.mods);
         let combine = self.merge.as_ref().map_or(vec![], Plan::footprints);
-        [vec![forward], combine].concat()
+        [visits, vec![forward], combine].concat()
     }
 }
 

@@ -5,6 +5,7 @@ mod backward;
 mod cached;
 mod forward;
 mod merge;
+mod mods;
 mod probabilities;
 mod tile;
 
@@ -13,15 +14,17 @@ pub use backward::AttentionBackwardPlan;
 pub use cached::CacheStructure;
 pub use forward::AttentionPlan;
 pub use merge::{MergePlan, Parts};
+pub use mods::{MaskMods, ModsStructure, VisitTable};
+pub(crate) use mods::{VISIT_LANES, block_words};
 pub use probabilities::AttentionProbabilitiesPlan;
 pub use tile::AttentionTile;
 
 use std::fmt;
 
 use crate::caps::Caps;
-use crate::plan::check_binding;
+use crate::plan::{Footprint, check_binding};
 use crate::shader::Storage;
-use crate::{Alibi, AttentionSpec, DType, PlanError};
+use crate::{Alibi, AttentionSpec, DType, Mods, PlanError};
 
 /// Structural choices that the kernels of the family share: which modules and constants they are linked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,10 +50,12 @@ pub struct AttentionStructure {
     pub packed: bool,
     /// How keys and values lie in a cache, if they do.
     pub cache: Option<CacheStructure>,
+    /// What mods ask for.
+    pub mods: ModsStructure,
 }
 
 impl AttentionStructure {
-    fn new(spec: &AttentionSpec, caps: &Caps) -> Self {
+    fn new(spec: &AttentionSpec, mods: &Mods, caps: &Caps) -> Self {
         let storage = |dim: usize| Storage::new(spec.dtype, caps.f16, dim.is_multiple_of(4));
         Self {
             head_dim: spec.head_dim as u32,
@@ -63,10 +68,11 @@ impl AttentionStructure {
             sinks: spec.sinks,
             packed: spec.packed.is_some(),
             cache: None,
+            mods: ModsStructure::new(spec, mods),
         }
     }
 
-    /// Storage buffers that the modules of the options bind.
+    /// Storage buffers that the modules of the options bind, but for mods.
     fn storage_buffers(&self) -> u32 {
         let scales = self.cache.is_some_and(|cache| cache.scaled);
         u32::from(self.alibi) + u32::from(self.sinks) + u32::from(scales) + self.sequence_buffers()
@@ -90,12 +96,26 @@ impl fmt::Display for AttentionStructure {
         match self.cache {
             Some(CacheStructure { keys, values, paged, .. }) => {
                 write!(f, "q {key_storage}; o {value_storage}; cached k {keys}; v {values}")?;
-                if paged { f.write_str("; through the block table") } else { Ok(()) }
+                if paged {
+                    f.write_str("; through the block table")?;
+                }
             }
-            None if key_storage == value_storage => write!(f, "{key_storage}"),
-            None => write!(f, "q, k {key_storage}; v, o {value_storage}"),
+            None if key_storage == value_storage => write!(f, "{key_storage}")?,
+            None => write!(f, "q, k {key_storage}; v, o {value_storage}")?,
         }
+        write!(f, "{}", self.mods)
     }
+}
+
+/// Fails if mods are not what they must be, or do not fit the spec.
+fn check_mods(spec: &AttentionSpec, mods: &Mods) -> Result<(), PlanError> {
+    mods.check()?;
+    Ok(mods.blocks.as_ref().map_or(Ok(()), |blocks| blocks.check(spec))?)
+}
+
+/// Whether kernels bind more buffers than the adapter lets them.
+fn bind_too_many(footprints: &[Footprint], caps: &Caps) -> bool {
+    footprints.iter().any(|footprint| footprint.storage_buffers > caps.storage_buffers)
 }
 
 /// Fails if a tensor of the spec cannot be bound at once.

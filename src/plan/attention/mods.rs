@@ -1,5 +1,7 @@
 //! What mods ask of the kernels, and the tables of tiles that are worth a visit.
 
+use std::fmt;
+
 use crate::caps::Caps;
 use crate::plan::{Footprint, check_binding, check_turns};
 use crate::spec::elements;
@@ -11,18 +13,32 @@ use crate::{AttentionSpec, BlockMask, DType, Mods, PlanError};
 pub struct ModsStructure {
     /// Whether scores are changed.
     pub scores: bool,
-    /// Whether mods hide keys. Then the GPU finds out which tiles are worth a visit.
-    pub masks: bool,
+    /// Whether mods hide keys.
+    pub masks: MaskMods,
     /// Queries and keys of a block, if blocks are hidden.
     pub block: Option<(u32, u32)>,
-    /// Whether batches see different keys.
-    pub by_batch: bool,
-    /// Whether heads see different keys.
-    pub by_head: bool,
+    /// Whether batches, and whether heads, see different keys.
+    pub apart: (bool, bool),
     /// Buffers that the mods read.
     pub buffers: u32,
     /// Buffers that mask mods read.
     pub mask_buffers: u32,
+    /// Whether the table of tiles to visit, the mask of blocks and the buffers are copied into one, since the adapter binds
+    /// too few.
+    pub together: bool,
+}
+
+/// What mods that hide keys ask of the kernels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+pub enum MaskMods {
+    /// There are none.
+    #[default]
+    None,
+    /// They are asked about every tile within the range of positions, since sequences have different lengths.
+    AskedEverywhere,
+    /// The GPU finds out first which tiles are worth a visit, and which of these need not ask.
+    AskedBefore,
 }
 
 /// Lanes of the kernels that make tables.
@@ -32,22 +48,35 @@ pub const VISIT_LANES: u32 = 64;
 const LEAST_ROWS: usize = 32;
 
 impl ModsStructure {
-    pub(super) fn new(mods: &Mods) -> Self {
-        let (by_batch, by_head) = mods.masks_depend_on();
+    pub(super) fn new(spec: &AttentionSpec, mods: &Mods) -> Self {
         Self {
             scores: !mods.scores.is_empty(),
-            masks: !mods.masks.is_empty(),
+            masks: match (mods.masks.is_empty(), spec.packed) {
+                (true, _) => MaskMods::None,
+                (false, Some(_)) => MaskMods::AskedEverywhere,
+                (false, None) => MaskMods::AskedBefore,
+            },
             block: mods.blocks.as_ref().map(BlockMask::block).map(|(q, k)| (clamp(q), clamp(k))),
-            by_batch,
-            by_head,
+            apart: mods.masks_depend_on(),
             buffers: mods.buffers().len() as u32,
             mask_buffers: mods.mask_buffers().len() as u32,
+            together: false,
         }
     }
 
     /// Whether there is a table of tiles to visit.
     pub fn has_table(&self) -> bool {
-        self.masks || self.block.is_some()
+        self.finds_table() || self.block.is_some()
+    }
+
+    /// Whether the GPU finds out what is worth a visit.
+    pub fn finds_table(&self) -> bool {
+        self.masks == MaskMods::AskedBefore
+    }
+
+    /// Whether a kernel with such tiles asks masks about elements.
+    pub fn asks(&self, tile: (u32, u32)) -> bool {
+        self.masks != MaskMods::None || self.cuts_blocks(tile)
     }
 
     /// Whether a kernel with tiles of so many queries and keys asks the mask of blocks about elements: some tile may lie
@@ -58,12 +87,45 @@ impl ModsStructure {
 
     /// Storage buffers that a kernel with such tiles binds for the mods.
     pub fn storage_buffers(&self, tile: (u32, u32)) -> u32 {
-        u32::from(self.has_table()) + u32::from(self.cuts_blocks(tile)) + self.buffers
+        self.bound(u32::from(self.has_table()) + u32::from(self.cuts_blocks(tile)) + self.buffers)
     }
 
-    /// Rows that a tile is best not taller than: a taller one would visit what only some of its rows see.
-    pub(super) fn rows(&self, rows: usize) -> usize {
-        self.block.map_or(rows, |(queries, _)| rows.min((queries as usize).max(LEAST_ROWS)))
+    /// Storage buffers that finding the tiles to visit binds beside the classes.
+    fn class_buffers(&self) -> u32 {
+        self.bound(u32::from(self.block.is_some()) + self.mask_buffers)
+    }
+
+    fn bound(&self, buffers: u32) -> u32 {
+        if self.together { buffers.min(1) } else { buffers }
+    }
+
+    /// Queries that a tile is best not taller than: a taller one would visit what only some of its rows see.
+    pub(super) fn query_rows(&self, queries: usize) -> usize {
+        self.block.map_or(queries, |(block, _)| queries.min((block as usize).max(LEAST_ROWS)))
+    }
+
+    /// The same of keys, where they are the rows of a tile.
+    pub(super) fn key_rows(&self, keys: usize) -> usize {
+        self.block.map_or(keys, |(_, block)| keys.min((block as usize).max(LEAST_ROWS)))
+    }
+}
+
+impl fmt::Display for ModsStructure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scores, block, .. } = self;
+        if *scores {
+            write!(f, "; scores modified")?;
+        }
+        if let Some((queries, keys)) = block {
+            write!(f, "; blocks of {queries} × {keys}")?;
+        }
+        match (self.masks, block) {
+            (MaskMods::AskedBefore, _) => write!(f, "; tiles to visit found by asking the masks")?,
+            (MaskMods::AskedEverywhere, _) => write!(f, "; masks asked everywhere")?,
+            (MaskMods::None, Some(_)) => write!(f, "; tiles to visit listed beforehand")?,
+            (MaskMods::None, None) => {}
+        }
+        if self.together { write!(f, "; their buffers bound together") } else { Ok(()) }
     }
 }
 
@@ -110,13 +172,16 @@ impl VisitTable {
             return Ok(None);
         }
         let table = Self {
-            batches: if mods.by_batch { spec.batch } else { 1 },
-            heads: if mods.by_head { spec.heads } else { 1 },
+            batches: if mods.apart.0 { spec.batch } else { 1 },
+            heads: if mods.apart.1 { spec.heads } else { 1 },
             tile,
             tiles: (spec.q_len.div_ceil(tile.0 as usize), spec.k_len.div_ceil(tile.1 as usize)),
             by_keys,
         };
-        elements("the table of tiles to visit", &[table.batches, table.heads, table.tiles.0, table.tiles.1, 3])?;
+        elements(
+            "the table of tiles to visit",
+            &[table.batches, table.heads, table.tiles.0, table.tiles.1, 3],
+        )?;
         check_binding("the table of tiles to visit", table.words(), DType::F32, caps)?;
         check_turns("attention/visit_lists", table.columns() as u64, caps)?;
         Ok(Some(table))
@@ -159,7 +224,7 @@ impl VisitTable {
             kernel: "attention/visit_classes",
             lanes: VISIT_LANES,
             workgroup_bytes: 16,
-            storage_buffers: 1 + u32::from(mods.block.is_some()) + mods.mask_buffers,
+            storage_buffers: 1 + mods.class_buffers(),
         };
         let lists = Footprint {
             kernel: "attention/visit_lists",
@@ -167,7 +232,7 @@ impl VisitTable {
             workgroup_bytes: 0,
             storage_buffers: 2,
         };
-        if mods.masks { vec![classes, lists] } else { vec![] }
+        if mods.finds_table() { vec![classes, lists] } else { vec![] }
     }
 
     /// The table of a mask of blocks that has passed its check.
@@ -176,7 +241,9 @@ impl VisitTable {
         let mut table = vec![by_batch, by_head];
         let mut visits = Vec::new();
         let first = 2 + 2 * self.lists();
-        for (batch, head) in (0..self.batches).flat_map(|batch| (0..self.heads).map(move |head| (batch, head))) {
+        for (batch, head) in
+            (0..self.batches).flat_map(|batch| (0..self.heads).map(move |head| (batch, head)))
+        {
             for row in 0..self.rows() {
                 let start = visits.len();
                 for column in 0..self.columns() {
@@ -211,7 +278,9 @@ impl VisitTable {
         }
         let (block_q, block_k) = mask.block();
         let last_key = to.min(spec.k_len) - 1;
-        let (mut some, mut all) = (false, high <= from && to <= low_end);
+        // Where queries are the columns, none past the end may pass for one that sees.
+        let whole = !self.by_keys || (q + 1) * queries <= spec.q_len;
+        let (mut some, mut all) = (false, whole && high <= from && to <= low_end);
         for q_block in first / block_q..=last / block_q {
             for k_block in from / block_k..=last_key / block_k {
                 let shown = mask.shows_block(batch, head, q_block, k_block);
@@ -251,8 +320,9 @@ mod tests {
 
     /// Every element that is seen is visited, `whole` is true of what it is said of, and nothing else is visited.
     fn check(spec: &AttentionSpec, mask: &BlockMask, tile: (u32, u32), by_keys: bool) -> usize {
-        let mods = ModsStructure::new(&Mods::new().blocks(mask.clone()));
-        let table = VisitTable::new(spec, &mods, tile, by_keys, &crate::caps::WEBGPU_BASELINE).unwrap().unwrap();
+        let mods = ModsStructure::new(spec, &Mods::new().blocks(mask.clone()));
+        let table =
+            VisitTable::new(spec, &mods, tile, by_keys, &crate::caps::WEBGPU_BASELINE).unwrap().unwrap();
         let words = table.of_blocks(spec, mask);
         let mut visited = 0;
         for (b, h) in (0..spec.batch).flat_map(|b| (0..spec.heads).map(move |h| (b, h))) {
@@ -269,12 +339,12 @@ mod tests {
                         (first..end).contains(&j) && mask.shows(b, h, i, j)
                     };
                     let queries = q * queries..((q + 1) * queries).min(spec.q_len);
-                    let pairs =
-                        queries.flat_map(|i| (k * keys..(k + 1) * keys).map(move |j| (i, j)));
+                    let pairs = queries.flat_map(|i| (k * keys..(k + 1) * keys).map(move |j| (i, j)));
                     let all: Vec<_> = pairs.map(|(i, j)| seen(i, j)).collect();
                     assert!(visit.is_some() || !all.contains(&true), "{spec}: ({q}, {k}) is left out");
                     if let Some(visit) = visit {
-                        assert_eq!(visit % 2 == 1, !all.contains(&false), "{spec}: ({q}, {k}) whole");
+                        let cut = by_keys && (q + 1) * tile.0 as usize > spec.q_len;
+                        assert_eq!(visit % 2 == 1, !cut && !all.contains(&false), "{spec}: ({q}, {k}) whole");
                     }
                 }
             }
@@ -285,7 +355,8 @@ mod tests {
     #[test]
     fn tables_visit_what_is_seen() {
         let spec = AttentionSpec::new(DType::F32, 2, (100, 130), 2, 8);
-        for spec in [spec, spec.causal(), spec.window(Some(20), Some(3)), AttentionSpec { q_len: 7, ..spec }] {
+        for spec in [spec, spec.causal(), spec.window(Some(20), Some(3)), AttentionSpec { q_len: 7, ..spec }]
+        {
             for block in [(32, 32), (20, 48), (7, 5), (64, 128), (1000, 1)] {
                 let mask = BlockMask::from_fn(&spec, block, |q, k| (q * 7 + k * 3) % 4 == 0).unwrap();
                 for tile in [(16, 32), (4, 128), (32, 32)] {
@@ -304,8 +375,8 @@ mod tests {
         let kept = blocks.iter().filter(|&&shown| shown).count();
         let mask = BlockMask::new((32, 64), &shape, &blocks).unwrap();
         mask.check(&spec).unwrap();
-        let mods = ModsStructure::new(&Mods::new().blocks(mask.clone()));
-        assert!(mods.by_head && !mods.by_batch);
+        let mods = ModsStructure::new(&spec, &Mods::new().blocks(mask.clone()));
+        assert_eq!(mods.apart, (false, true));
         assert!(!mods.cuts_blocks((16, 32)) && mods.cuts_blocks((64, 32)) && mods.cuts_blocks((32, 128)));
         // Each block is four tiles, and both batches make the same visits.
         assert_eq!(check(&spec, &mask, (16, 32), false), 2 * 4 * kept);

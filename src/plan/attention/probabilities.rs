@@ -8,7 +8,7 @@ use crate::caps::Caps;
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_buffers, check_caps};
 use crate::shader::Storage;
 use crate::spec::elements;
-use crate::{AttentionSpec, PlanError};
+use crate::{AttentionSpec, Mods, PlanError};
 
 /// How to compute the probabilities of an [`AttentionSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +41,7 @@ impl AttentionProbabilitiesPlan {
         check_bindings(spec, caps)?;
         let count = elements("the probabilities", &spec.probabilities_shape())?;
         check_binding("the probabilities", count, spec.dtype, caps)?;
-        let structure = AttentionStructure::new(spec, caps);
+        let structure = AttentionStructure::new(spec, &Mods::default(), caps);
         let products = Products {
             kernel: "attention/probabilities",
             rows: spec.q_len,

@@ -15,6 +15,7 @@ pub use cache::{CacheSpec, CacheView};
 pub use cached::CachedAttentionSpec;
 pub use merge::MergeSpec;
 pub use mods::Mods;
+pub(crate) use mods::Parts;
 pub use rotary::{Rotary, RotaryPairs, RotateSpec};
 pub use sequences::{CuSeqlens, Packed, Span};
 

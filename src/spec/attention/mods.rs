@@ -1,7 +1,9 @@
 //! What a user adds to attention: changes of scores and masks, as WGSL, and masks of blocks.
 
+use std::fmt::Write as _;
+
 use crate::SpecError;
-use crate::shader::snippet::{Buffer, Function, Linked, Scope, Snippet, SnippetError};
+use crate::shader::snippet::{Bound, Buffer, Function, Linked, Reader, Scope, Snippet, SnippetError, Word};
 use crate::spec::attention::BlockMask;
 use crate::spec::wrong;
 
@@ -25,6 +27,17 @@ const OFFERED: &[&str] = &["q_len", "k_len"];
 
 const SCORE_SCOPE: Scope = Scope { required: &[SCORE_MOD], optional: &[SCORE_MOD_BWD], offered: OFFERED };
 const MASK_SCOPE: Scope = Scope { required: &[MASK_MOD], optional: &[], offered: OFFERED };
+
+/// Which parts of [`Mods`] a kernel is linked with, beside the masks of keys.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Parts {
+    /// The changes of scores.
+    pub scores: bool,
+    /// Their gradients.
+    pub gradients: bool,
+    /// The mask of blocks, element by element.
+    pub blocks: bool,
+}
 
 /// Changes of scores, masks of keys and masks of blocks, for [`Attention::with_mods`](crate::Attention::with_mods).
 ///
@@ -126,12 +139,12 @@ impl Mods {
 
     /// The buffers that the mods read, each name once, in the order in which they first appear.
     pub fn buffers(&self) -> Vec<Buffer> {
-        self.buffers_of(&self.scores, &self.masks)
+        buffers_of(&self.scores, &self.masks)
     }
 
     /// The buffers that the masks alone read.
     pub fn mask_buffers(&self) -> Vec<Buffer> {
-        self.buffers_of(&[], &self.masks)
+        buffers_of(&[], &self.masks)
     }
 
     /// Whether what a query sees depends on its batch, and on its head. Where it does not, they share a table of what
@@ -148,52 +161,58 @@ impl Mods {
         scores.chain(self.masks.iter().map(|snippet| (snippet, &MASK_SCOPE)))
     }
 
-    /// What a kernel is linked with: `score_mods`, `score_mods_bwd` and `mask_mods`, which call one mod after the other.
-    /// `backward` asks for the gradients, and `masks_only` leaves the score mods out.
-    pub(crate) fn linked(&self, backward: bool, masks_only: bool) -> Result<Linked, SnippetError> {
-        let scores: &[Snippet] = if masks_only { &[] } else { &self.scores };
+    /// What a kernel is linked with: `score_mods`, `score_mods_bwd` and `mask_mods`, which call one mod after the other,
+    /// and what reads their buffers, bound in the order of the mask of blocks, if `parts` has it, and then
+    /// [`buffers`](Self::buffers) or [`mask_buffers`](Self::mask_buffers).
+    pub(crate) fn linked(&self, parts: Parts, bound: Bound) -> Result<Linked, SnippetError> {
+        let scores: &[Snippet] = if parts.scores { &self.scores } else { &[] };
         let score = |n: usize| format!("score{n}");
         let mask = |n: usize| format!("mask{n}");
         let named = scores.iter().enumerate().map(|(n, snippet)| (score(n), snippet));
         let named = named.chain(self.masks.iter().enumerate().map(|(n, snippet)| (mask(n), snippet)));
-        let mut linked = Linked::new(named, &self.buffers_of(scores, &self.masks))?;
+        let blocks = parts.blocks.then(|| Reader { function: "block_word".to_owned(), word: Word::U32 });
+        let buffers = buffers_of(scores, &self.masks);
+        let readers: Vec<_> = blocks.into_iter().chain(buffers.iter().map(Buffer::reader)).collect();
+        let mut linked = Linked::new(named, &readers, bound)?;
 
-        let call = |n, function: &Function, first: &str| {
-            format!("{}({first}b, h, i, j)", Linked::name(&score(n), function.name))
-        };
-        let steps: String = (0..scores.len())
-            .map(|n| format!("    let s{} = {};\n", n + 1, call(n, &SCORE_MOD, &format!("s{n}, "))))
-            .collect();
-        linked.text += &format!(
-            "fn score_mods(s0: f32, b: u32, h: u32, i: u32, j: u32) -> f32 {{\n{steps}    return s{};\n}}\n",
-            scores.len()
-        );
-        if backward {
-            let back: String = (0..scores.len())
-                .rev()
-                .map(|n| format!("    d = {};\n", call(n, &SCORE_MOD_BWD, &format!("d, s{n}, "))))
-                .collect();
-            linked.text += &format!(
-                "fn score_mods_bwd(dscore: f32, s0: f32, b: u32, h: u32, i: u32, j: u32) -> f32 {{\n\
-                 {steps}    var d = dscore;\n{back}    return d;\n}}\n"
+        let text = &mut linked.text;
+        let name = |n, function: &Function| Linked::name(&score(n), function.name);
+        // The scores before each mod and after the last.
+        let mut steps = String::new();
+        for n in 0..scores.len() {
+            let _ = writeln!(steps, "    let s{} = {}(s{n}, b, h, i, j);", n + 1, name(n, &SCORE_MOD));
+        }
+        let _ = writeln!(text, "fn score_mods(s0: f32, b: u32, h: u32, i: u32, j: u32) -> f32 {{");
+        let _ = writeln!(text, "{steps}    return s{};\n}}", scores.len());
+        if parts.gradients {
+            let _ = writeln!(
+                text,
+                "fn score_mods_bwd(d: f32, s0: f32, b: u32, h: u32, i: u32, j: u32) -> f32 {{"
             );
+            let _ = writeln!(text, "{steps}    var back = d;");
+            for n in (0..scores.len()).rev() {
+                let _ = writeln!(text, "    back = {}(back, s{n}, b, h, i, j);", name(n, &SCORE_MOD_BWD));
+            }
+            let _ = writeln!(text, "    return back;\n}}");
         }
         let shown: Vec<_> = (0..self.masks.len())
             .map(|n| format!("{}(b, h, i, j)", Linked::name(&mask(n), MASK_MOD.name)))
             .collect();
         let shown = if shown.is_empty() { "true".to_owned() } else { shown.join(" && ") };
-        linked.text +=
-            &format!("fn mask_mods(b: u32, h: u32, i: u32, j: u32) -> bool {{\n    return {shown};\n}}\n");
+        let _ = writeln!(
+            text,
+            "fn mask_mods(b: u32, h: u32, i: u32, j: u32) -> bool {{\n    return {shown};\n}}"
+        );
         Ok(linked)
     }
+}
 
-    fn buffers_of(&self, scores: &[Snippet], masks: &[Snippet]) -> Vec<Buffer> {
-        let mut distinct: Vec<Buffer> = Vec::new();
-        for buffer in scores.iter().chain(masks).flat_map(|snippet| &snippet.buffers) {
-            if distinct.iter().all(|known| known.name != buffer.name) {
-                distinct.push(buffer.clone());
-            }
+fn buffers_of(scores: &[Snippet], masks: &[Snippet]) -> Vec<Buffer> {
+    let mut distinct: Vec<Buffer> = Vec::new();
+    for buffer in scores.iter().chain(masks).flat_map(|snippet| &snippet.buffers) {
+        if distinct.iter().all(|known| known.name != buffer.name) {
+            distinct.push(buffer.clone());
         }
-        distinct
     }
+    distinct
 }

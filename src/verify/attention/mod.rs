@@ -3,6 +3,7 @@
 mod append;
 mod cached;
 mod merge;
+mod mods;
 
 use std::fmt;
 
@@ -101,6 +102,7 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(merge::cases(grid));
     cases.extend(append::cases(grid));
     cases.extend(cached::cases(grid));
+    cases.extend(mods::cases(grid));
     cases
 }
 
