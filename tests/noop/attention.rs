@@ -3,8 +3,9 @@
 use super::zeros;
 use tilewise::{
     Append, AppendInputs, AppendSpec, Attention, AttentionInputs, AttentionOutputs, AttentionSpec, BlockMask,
-    CacheIndex, CacheSpec, CacheView, DType, Element, Gpu, KvCache, Merge, MergeSpec, Mods, Rotary,
-    RotaryPairs, RotaryTables, Rotate, RotateSpec, Table, Tensor, by_dtype, mods,
+    CacheIndex, CacheSpec, CacheView, CachedAttention, CachedAttentionInputs, CachedAttentionSpec, DType,
+    Element, Gpu, KvCache, Merge, MergeSpec, Mods, Rotary, RotaryPairs, RotaryTables, Rotate, RotateSpec,
+    Table, Tensor, by_dtype, mods,
 };
 
 pub fn attention<T: Element>(gpu: &Gpu, spec: AttentionSpec) {
@@ -36,7 +37,11 @@ fn step<T: Element>(gpu: &Gpu, cache: CacheSpec, view: &CacheView) {
     Append::new(gpu, spec).unwrap().run(inputs, &kept, &index).unwrap();
     let spec = RotateSpec::new(T::DTYPE, 2, 3, 4, 64, rotary);
     let x = zeros::<T>(gpu, &spec.shape());
-    Rotate::new(gpu, spec).unwrap().run(&x, tables, index.positions()).unwrap();
+    let q = Rotate::new(gpu, spec).unwrap().run(&x, tables, index.positions()).unwrap();
+    let attention = AttentionSpec::new(T::DTYPE, 2, (3, 30), 4, 64).kv_heads(2).causal();
+    let spec = CachedAttentionSpec::new(attention, cache);
+    let attention = CachedAttention::new(gpu, spec).unwrap();
+    attention.run(CachedAttentionInputs::new(&q, &kept, &index)).unwrap();
 }
 
 /// With more buffers than some profiles bind.
@@ -70,7 +75,7 @@ pub fn run_all(gpu: &Gpu) {
             by_dtype!(dtype, T => attention::<T>(gpu, spec));
             by_dtype!(dtype, T => merge::<T>(gpu, MergeSpec::of(&spec)));
         }
-        let slots = (CacheSpec::slots(dtype, 4, 50, 2, 64), CacheView::new([9, 50]).slots([3, 1]));
+        let slots = (CacheSpec::slots(dtype, 4, 50, 2, 64), CacheView::new([9, 30]).slots([3, 1]));
         let pages =
             (CacheSpec::pages(dtype, 8, 10, 2, 64), CacheView::new([9, 30]).block_table([5, 0, 0, 1, 2, 7]));
         for (cache, view) in [slots, pages] {

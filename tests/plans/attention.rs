@@ -5,8 +5,8 @@ use tilewise::plan::{
     AppendPlan, AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan, MergePlan, RotatePlan,
 };
 use tilewise::{
-    Alibi, AppendSpec, AttentionSpec, BlockMask, CacheSpec, Caps, DType, MergeSpec, Mods, Rotary,
-    RotaryPairs, RotateSpec, Snippet, mods, ops,
+    Alibi, AppendSpec, AttentionSpec, BlockMask, CacheSpec, CachedAttentionSpec, Caps, DType, MergeSpec,
+    Mods, Rotary, RotaryPairs, RotateSpec, Snippet, mods, ops,
 };
 
 use super::Planned;
@@ -84,6 +84,7 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         planned.push(probabilities(&format!("{spec:?}, probabilities"), spec, caps));
     }
     planned.extend(caches(dtype, caps));
+    planned.extend(cached(dtype, caps));
     if dtype == DType::F32 {
         planned.extend(with_mods(dtype, caps));
     }
@@ -117,6 +118,28 @@ fn caches(dtype: DType, caps: &Caps) -> Vec<Planned> {
         }
         let spec = RotateSpec::new(dtype, 2, 3, 4, dim, whole);
         planned.push(Planned::new(&spec.to_string(), RotatePlan::new(&spec, caps), ops::shaders::rotate));
+    }
+    planned
+}
+
+/// Attention to caches: few queries and more, slots and pages, floats and 8-bit integers.
+fn cached(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let mut planned = Vec::new();
+    for (dim, value_dim) in [(64, 64), (59, 128)] {
+        let slots = CacheSpec::slots(dtype, 2, 3000, 2, dim).value_dim(value_dim);
+        let pages = CacheSpec::pages(dtype, 40, 256, 2, dim).value_dim(value_dim);
+        let spec =
+            |q_len| AttentionSpec::new(dtype, 2, (q_len, 3000), 8, dim).kv_heads(2).value_dim(value_dim);
+        for (attention, cache) in [
+            (spec(1), slots),
+            (spec(2).sinks(), pages),
+            (spec(1).alibi(Alibi::PerHead), pages.int8()),
+            (spec(20), slots.int8()),
+        ] {
+            let spec = CachedAttentionSpec::new(attention, cache);
+            let plan = AttentionPlan::cached(&spec, caps);
+            planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::attention));
+        }
     }
     planned
 }
