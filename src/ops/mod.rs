@@ -7,7 +7,11 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Attention, AttentionInputs, AttentionOutputs, Table};
+pub use attention::{
+    Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
+    AttentionOutputs, AttentionProbabilities, CacheIndex, CachedAttention, CachedAttentionInputs, KvCache,
+    Merge, RotaryTables, Rotate, Table, quantise,
+};
 pub use butterfly::{
     Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch, MonarchBackward,
     MonarchGradients, MonarchInputs,
@@ -25,7 +29,12 @@ use crate::{Error, Gpu, Tensor};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
-    pub use super::attention::{shaders as attention, shaders_with_mods as attention_with_mods};
+    pub use super::attention::{
+        append_shaders as append, backward_shaders as attention_backward,
+        backward_shaders_with_mods as attention_backward_with_mods, merge_shaders as merge,
+        probabilities_shaders as attention_probabilities, rotate_shaders as rotate, shaders as attention,
+        shaders_with_mods as attention_with_mods,
+    };
     pub use super::butterfly::{
         butterfly_backward_shaders as butterfly_backward, butterfly_shaders as butterfly,
         monarch_backward_shaders as monarch_backward, monarch_shaders as monarch,

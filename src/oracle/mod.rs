@@ -11,7 +11,10 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionResult, HostMods, Place, attention, attention_with_mods};
+pub use attention::{
+    AttentionGiven, AttentionGradientsResult, AttentionResult, HostMods, Place, Tables, append, attention,
+    attention_backward, attention_of, cached_attention, kept, merge, philox, rotate,
+};
 pub use butterfly::{
     ButterflyGradients, MonarchGradients, butterfly, butterfly_backward, monarch, monarch_backward,
 };

@@ -8,7 +8,11 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionPlan, AttentionStructure, AttentionTile, ModsStructure, VisitTable};
+pub use attention::{AppendPlan, MergePlan, Parts, RotatePlan, RowsPlan};
+pub use attention::{
+    AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan, AttentionStructure, AttentionTile,
+    CacheStructure, MaskMods, ModsStructure, VisitTable,
+};
 pub(crate) use attention::{VISIT_LANES, block_words};
 pub use butterfly::{
     BlockTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, MonarchBackwardPlan,
@@ -122,6 +126,16 @@ pub(crate) fn check_binding(
     let bytes = bytes.next_multiple_of(16);
     let limit = caps.binding_bytes.min(caps.buffer_bytes);
     if bytes > limit { Err(PlanError::Binding { tensor, bytes, limit }) } else { Ok(()) }
+}
+
+/// Fails if a kernel binds more buffers than the adapter lets it. Plans that need few options never do.
+pub(crate) fn check_buffers(footprint: &Footprint, caps: &Caps) -> Result<(), PlanError> {
+    let Footprint { kernel, storage_buffers, .. } = *footprint;
+    let (needed, limit) = (storage_buffers.into(), caps.storage_buffers.into());
+    if needed > limit {
+        return Err(PlanError::TooSmall { kernel, resource: "storage buffers", needed, limit });
+    }
+    Ok(())
 }
 
 /// Fails if the loops of one invocation take more turns than the driver lets them. Loops of at most eight turns that a
