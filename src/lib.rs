@@ -64,9 +64,13 @@ pub use dtype::{DType, Element};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs};
+pub use ops::{BlockSoftmax, BlockSparse};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchBackward, MonarchGradients, MonarchInputs};
-pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
+pub use spec::{
+    Alibi, AttentionSpec, BlockMask, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, LinearScanSpec,
+    LinearSpec, MonarchSpec, Window,
+};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

@@ -8,7 +8,7 @@ mod butterfly;
 mod scan;
 
 pub use attention::{Attention, AttentionInputs, AttentionOutputs};
-pub use butterfly::{Monarch, MonarchBackward, MonarchGradients, MonarchInputs};
+pub use butterfly::{BlockSoftmax, BlockSparse, Monarch, MonarchBackward, MonarchGradients, MonarchInputs};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
 use std::sync::{Arc, OnceLock};
@@ -18,6 +18,8 @@ use crate::{Error, Gpu, Tensor};
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::shaders as attention;
+    pub use super::butterfly::block_softmax_shaders as block_softmax;
+    pub use super::butterfly::block_sparse_shaders as block_sparse;
     pub use super::butterfly::monarch_backward_shaders as monarch_backward;
     pub use super::butterfly::monarch_shaders as monarch;
     pub use super::scan::linear_scan_shaders as linear_scan;

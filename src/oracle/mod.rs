@@ -12,7 +12,9 @@ mod butterfly;
 mod scan;
 
 pub use attention::{AttentionResult, attention};
-pub use butterfly::{MonarchGradients, monarch, monarch_backward};
+pub use butterfly::{
+    MonarchGradients, block_softmax, block_softmax_backward, block_sparse, monarch, monarch_backward,
+};
 pub use scan::{LinearScanResult, linear_scan};
 
 use crate::DType;

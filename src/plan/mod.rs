@@ -10,7 +10,10 @@ mod scan;
 
 pub use attention::AttentionPlan;
 pub(crate) use butterfly::SUM_LANES;
-pub use butterfly::{BlockTile, MonarchBackwardPlan, MonarchPath, MonarchPlan, MonarchRows, OuterPlan};
+pub use butterfly::{
+    BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, MonarchBackwardPlan, MonarchPath,
+    MonarchPlan, MonarchRows, OuterPlan, SparseProductPlan,
+};
 pub use scan::LinearScanPlan;
 
 use std::fmt;

@@ -9,7 +9,7 @@ mod butterfly;
 mod scan;
 
 pub use attention::{Alibi, AttentionSpec, Window};
-pub use butterfly::MonarchSpec;
+pub use butterfly::{BlockMask, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, LinearSpec, MonarchSpec};
 pub use scan::LinearScanSpec;
 
 use crate::SpecError;

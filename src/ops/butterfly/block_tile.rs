@@ -74,7 +74,7 @@ pub(super) fn outer(
         .tensor("right", right)
         .tensor("outputs", plan.part)
         .link()?;
-    if plan.parts == 1 {
+    if !plan.scratch {
         return Ok(vec![products]);
     }
     // A part follows another at any multiple of their length.

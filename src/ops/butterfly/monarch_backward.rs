@@ -84,7 +84,7 @@ impl MonarchBackward {
         self.check(&inputs, dy, outputs)?;
         let Self { gpu, spec, plan, kernels, scratch } = self;
         let (batch, [k, q, p], [l, s, r]) = (spec.batch, spec.w1, spec.w2);
-        let most_parts = plan.dw1.scratch(k * q * p).max(plan.dw2.scratch(l * s * r));
+        let most_parts = plan.dw1.scratch_elements(k * q * p).max(plan.dw2.scratch_elements(l * s * r));
         let between = [batch, spec.n_mid()];
         let scratch = scratch.tensors(gpu, &[&between, &between, &[most_parts]])?;
         let [z, dz, parts] = [0, 1, 2].map(|i| scratch[i].buffer());
@@ -99,7 +99,7 @@ impl MonarchBackward {
         let params = diagonal_params(batch, [k, p, q], &plan.first);
         first.dispatch(gpu, encoder, &params, &[dz, w1, outputs.dx.buffer()])?;
         let (dw1, dw2) = outer.split_at(plan.dw1.kernels());
-        let of = |plan: &OuterPlan| (plan.parts > 1).then_some(parts);
+        let of = |plan: &OuterPlan| plan.scratch.then_some(parts);
         Outer {
             plan: &plan.dw1,
             kernels: dw1,

@@ -1,7 +1,9 @@
 //! Oracles of the butterfly family.
 
+mod block_sparse;
 mod monarch;
 mod monarch_backward;
 
+pub use block_sparse::{block_softmax, block_softmax_backward, block_sparse};
 pub use monarch::monarch;
 pub use monarch_backward::{MonarchGradients, monarch_backward};

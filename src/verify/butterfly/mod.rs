@@ -1,5 +1,6 @@
 //! The acceptance grids of the butterfly family.
 
+mod block_sparse;
 mod monarch;
 mod monarch_backward;
 
@@ -8,6 +9,8 @@ use super::{Case, Grid, Tolerance, boxed};
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(monarch::cases(grid));
     cases.extend(boxed(monarch_backward::cases(grid)));
+    cases.extend(boxed(block_sparse::cases(grid)));
+    cases.extend(boxed(block_sparse::softmax_cases(grid)));
     cases
 }
 
