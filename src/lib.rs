@@ -67,9 +67,10 @@ pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{BlockSoftmax, BlockSparse};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchBackward, MonarchGradients, MonarchInputs};
+pub use ops::{PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear};
 pub use spec::{
     Alibi, AttentionSpec, BlockMask, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, LinearScanSpec,
-    LinearSpec, MonarchSpec, Window,
+    LinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

@@ -8,7 +8,10 @@ mod butterfly;
 mod scan;
 
 pub use attention::{Attention, AttentionInputs, AttentionOutputs};
-pub use butterfly::{BlockSoftmax, BlockSparse, Monarch, MonarchBackward, MonarchGradients, MonarchInputs};
+pub use butterfly::{
+    BlockSoftmax, BlockSparse, Monarch, MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward,
+    PixelflyGradients, PixelflyInputs, PixelflyLinear,
+};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
 use std::sync::{Arc, OnceLock};
@@ -22,6 +25,8 @@ pub mod shaders {
     pub use super::butterfly::block_sparse_shaders as block_sparse;
     pub use super::butterfly::monarch_backward_shaders as monarch_backward;
     pub use super::butterfly::monarch_shaders as monarch;
+    pub use super::butterfly::pixelfly_backward_shaders as pixelfly_backward;
+    pub use super::butterfly::pixelfly_shaders as pixelfly;
     pub use super::scan::linear_scan_shaders as linear_scan;
 }
 

@@ -13,7 +13,8 @@ mod scan;
 
 pub use attention::{AttentionResult, attention};
 pub use butterfly::{
-    MonarchGradients, block_softmax, block_softmax_backward, block_sparse, monarch, monarch_backward,
+    MonarchGradients, PixelflyGradients, PixelflyOperands, block_softmax, block_softmax_backward,
+    block_sparse, monarch, monarch_backward, pixelfly, pixelfly_backward,
 };
 pub use scan::{LinearScanResult, linear_scan};
 

@@ -9,11 +9,12 @@ mod butterfly;
 mod scan;
 
 pub use attention::AttentionPlan;
-pub(crate) use butterfly::SUM_LANES;
 pub use butterfly::{
-    BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, MonarchBackwardPlan, MonarchPath,
-    MonarchPlan, MonarchRows, OuterPlan, SparseProductPlan,
+    BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ColumnSumsPlan, MonarchBackwardPlan,
+    MonarchPath, MonarchPlan, MonarchRows, OuterPlan, PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage,
+    SparseProductPlan,
 };
+pub(crate) use butterfly::{COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, SUM_LANES};
 pub use scan::LinearScanPlan;
 
 use std::fmt;

@@ -9,7 +9,10 @@ mod butterfly;
 mod scan;
 
 pub use attention::{Alibi, AttentionSpec, Window};
-pub use butterfly::{BlockMask, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, LinearSpec, MonarchSpec};
+pub use butterfly::{
+    BlockMask, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, LinearSpec, MonarchSpec, PixelflyConfig,
+    PixelflySpec, PixelflyWeights,
+};
 pub use scan::LinearScanSpec;
 
 use crate::SpecError;

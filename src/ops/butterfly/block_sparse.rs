@@ -138,8 +138,7 @@ impl BlockSparse {
             BlockSparsePath::Sampled { outer, .. } => {
                 let shape = spec.mask.shape();
                 let elements = outer.scratch_elements(shape.iter().product());
-                let parts = &scratch.tensors(gpu, &[&[elements]])?[0];
-                let parts = outer.scratch.then_some(parts.buffer());
+                let parts = scratch.tensors(gpu, &[&[elements]])?[0].buffer();
                 Outer { plan: outer, kernels, rows: spec.dense, shape, widths: spec.size }.encode(
                     gpu,
                     encoder,

@@ -3,6 +3,7 @@
 mod block_sparse;
 mod monarch;
 mod monarch_backward;
+mod pixelfly;
 
 use super::{Case, Grid, Tolerance, boxed};
 
@@ -11,6 +12,7 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(boxed(monarch_backward::cases(grid)));
     cases.extend(boxed(block_sparse::cases(grid)));
     cases.extend(boxed(block_sparse::softmax_cases(grid)));
+    cases.extend(boxed(pixelfly::cases(grid)));
     cases
 }
 
