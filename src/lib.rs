@@ -66,18 +66,21 @@ pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{
     Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
-    AttentionOutputs, AttentionProbabilities, Butterfly, ButterflyBackward, ButterflyGradients,
-    ButterflyInputs, CacheIndex, CachedAttention, CachedAttentionInputs, Conv1d, Conv1dBackward,
-    Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, KvCache, LinearScan,
-    LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
-    Merge, Monarch, MonarchBackward, MonarchGradients, MonarchInputs, RotaryTables, Rotate, SequenceIndices,
-    Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
+    AttentionOutputs, AttentionProbabilities, BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward,
+    ButterflyGradients, ButterflyInputs, CacheIndex, CachedAttention, CachedAttentionInputs, Conv1d,
+    Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, KvCache,
+    LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
+    LongConvInputs, Merge, Monarch, MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward,
+    PixelflyGradients, PixelflyInputs, PixelflyLinear, RotaryTables, Rotate, SequenceIndices, Ssd,
+    SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
-    Alibi, AppendSpec, AttentionSpec, BlockMask, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec,
-    Conv1dSpec, CuSeqlens, Gate, LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, MergeSpec,
-    Mods, MonarchSpec, Packed, Rotary, RotaryPairs, RotateSpec, Sequences, Skip, Span, SsdSpec, Window,
+    Alibi, AppendSpec, AttentionSpec, BlockLayout, BlockMask, BlockSoftmaxSpec, BlockSparseMode,
+    BlockSparseSpec, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec, Conv1dSpec, CuSeqlens, Gate,
+    LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, MergeSpec, Mods, MonarchSpec, Packed,
+    PixelflyConfig, PixelflySpec, PixelflyWeights, Rotary, RotaryPairs, RotateSpec, Sequences, Skip, Span,
+    SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

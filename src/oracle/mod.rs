@@ -16,7 +16,9 @@ pub use attention::{
     attention_backward, attention_of, cached_attention, kept, merge, philox, rotate,
 };
 pub use butterfly::{
-    ButterflyGradients, MonarchGradients, butterfly, butterfly_backward, monarch, monarch_backward,
+    ButterflyGradients, MonarchGradients, PixelflyGradients, PixelflyOperands, block_softmax,
+    block_softmax_backward, block_sparse, butterfly, butterfly_backward, monarch, monarch_backward, pixelfly,
+    pixelfly_backward,
 };
 pub use scan::{
     Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,

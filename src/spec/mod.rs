@@ -13,7 +13,10 @@ pub use attention::{
     Alibi, AppendSpec, AttentionSpec, BlockMask, CacheSpec, CacheView, CachedAttentionSpec, CuSeqlens,
     MergeSpec, Mods, Packed, Rotary, RotaryPairs, RotateSpec, Span, Window,
 };
-pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
+pub use butterfly::{
+    BlockLayout, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflySpec, LinearSpec, MonarchSpec,
+    PixelflyConfig, PixelflySpec, PixelflyWeights,
+};
 pub use scan::{
     Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
 };
