@@ -13,6 +13,10 @@ mod scan;
 
 pub use attention::{AttentionResult, attention};
 pub use butterfly::monarch;
+pub use scan::{
+    LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,
+    linear_attention_backward,
+};
 pub use scan::{LinearScanResult, linear_scan};
 pub use scan::{SsdGradient, SsdResult, SsdValues, ssd, ssd_backward};
 

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use crate::gpu::Lease;
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
-use crate::plan::{
-    ChunkKernel, ChunkedBackwardPlan, ChunkedPlan, Mixed, Steps, record_words,
-};
+use crate::plan::{ChunkKernel, ChunkedBackwardPlan, ChunkedPlan, Mixed, Steps, record_words};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::{Decay, Recurrence};
 use crate::{Error, Gpu, Skip, Tensor};
@@ -360,8 +358,7 @@ impl Chunked {
         let row_tiles = x_dim.div_ceil(4 * self.plan.state_lanes);
         let column_tiles = b_dim.div_ceil(32 * self.plan.b_fours);
         let groups = chunks * heads * row_tiles * column_tiles;
-        let params =
-            StatesParams { groups, heads, b_share, x_dim, b_dim, row_tiles, column_tiles, scale };
+        let params = StatesParams { groups, heads, b_share, x_dim, b_dim, row_tiles, column_tiles, scale };
         self.kernel(ChunkKernel::States { reverse }).dispatch(&self.gpu, encoder, &params, buffers)
     }
 

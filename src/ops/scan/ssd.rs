@@ -335,7 +335,11 @@ impl SsdStep {
     }
 
     /// Allocates the result, records a step and submits it. Fails like [`encode`](Self::encode).
-    pub fn run<T: Element>(&self, inputs: SsdInputs<'_, T>, states: &Tensor<f32>) -> Result<Tensor<T>, Error> {
+    pub fn run<T: Element>(
+        &self,
+        inputs: SsdInputs<'_, T>,
+        states: &Tensor<f32>,
+    ) -> Result<Tensor<T>, Error> {
         let out = Tensor::zeros(&self.token.gpu, &self.x_shape())?;
         let mut encoder = self.token.gpu.encoder();
         self.encode(&mut encoder, inputs, states, &out)?;

@@ -123,14 +123,7 @@ impl Recurrence<'_> {
         adjoint
     }
 
-    fn backward_run(
-        &self,
-        run: &Run,
-        head: usize,
-        dy: &[f64],
-        dlast: Option<&[f64]>,
-        adjoint: &mut Adjoint,
-    ) {
+    fn backward_run(&self, run: &Run, head: usize, dy: &[f64], dlast: Option<&[f64]>, adjoint: &mut Adjoint) {
         let (rows, columns, len) = (self.rows, self.columns, self.state_len());
         let precision = self.precision;
         let sum = |value| precision.sum(value);

@@ -222,7 +222,8 @@ mod tests {
     #[test]
     fn every_gradient_agrees_with_differences() {
         let sequences = Sequences::Packed(vec![0, 2, 2, 5]);
-        let spec = SsdSpec::new(DType::F32, 1, 5, (2, 2), 2).groups(1).initial().skip(Skip::PerChannel).gated();
+        let spec =
+            SsdSpec::new(DType::F32, 1, 5, (2, 2), 2).groups(1).initial().skip(Skip::PerChannel).gated();
         let spec = spec.dt_bias().dt_softplus().dt_limits(0.2, 0.9).sequences(sequences);
         let wave = |count: usize, phase: f64| -> Vec<f64> {
             (0..count).map(|i| (1.3 * i as f64 + phase).sin()).collect()

@@ -355,7 +355,12 @@ impl ChunkedBackwardPlan {
         let dots = elements("the products of rows", &[plan.planes(of.b_dim), of.tokens(), of.heads, 2])?;
         check_binding("the products of rows", 2 * dots, DType::F32, caps)?;
         if of.gated {
-            check_binding("the gradient before the gate", of.tokens() * of.heads * of.x_dim, DType::F32, caps)?;
+            check_binding(
+                "the gradient before the gate",
+                of.tokens() * of.heads * of.x_dim,
+                DType::F32,
+                caps,
+            )?;
         }
         fitting("the gradients of a recurrence in chunks", plan, caps)
     }

@@ -143,8 +143,9 @@ mod tests {
 
     #[test]
     fn starts_are_checked_with_numbers() {
-        let refused =
-            |starts: &[usize], batch| Sequences::Packed(starts.to_vec()).check(batch, 9).unwrap_err().to_string();
+        let refused = |starts: &[usize], batch| {
+            Sequences::Packed(starts.to_vec()).check(batch, 9).unwrap_err().to_string()
+        };
         assert_eq!(refused(&[0, 9], 2), "batch is 2, expected 1, since its sequences are packed");
         assert_eq!(
             refused(&[0], 1),

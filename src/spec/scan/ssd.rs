@@ -293,7 +293,10 @@ mod tests {
         assert_eq!(refused(spec().groups(0)), "groups is 0, expected at least 1");
         assert_eq!(refused(spec().chunk(0)), "chunk is 0, expected 1 to 256");
         assert_eq!(refused(spec().chunk(257)), "chunk is 257, expected 1 to 256");
-        assert_eq!(refused(spec().dt_limits(2.0, 1.0)), "the lower limit of dt is 2, expected at most the upper, 1");
+        assert_eq!(
+            refused(spec().dt_limits(2.0, 1.0)),
+            "the lower limit of dt is 2, expected at most the upper, 1"
+        );
         assert!(refused(spec().dt_limits(f32::NAN, 1.0)).starts_with("the lower limit of dt is NaN"));
         assert!(refused(SsdSpec { batch: usize::MAX, ..spec() }).contains("too many elements"));
         assert!(SsdSpec { length: 0, ..spec() }.check().is_ok());

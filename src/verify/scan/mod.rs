@@ -1,5 +1,6 @@
 //! The acceptance grids of the scan family.
 
+mod linear_attention;
 mod linear_scan;
 mod ssd;
 
@@ -8,5 +9,6 @@ use super::{Case, Grid, boxed};
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(linear_scan::cases(grid));
     cases.extend(boxed(ssd::cases(grid)));
+    cases.extend(boxed(linear_attention::cases(grid)));
     cases
 }
