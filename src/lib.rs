@@ -50,6 +50,7 @@ mod dtype;
 mod error;
 mod gpu;
 mod kernel;
+pub mod mods;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
@@ -60,19 +61,26 @@ pub mod timing;
 pub mod verify;
 
 pub use caps::{Bytes, Caps};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
-pub use ops::{Attention, AttentionInputs, AttentionOutputs};
+pub use ops::{
+    Attention, AttentionInputs, AttentionOutputs, Butterfly, ButterflyBackward, ButterflyGradients,
+    ButterflyInputs, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep,
+    Conv1dStepInputs, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward,
+    LongConvGradients, LongConvInputs, Monarch, MonarchBackward, MonarchGradients, MonarchInputs,
+    SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep,
+    Table,
+};
 pub use ops::{
     LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
     LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
 };
-pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use ops::{Monarch, MonarchInputs};
-pub use ops::{Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep};
-pub use spec::{Alibi, AttentionSpec, LinearScanSpec, MonarchSpec, Window};
-pub use spec::{Gate, LinearAttentionSpec, Sequences, Skip, SsdSpec};
+pub use shader::snippet::{Snippet, Word};
+pub use spec::{
+    Alibi, AttentionSpec, BlockMask, ButterflySpec, Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec,
+    LinearSpec, LongConvSpec, Mods, MonarchSpec, Sequences, Skip, SsdSpec, Window,
+};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

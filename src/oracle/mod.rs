@@ -11,14 +11,19 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionResult, attention};
-pub use butterfly::monarch;
+pub use attention::{AttentionResult, HostMods, Place, attention, attention_with_mods};
+pub use butterfly::{
+    ButterflyGradients, MonarchGradients, butterfly, butterfly_backward, monarch, monarch_backward,
+};
+pub use scan::{
+    Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,
+    LongConvOperands, SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, linear_scan, ssd,
+    ssd_backward,
+};
 pub use scan::{
     LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,
     linear_attention_backward,
 };
-pub use scan::{LinearScanResult, linear_scan};
-pub use scan::{SsdGradient, SsdResult, SsdValues, ssd, ssd_backward};
 
 use crate::DType;
 

@@ -8,11 +8,13 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Alibi, AttentionSpec, Window};
-pub use butterfly::MonarchSpec;
-pub use scan::LinearScanSpec;
+pub(crate) use attention::Parts;
+pub use attention::{Alibi, AttentionSpec, BlockMask, Mods, Window};
+pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
+pub use scan::{
+    Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
+};
 pub(crate) use scan::{Decay, LONGEST_CHUNK, Recurrence, Run};
-pub use scan::{Gate, LinearAttentionSpec, Sequences, Skip, SsdSpec};
 
 use crate::SpecError;
 

@@ -7,8 +7,14 @@
 #![allow(clippy::doc_markdown, reason = "clap prints these comments to people, backticks and all")]
 
 mod attention;
+mod butterfly;
+mod gla;
+mod linear_attention;
 mod linear_scan;
+mod long_conv;
 mod monarch;
+mod retnet;
+mod ssd;
 
 use std::fmt;
 
@@ -161,8 +167,13 @@ macro_rules! operations {
 
 operations! {
     Attention in attention, "attention" of Attention;
+    Butterfly in butterfly, "butterfly" of Butterfly;
     Monarch in monarch, "monarch" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
+    LongConv in long_conv, "long-conv" of Scan;
+    Ssd in ssd, "ssd" of Scan;
+    Gla in gla, "gla" of Scan;
+    Retnet in retnet, "retnet" of Scan;
 }
 
 /// The names of all operations, for messages.

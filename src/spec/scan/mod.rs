@@ -1,13 +1,18 @@
 //! Specs of the scan family.
 
-mod linear_attention;
+mod conv1d;
 mod linear_scan;
+mod long_conv;
+
+pub use conv1d::Conv1dSpec;
+pub use linear_scan::LinearScanSpec;
+pub use long_conv::LongConvSpec;
+mod linear_attention;
 mod recurrence;
 mod sequences;
 mod ssd;
 
 pub use linear_attention::{Gate, LinearAttentionSpec};
-pub use linear_scan::LinearScanSpec;
 pub(crate) use recurrence::{Decay, Recurrence};
 pub(crate) use sequences::Run;
 pub use sequences::Sequences;
