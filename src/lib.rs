@@ -74,6 +74,10 @@ pub use ops::{
     PixelflyGradients, PixelflyInputs, PixelflyLinear, RotaryTables, Rotate, SequenceIndices, Ssd,
     SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
 };
+pub use ops::{
+    LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
+    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
+};
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
     Alibi, AppendSpec, AttentionSpec, BlockLayout, BlockMask, BlockSoftmaxSpec, BlockSparseMode,

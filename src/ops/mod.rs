@@ -23,6 +23,10 @@ pub use scan::{
     LongConvInputs, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
     SsdOutputs, SsdStep,
 };
+pub use scan::{
+    LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
+    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
+};
 
 use std::sync::{Arc, OnceLock};
 

@@ -25,6 +25,10 @@ pub use scan::{
     LongConvOperands, SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, linear_scan, ssd,
     ssd_backward,
 };
+pub use scan::{
+    LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,
+    linear_attention_backward,
+};
 
 use crate::DType;
 
