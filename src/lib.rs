@@ -65,18 +65,26 @@ pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{
-    Attention, AttentionBackward, AttentionGradients, AttentionInputs, AttentionOutputs,
-    AttentionProbabilities, Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Conv1d,
-    Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, LinearScan,
-    LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
-    Monarch, MonarchBackward, MonarchGradients, MonarchInputs, SequenceIndices, Ssd, SsdBackward,
-    SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
+    Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
+    AttentionOutputs, AttentionProbabilities, BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward,
+    ButterflyGradients, ButterflyInputs, CacheIndex, CachedAttention, CachedAttentionInputs, Conv1d,
+    Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, KvCache,
+    LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
+    LongConvInputs, Merge, Monarch, MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward,
+    PixelflyGradients, PixelflyInputs, PixelflyLinear, RotaryTables, Rotate, SequenceIndices, Ssd,
+    SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
+};
+pub use ops::{
+    LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
+    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
-    Alibi, AttentionSpec, BlockMask, ButterflySpec, Conv1dSpec, CuSeqlens, Gate, LinearAttentionSpec,
-    LinearScanSpec, LinearSpec, LongConvSpec, Mods, MonarchSpec, Packed, Sequences, Skip, Span, SsdSpec,
-    Window,
+    Alibi, AppendSpec, AttentionSpec, BlockLayout, BlockMask, BlockSoftmaxSpec, BlockSparseMode,
+    BlockSparseSpec, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec, Conv1dSpec, CuSeqlens, Gate,
+    LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, MergeSpec, Mods, MonarchSpec, Packed,
+    PixelflyConfig, PixelflySpec, PixelflyWeights, Rotary, RotaryPairs, RotateSpec, Sequences, Skip, Span,
+    SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

@@ -8,18 +8,24 @@ mod butterfly;
 mod scan;
 
 pub use attention::{
-    Attention, AttentionBackward, AttentionGradients, AttentionInputs, AttentionOutputs,
-    AttentionProbabilities, Table,
+    Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
+    AttentionOutputs, AttentionProbabilities, CacheIndex, CachedAttention, CachedAttentionInputs, KvCache,
+    Merge, RotaryTables, Rotate, Table, quantise,
 };
 pub use butterfly::{
-    Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch, MonarchBackward,
-    MonarchGradients, MonarchInputs,
+    BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch,
+    MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs,
+    PixelflyLinear,
 };
 pub use scan::{
     Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
     LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
     LongConvInputs, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
     SsdOutputs, SsdStep,
+};
+pub use scan::{
+    LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
+    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
 };
 
 use std::sync::{Arc, OnceLock};
@@ -29,13 +35,16 @@ use crate::{Error, Gpu, Tensor};
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::{
-        backward_shaders as attention_backward, backward_shaders_with_mods as attention_backward_with_mods,
-        probabilities_shaders as attention_probabilities, shaders as attention,
+        append_shaders as append, backward_shaders as attention_backward,
+        backward_shaders_with_mods as attention_backward_with_mods, merge_shaders as merge,
+        probabilities_shaders as attention_probabilities, rotate_shaders as rotate, shaders as attention,
         shaders_with_mods as attention_with_mods,
     };
     pub use super::butterfly::{
+        block_softmax_shaders as block_softmax, block_sparse_shaders as block_sparse,
         butterfly_backward_shaders as butterfly_backward, butterfly_shaders as butterfly,
         monarch_backward_shaders as monarch_backward, monarch_shaders as monarch,
+        pixelfly_backward_shaders as pixelfly_backward, pixelfly_shaders as pixelfly,
     };
     pub use super::scan::{
         chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,

@@ -9,8 +9,14 @@ mod butterfly;
 mod scan;
 
 pub(crate) use attention::Parts;
-pub use attention::{Alibi, AttentionSpec, BlockMask, CuSeqlens, Mods, Packed, Span, Window};
-pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
+pub use attention::{
+    Alibi, AppendSpec, AttentionSpec, BlockMask, CacheSpec, CacheView, CachedAttentionSpec, CuSeqlens,
+    MergeSpec, Mods, Packed, Rotary, RotaryPairs, RotateSpec, Span, Window,
+};
+pub use butterfly::{
+    BlockLayout, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflySpec, LinearSpec, MonarchSpec,
+    PixelflyConfig, PixelflySpec, PixelflyWeights,
+};
 pub use scan::{
     Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
 };
@@ -26,7 +32,11 @@ fn at_least_one(sizes: &[(&'static str, usize)]) -> Result<(), SpecError> {
     }
 }
 
-fn wrong(name: &'static str, found: &dyn std::fmt::Display, expected: impl Into<String>) -> SpecError {
+pub(crate) fn wrong(
+    name: &'static str,
+    found: &dyn std::fmt::Display,
+    expected: impl Into<String>,
+) -> SpecError {
     SpecError::Value { name, found: found.to_string(), expected: expected.into() }
 }
 
