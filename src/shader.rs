@@ -299,6 +299,7 @@ files![
     "attention/sequences_dense",
     "attention/sequences_listed",
     "attention/shows_all",
+    "attention/share_all",
     "attention/shows_masked",
     "attention/sinks_logits",
     "attention/sinks_none",

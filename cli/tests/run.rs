@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 /// Outputs that are f32 whatever the inputs are, of every operation or of one.
-const IN_F32: &[&str] = &["lse", "long-conv/dk", "long-conv/dD"];
+const IN_F32: &[&str] = &["lse", "dalibi_slopes", "dsink", "long-conv/dk", "long-conv/dD"];
 
 /// Everything of a tensor in f64.
 fn values(view: &TensorView<'_>) -> Vec<f64> {
@@ -38,7 +38,7 @@ fn error(ours: &TensorView<'_>, reference: &TensorView<'_>) -> f64 {
 
 /// The operations whose goldens are run, and whether their gradients are there.
 const OPS: &[(&str, Gradients)] = &[
-    ("attention", Gradients::No),
+    ("attention", Gradients::Yes),
     ("butterfly", Gradients::Yes),
     ("linear-scan", Gradients::No),
     ("linear-scan", Gradients::No),

@@ -100,7 +100,7 @@ impl<'a, T: Element> AttentionInputs<'a, T> {
         self.v.expect(gpu, "v", spec.dtype, &spec.v_shape())?;
         let slopes = spec.alibi != Alibi::None;
         expect_optional(gpu, self.alibi, "the ALiBi slopes", slopes, &spec.alibi_shape())?;
-        expect_optional(gpu, self.sinks, "the sinks", spec.sinks, &[spec.heads])?;
+        expect_optional(gpu, self.sinks, "the sink of each head", spec.sinks, &[spec.heads])?;
         if self.seed.is_some() != spec.dropout.is_some() {
             return Err(Error::Presence { tensor: "the seed", expected: spec.dropout.is_some() });
         }

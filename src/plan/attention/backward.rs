@@ -37,7 +37,7 @@ pub struct AttentionBackwardPlan {
     /// Whether slopes, and so their gradients, differ from batch to batch.
     pub slopes_by_batch: bool,
     /// What kept the tile of queries from being larger.
-    pub query_bound: Bound,
+    pub bound: Bound,
     /// What kept the tile of keys from being larger.
     pub key_bound: Bound,
 }
@@ -88,7 +88,7 @@ impl AttentionBackwardPlan {
             sums: structure.head_dim,
             exchanges: structure.alibi,
         };
-        let (queries, query_bound) = choose(&TILES, products, caps)?;
+        let (queries, bound) = choose(&TILES, products, caps)?;
         let products = Products {
             rows: structure.mods.key_rows(spec.k_len),
             widest: dots,
@@ -114,7 +114,7 @@ impl AttentionBackwardPlan {
             key_parts: parts(structure.key_storage),
             value_parts: parts(structure.value_storage),
             slopes_by_batch: spec.alibi == Alibi::PerBatchHead,
-            query_bound,
+            bound,
             key_bound,
         };
         plan.split(spec, caps)?;
@@ -237,12 +237,12 @@ impl Plan for AttentionBackwardPlan {
 
 impl fmt::Display for AttentionBackwardPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { structure, queries, keys, query_bound, key_bound, .. } = self;
+        let Self { structure, queries, keys, bound, key_bound, .. } = self;
         write!(f, "dq: q {} × kv {}, ", queries.rows(), queries.columns())?;
         if self.query_splits > 1 {
             write!(f, "keys in {} splits, ", self.query_splits)?;
         }
-        write!(f, "{}, {query_bound} | ", queries.explain())?;
+        write!(f, "{}, {bound} | ", queries.explain())?;
         write!(f, "dk, dv: kv {} × q {}, ", keys.rows(), keys.columns())?;
         if self.key_splits > 1 {
             write!(f, "queries in {} splits, ", self.key_splits)?;
