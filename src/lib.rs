@@ -65,7 +65,7 @@ pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use ops::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs};
+pub use ops::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep};
 pub use ops::{Monarch, MonarchInputs};
 pub use spec::{Alibi, AttentionSpec, LinearScanSpec, LongConvSpec, MonarchSpec, Window};
 pub use tensor::Tensor;

@@ -10,7 +10,7 @@ mod scan;
 pub use attention::{Attention, AttentionInputs, AttentionOutputs};
 pub use butterfly::{Monarch, MonarchInputs};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use scan::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs};
+pub use scan::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep};
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,6 +23,7 @@ pub mod shaders {
     pub use super::scan::linear_scan_shaders as linear_scan;
     pub use super::scan::long_conv_backward_shaders as long_conv_backward;
     pub use super::scan::long_conv_shaders as long_conv;
+    pub use super::scan::long_conv_step_shaders as long_conv_step;
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

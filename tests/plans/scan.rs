@@ -3,7 +3,7 @@
 use tilewise::baseline::{
     self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
 };
-use tilewise::plan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan};
+use tilewise::plan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan};
 use tilewise::{Caps, DType, LinearScanSpec, LongConvSpec, ops};
 
 use super::Planned;
@@ -26,6 +26,8 @@ fn long_convs(dtype: DType, caps: &Caps) -> Vec<Planned> {
         planned.push(long_conv(&spec.to_string(), spec, caps));
         let backward = LongConvBackwardPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::long_conv_backward));
+        let step = LongConvStepPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, step"), step, ops::shaders::long_conv_step));
         let unfused = UnfusedLongConvPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, unfused"), unfused, baseline::shaders::long_conv));
         let direct = DirectLongConvPlan::new(&spec, caps);

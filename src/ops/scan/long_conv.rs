@@ -317,7 +317,7 @@ impl LongConvBackward {
     }
 
     /// Tensors for the gradients. Fails if the device has no memory for them.
-    pub fn outputs<T: Element>(&self) -> Result<LongConvGradients<T>, Error> {
+    pub fn gradients<T: Element>(&self) -> Result<LongConvGradients<T>, Error> {
         LongConvGradients::zeros(&self.gpu, &self.spec)
     }
 
@@ -392,7 +392,7 @@ impl LongConvBackward {
         inputs: LongConvInputs<'_, T>,
         dy: &Tensor<T>,
     ) -> Result<LongConvGradients<T>, Error> {
-        let gradients = self.outputs()?;
+        let gradients = self.gradients()?;
         let mut encoder = self.gpu.encoder();
         self.encode(&mut encoder, inputs, dy, &gradients)?;
         self.gpu.submit(encoder)?;

@@ -2,7 +2,9 @@
 
 mod linear_scan;
 mod long_conv;
+mod long_conv_step;
 
 pub use linear_scan::LinearScanPlan;
 pub use long_conv::{LongConvBackwardPlan, LongConvPlan};
 pub(crate) use long_conv::{LongConvStage, Reads, Writes};
+pub use long_conv_step::LongConvStepPlan;
