@@ -67,7 +67,9 @@ pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep};
 pub use ops::{Monarch, MonarchInputs};
+pub use ops::{S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep};
 pub use spec::{Alibi, AttentionSpec, LinearScanSpec, LongConvSpec, MonarchSpec, Window};
+pub use spec::{Discretization, S4dParameters, S4dSpec};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

@@ -251,6 +251,10 @@ files![
     "scan/long_conv_sum",
     "scan/long_conv_write",
     "scan/row",
+    "scan/s4d_kernel",
+    "scan/s4d_powers",
+    "scan/s4d_step",
+    "scan/s4d_sums",
 ];
 
 /// Puts a shader together; see the [module](self) for the mechanisms.

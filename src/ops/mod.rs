@@ -11,6 +11,7 @@ pub use attention::{Attention, AttentionInputs, AttentionOutputs};
 pub use butterfly::{Monarch, MonarchInputs};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use scan::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep};
+pub use scan::{S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep};
 
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +25,7 @@ pub mod shaders {
     pub use super::scan::long_conv_backward_shaders as long_conv_backward;
     pub use super::scan::long_conv_shaders as long_conv;
     pub use super::scan::long_conv_step_shaders as long_conv_step;
+    pub use super::scan::s4d_shaders as s4d;
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

@@ -14,7 +14,7 @@ mod scan;
 pub use attention::{AttentionResult, attention};
 pub use butterfly::monarch;
 pub use scan::{LinearScanResult, linear_scan};
-pub use scan::{LongConv, LongConvGradients, LongConvOperands};
+pub use scan::{LongConv, LongConvGradients, LongConvOperands, s4d_kernel};
 
 use crate::DType;
 

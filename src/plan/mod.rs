@@ -10,7 +10,7 @@ mod scan;
 
 pub use attention::AttentionPlan;
 pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
-pub use scan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan};
+pub use scan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan};
 pub(crate) use scan::{LongConvStage, Reads, Writes};
 
 use std::fmt;

@@ -10,7 +10,8 @@ mod scan;
 
 pub use attention::{Alibi, AttentionSpec, Window};
 pub use butterfly::MonarchSpec;
-pub use scan::{LinearScanSpec, LongConvSpec};
+pub(crate) use scan::Complex;
+pub use scan::{Discretization, LinearScanSpec, LongConvSpec, S4dParameters, S4dSpec};
 
 use crate::SpecError;
 

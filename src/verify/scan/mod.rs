@@ -2,11 +2,13 @@
 
 mod linear_scan;
 mod long_conv;
+mod s4d;
 
 use super::{Case, Grid, boxed};
 
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(linear_scan::cases(grid));
     cases.extend(boxed(long_conv::cases(grid)));
+    cases.extend(boxed(s4d::cases(grid)));
     cases
 }
