@@ -64,12 +64,13 @@ pub use dtype::{DType, Element};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs};
+pub use ops::{H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep};
 pub use ops::{Monarch, MonarchInputs};
 pub use ops::{S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep};
 pub use spec::{Alibi, AttentionSpec, LinearScanSpec, LongConvSpec, MonarchSpec, Window};
-pub use spec::{Discretization, S4dParameters, S4dSpec};
+pub use spec::{Discretization, H3Spec, S4dParameters, S4dSpec};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

@@ -3,6 +3,8 @@
 mod common;
 #[path = "scan/long_conv.rs"]
 mod long_conv;
+#[path = "scan/s4d.rs"]
+mod s4d;
 
 use tilewise::verify::{Family, Inputs};
 use tilewise::{DType, LinearScan, LinearScanInputs, LinearScanSpec, Tensor};

@@ -9,6 +9,7 @@ mod scan;
 
 pub use attention::{Attention, AttentionInputs, AttentionOutputs};
 pub use butterfly::{Monarch, MonarchInputs};
+pub use scan::{H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use scan::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep};
 pub use scan::{S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep};

@@ -13,6 +13,7 @@ mod scan;
 
 pub use attention::{AttentionResult, attention};
 pub use butterfly::monarch;
+pub use scan::{H3Operands, H3Result, h3};
 pub use scan::{LinearScanResult, linear_scan};
 pub use scan::{LongConv, LongConvGradients, LongConvOperands, s4d_kernel};
 

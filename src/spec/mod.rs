@@ -11,7 +11,7 @@ mod scan;
 pub use attention::{Alibi, AttentionSpec, Window};
 pub use butterfly::MonarchSpec;
 pub(crate) use scan::Complex;
-pub use scan::{Discretization, LinearScanSpec, LongConvSpec, S4dParameters, S4dSpec};
+pub use scan::{Discretization, H3Spec, LinearScanSpec, LongConvSpec, S4dParameters, S4dSpec};
 
 use crate::SpecError;
 

@@ -3,8 +3,8 @@
 use tilewise::baseline::{
     self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
 };
-use tilewise::plan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan};
-use tilewise::{Caps, DType, LinearScanSpec, LongConvSpec, ops};
+use tilewise::plan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan};
+use tilewise::{Caps, DType, LinearScanSpec, LongConvSpec, S4dSpec, ops};
 
 use super::Planned;
 
@@ -22,6 +22,10 @@ fn long_convs(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let whole = |spec: LongConvSpec| spec.pre_gate().post_gate().skip();
     let specs = [whole(spec(3, 13)), spec(300, 1000), whole(spec(2, 100_000)), spec(1, 8191).post_gate()];
     let mut planned = Vec::new();
+    for spec in [whole(spec(3, 13)), spec(300, 1000)] {
+        let spec = S4dSpec::new(spec, 16);
+        planned.push(Planned::new(&spec.to_string(), S4dPlan::new(&spec, caps), ops::shaders::s4d));
+    }
     for spec in specs {
         planned.push(long_conv(&spec.to_string(), spec, caps));
         let backward = LongConvBackwardPlan::new(&spec, caps);

@@ -1,5 +1,6 @@
 //! The acceptance grids of the scan family.
 
+mod h3;
 mod linear_scan;
 mod long_conv;
 mod s4d;
@@ -10,5 +11,6 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(linear_scan::cases(grid));
     cases.extend(boxed(long_conv::cases(grid)));
     cases.extend(boxed(s4d::cases(grid)));
+    cases.extend(boxed(h3::cases(grid)));
     cases
 }

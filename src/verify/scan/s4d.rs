@@ -34,7 +34,7 @@ impl Case for S4dSpec {
 }
 
 /// Parameters near those that a model begins with.
-pub(crate) fn parameters(random: &mut Inputs, spec: &S4dSpec) -> S4dParameters {
+pub(super) fn parameters(random: &mut Inputs, spec: &S4dSpec) -> S4dParameters {
     let mut parameters = S4dParameters::lin(spec, 0.01);
     let moved = |values: &mut Vec<f64>, by: Vec<f64>| values.iter_mut().zip(by).for_each(|(x, by)| *x += by);
     moved(&mut parameters.log_dt, random.uniform(spec.conv.channels, -1.0, 1.0));
@@ -49,7 +49,7 @@ pub(crate) fn parameters(random: &mut Inputs, spec: &S4dSpec) -> S4dParameters {
 const STEP: f64 = 1e-5;
 
 /// The derivative of `Σ dK K` by each value of a parameter, as the oracle's kernels change with it.
-fn differences(
+pub(super) fn differences(
     spec: &S4dSpec,
     at: &S4dParameters,
     dk: &[f64],
@@ -68,7 +68,7 @@ fn differences(
 }
 
 /// A share of the largest value, beside twice the error of the plain computation.
-fn share(values: &[f64], share: f64) -> Tolerance {
+pub(super) fn share(values: &[f64], share: f64) -> Tolerance {
     let largest = values.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
     Tolerance { multiple: 2.0, atol: share * largest }
 }
