@@ -45,16 +45,14 @@ pub(super) fn parameters(random: &mut Inputs, spec: &S4dSpec) -> S4dParameters {
     parameters
 }
 
+/// One of the parameters.
+type Parameter = fn(&mut S4dParameters) -> &mut Vec<f64>;
+
 /// How far a parameter is moved: the error of a central difference grows with its square.
 const STEP: f64 = 1e-5;
 
 /// The derivative of `Σ dK K` by each value of a parameter, as the oracle's kernels change with it.
-pub(super) fn differences(
-    spec: &S4dSpec,
-    at: &S4dParameters,
-    dk: &[f64],
-    parameter: fn(&mut S4dParameters) -> &mut Vec<f64>,
-) -> Vec<f64> {
+pub(super) fn differences(spec: &S4dSpec, at: &S4dParameters, dk: &[f64], parameter: Parameter) -> Vec<f64> {
     let mut at = at.clone();
     let count = parameter(&mut at).len();
     let mut loss = |i: usize, by: f64| {
@@ -134,7 +132,7 @@ async fn run<T: Element>(gpu: &Gpu, spec: S4dSpec) -> Result<Vec<Outcome>, Error
         Outcome::new("du", &download(&gradients.du).await?, &exact.1, &plain.1, share(&exact.1, 1e-5)),
     ];
     let ours = parameters.gradients(&spec, &gradients.dmodes.read().await?)?;
-    let each: [(_, fn(&mut S4dParameters) -> &mut Vec<f64>); 5] = [
+    let each: [(_, Parameter); 5] = [
         ("dlog_dt", |parameters| &mut parameters.log_dt),
         ("dlog_a_re", |parameters| &mut parameters.log_a_re),
         ("da_im", |parameters| &mut parameters.a_im),
