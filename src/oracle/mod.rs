@@ -21,13 +21,10 @@ pub use butterfly::{
     pixelfly_backward,
 };
 pub use scan::{
-    Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,
-    LongConvOperands, SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, linear_scan, ssd,
-    ssd_backward,
-};
-pub use scan::{
-    LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,
-    linear_attention_backward,
+    Conv1dDerivatives, Conv1dResult, Conv1dTensors, H3Operands, H3Result, LinearAttentionGradient,
+    LinearAttentionResult, LinearAttentionValues, LinearScanResult, LongConv, LongConvGradients,
+    LongConvOperands, SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, h3, linear_attention,
+    linear_attention_backward, linear_scan, s4d_kernel, ssd, ssd_backward,
 };
 
 use crate::DType;

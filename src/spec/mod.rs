@@ -17,10 +17,11 @@ pub use butterfly::{
     BlockLayout, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflySpec, LinearSpec, MonarchSpec,
     PixelflyConfig, PixelflySpec, PixelflyWeights,
 };
+pub(crate) use scan::{Complex, Decay, LONGEST_CHUNK, Recurrence, Run};
 pub use scan::{
-    Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
+    Conv1dSpec, Discretization, Gate, H3Spec, LinearAttentionSpec, LinearScanSpec, LongConvSpec,
+    S4dParameters, S4dSpec, Sequences, Skip, SsdSpec,
 };
-pub(crate) use scan::{Decay, LONGEST_CHUNK, Recurrence, Run};
 
 use crate::SpecError;
 

@@ -12,6 +12,11 @@ pub use linear_attention::{
     LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,
     linear_attention_backward,
 };
+mod h3;
+mod s4d;
+
+pub use h3::{H3Operands, H3Result, h3};
 pub use linear_scan::{LinearScanResult, linear_scan};
 pub use long_conv::{LongConv, LongConvGradients, LongConvOperands};
+pub use s4d::s4d_kernel;
 pub use ssd::{SsdGradient, SsdResult, SsdValues, ssd, ssd_backward};
