@@ -65,12 +65,17 @@ pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{
+    CoefficientGradient, CoefficientTensor, SelectiveScan, SelectiveScanBackward, SelectiveScanGradients,
+    SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep,
+};
+pub use ops::{
     Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
     SequenceIndices,
 };
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
 pub use spec::{Alibi, AttentionSpec, Conv1dSpec, LinearScanSpec, MonarchSpec, Window};
+pub use spec::{Coefficients, SelectiveScanSpec};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

@@ -3,6 +3,8 @@
 mod common;
 #[path = "scan/conv1d.rs"]
 mod conv1d;
+#[path = "scan/selective_scan.rs"]
+mod selective_scan;
 
 use tilewise::verify::{Family, Inputs};
 use tilewise::{DType, LinearScan, LinearScanInputs, LinearScanSpec, Tensor};

@@ -10,6 +10,10 @@ mod scan;
 pub use attention::{Attention, AttentionInputs, AttentionOutputs};
 pub use butterfly::{Monarch, MonarchInputs};
 pub use scan::{
+    CoefficientGradient, CoefficientTensor, SelectiveScan, SelectiveScanBackward, SelectiveScanGradients,
+    SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep,
+};
+pub use scan::{
     Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
     SequenceIndices,
 };
@@ -27,6 +31,8 @@ pub mod shaders {
     pub use super::scan::conv1d_shaders as conv1d;
     pub use super::scan::conv1d_step_shaders as conv1d_step;
     pub use super::scan::linear_scan_shaders as linear_scan;
+    pub use super::scan::selective_scan_backward_shaders as selective_scan_backward;
+    pub use super::scan::selective_scan_shaders as selective_scan;
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

@@ -15,6 +15,10 @@ pub use attention::{AttentionResult, attention};
 pub use butterfly::monarch;
 pub use scan::{Conv1dDerivatives, Conv1dResult, Conv1dTensors, conv1d, conv1d_backward};
 pub use scan::{LinearScanResult, linear_scan};
+pub use scan::{
+    SelectiveScanDerivatives, SelectiveScanResult, SelectiveScanTensors, selective_scan,
+    selective_scan_backward,
+};
 
 use crate::DType;
 

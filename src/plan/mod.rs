@@ -11,6 +11,7 @@ mod scan;
 pub use attention::AttentionPlan;
 pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
 pub use scan::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan, SumPlan};
+pub use scan::{SelectiveScanBackwardPlan, SelectiveScanPlan};
 
 use std::fmt;
 

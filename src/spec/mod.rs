@@ -10,7 +10,7 @@ mod scan;
 
 pub use attention::{Alibi, AttentionSpec, Window};
 pub use butterfly::MonarchSpec;
-pub use scan::{Conv1dSpec, LinearScanSpec};
+pub use scan::{Coefficients, Conv1dSpec, LinearScanSpec, SelectiveScanSpec};
 
 use crate::SpecError;
 

@@ -1,8 +1,10 @@
 //! Plans of the scan family.
 
-use tilewise::baseline::{self, SequentialLinearScanPlan, UnfusedLinearScanPlan};
+use tilewise::baseline::{
+    self, SelectiveScanBackwardPlan, SelectiveScanPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan,
+};
 use tilewise::plan::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan};
-use tilewise::{Caps, Conv1dSpec, DType, LinearScanSpec, ops};
+use tilewise::{Caps, Coefficients, Conv1dSpec, DType, LinearScanSpec, SelectiveScanSpec, ops};
 
 use super::Planned;
 
@@ -17,6 +19,16 @@ fn conv1d(spec: Conv1dSpec, caps: &Caps) -> [Planned; 3] {
         Planned::new(&name("forward"), Conv1dPlan::new(&spec, caps), ops::shaders::conv1d),
         Planned::new(&name("backward"), Conv1dBackwardPlan::new(&spec, caps), ops::shaders::conv1d_backward),
         Planned::new(&name("step"), Conv1dStepPlan::new(&spec, caps), ops::shaders::conv1d_step),
+    ]
+}
+
+/// A selective scan and its backward pass.
+fn selective_scan(spec: SelectiveScanSpec, caps: &Caps) -> [Planned; 2] {
+    let (forward, backward) =
+        (SelectiveScanPlan::new(&spec, caps), SelectiveScanBackwardPlan::new(&spec, caps));
+    [
+        Planned::new(&format!("{spec:?}"), forward, ops::shaders::selective_scan),
+        Planned::new(&format!("{spec:?}, backward"), backward, ops::shaders::selective_scan_backward),
     ]
 }
 
@@ -38,5 +50,13 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned.extend(conv1d(conv, caps));
     planned.extend(conv1d(Conv1dSpec { length: 97, width: 3, ..conv }.bias().silu(), caps));
     planned.extend(conv1d(Conv1dSpec { width: 4, ..conv }.bias().silu().sequences().initial(), caps));
+    let plain = SelectiveScanSpec::new(dtype, 1, 6, 64, 1);
+    planned.extend(selective_scan(plain, caps));
+    let all = plain.skip().gated().delta_bias().delta_softplus().initial();
+    let all = all.coefficients(Coefficients::PerGroup(2), Coefficients::PerChannel);
+    planned.extend(selective_scan(SelectiveScanSpec { length: 1001, state_dim: 16, ..all }, caps));
+    let complex = SelectiveScanSpec { length: 2000, state_dim: 256, ..plain }.complex();
+    let complex = complex.coefficients(Coefficients::PerChannel, Coefficients::PerStep);
+    planned.extend(selective_scan(complex, caps));
     planned
 }

@@ -2,6 +2,7 @@
 
 mod conv1d;
 mod linear_scan;
+mod selective_scan;
 mod sum_terms;
 
 pub use conv1d::{
@@ -14,3 +15,10 @@ pub use conv1d::{
 };
 pub use linear_scan::shaders as linear_scan_shaders;
 pub use linear_scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
+pub use selective_scan::{
+    CoefficientGradient, CoefficientTensor, SelectiveScan, SelectiveScanBackward, SelectiveScanGradients,
+    SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep,
+};
+pub use selective_scan::{
+    backward_shaders as selective_scan_backward_shaders, shaders as selective_scan_shaders,
+};

@@ -2,11 +2,13 @@
 
 mod conv1d;
 mod linear_scan;
+mod selective_scan;
 
 use super::{Case, Grid, boxed};
 
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(linear_scan::cases(grid));
     cases.extend(boxed(conv1d::cases(grid)));
+    cases.extend(boxed(selective_scan::cases(grid)));
     cases
 }
