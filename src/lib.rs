@@ -50,6 +50,7 @@ mod dtype;
 mod error;
 mod gpu;
 mod kernel;
+pub mod mods;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
@@ -60,22 +61,24 @@ pub mod timing;
 pub mod verify;
 
 pub use caps::{Bytes, Caps};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
-pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{
-    CoefficientGradient, CoefficientTensor, SelectiveScan, SelectiveScanBackward, SelectiveScanGradients,
-    SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep,
+    Attention, AttentionInputs, AttentionOutputs, Butterfly, ButterflyBackward, ButterflyGradients,
+    ButterflyInputs, CoefficientGradient, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dGradients,
+    Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, LinearScan, LinearScanInputs,
+    LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, Monarch,
+    MonarchBackward, MonarchGradients, MonarchInputs, SelectiveScan, SelectiveScanBackward,
+    SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep, SequenceIndices,
+    Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
 };
-pub use ops::{
-    Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
-    SequenceIndices,
+pub use shader::snippet::{Snippet, Word};
+pub use spec::{
+    Alibi, AttentionSpec, BlockMask, ButterflySpec, Coefficients, Conv1dSpec, Gate, LinearAttentionSpec,
+    LinearScanSpec, LinearSpec, LongConvSpec, Mods, MonarchSpec, SelectiveScanSpec, Sequences, Skip, SsdSpec,
+    Window,
 };
-pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use ops::{Monarch, MonarchInputs};
-pub use spec::{Alibi, AttentionSpec, Conv1dSpec, LinearScanSpec, MonarchSpec, Window};
-pub use spec::{Coefficients, SelectiveScanSpec};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

@@ -3,8 +3,12 @@
 mod common;
 #[path = "scan/conv1d.rs"]
 mod conv1d;
+#[path = "scan/long_conv.rs"]
+mod long_conv;
 #[path = "scan/selective_scan.rs"]
 mod selective_scan;
+#[path = "scan/ssd.rs"]
+mod ssd;
 
 use tilewise::verify::{Family, Inputs};
 use tilewise::{DType, LinearScan, LinearScanInputs, LinearScanSpec, Tensor};

@@ -7,17 +7,21 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Attention, AttentionInputs, AttentionOutputs};
-pub use butterfly::{Monarch, MonarchInputs};
+pub use attention::{Attention, AttentionInputs, AttentionOutputs, Table};
+pub use butterfly::{
+    Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch, MonarchBackward,
+    MonarchGradients, MonarchInputs,
+};
 pub use scan::{
     CoefficientGradient, CoefficientTensor, SelectiveScan, SelectiveScanBackward, SelectiveScanGradients,
     SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep,
 };
 pub use scan::{
     Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
-    SequenceIndices,
+    LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
+    LongConvInputs, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
+    SsdOutputs, SsdStep,
 };
-pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
 use std::sync::{Arc, OnceLock};
 
@@ -25,14 +29,19 @@ use crate::{Error, Gpu, Tensor};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
-    pub use super::attention::shaders as attention;
-    pub use super::butterfly::monarch_shaders as monarch;
-    pub use super::scan::conv1d_backward_shaders as conv1d_backward;
-    pub use super::scan::conv1d_shaders as conv1d;
-    pub use super::scan::conv1d_step_shaders as conv1d_step;
-    pub use super::scan::linear_scan_shaders as linear_scan;
-    pub use super::scan::selective_scan_backward_shaders as selective_scan_backward;
-    pub use super::scan::selective_scan_shaders as selective_scan;
+    pub use super::attention::{shaders as attention, shaders_with_mods as attention_with_mods};
+    pub use super::butterfly::{
+        butterfly_backward_shaders as butterfly_backward, butterfly_shaders as butterfly,
+        monarch_backward_shaders as monarch_backward, monarch_shaders as monarch,
+    };
+    pub use super::scan::{
+        chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,
+        conv1d_backward_shaders as conv1d_backward, conv1d_shaders as conv1d,
+        conv1d_step_shaders as conv1d_step, linear_scan_shaders as linear_scan,
+        long_conv_backward_shaders as long_conv_backward, long_conv_shaders as long_conv,
+        selective_scan_backward_shaders as selective_scan_backward, selective_scan_shaders as selective_scan,
+        token_shaders as token,
+    };
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

@@ -11,13 +11,15 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionResult, attention};
-pub use butterfly::monarch;
-pub use scan::{Conv1dDerivatives, Conv1dResult, Conv1dTensors, conv1d, conv1d_backward};
-pub use scan::{LinearScanResult, linear_scan};
+pub use attention::{AttentionResult, HostMods, Place, attention, attention_with_mods};
+pub use butterfly::{
+    ButterflyGradients, MonarchGradients, butterfly, butterfly_backward, monarch, monarch_backward,
+};
 pub use scan::{
-    SelectiveScanDerivatives, SelectiveScanResult, SelectiveScanTensors, selective_scan,
-    selective_scan_backward,
+    Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,
+    LongConvOperands, SelectiveScanDerivatives, SelectiveScanResult, SelectiveScanTensors, SsdGradient,
+    SsdResult, SsdValues, conv1d, conv1d_backward, linear_scan, selective_scan, selective_scan_backward, ssd,
+    ssd_backward,
 };
 
 use crate::DType;

@@ -8,9 +8,14 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Alibi, AttentionSpec, Window};
-pub use butterfly::MonarchSpec;
-pub use scan::{Coefficients, Conv1dSpec, LinearScanSpec, SelectiveScanSpec};
+pub(crate) use attention::Parts;
+pub use attention::{Alibi, AttentionSpec, BlockMask, Mods, Window};
+pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
+pub use scan::{
+    Coefficients, Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, SelectiveScanSpec,
+    Sequences, Skip, SsdSpec,
+};
+pub(crate) use scan::{Decay, LONGEST_CHUNK, Recurrence, Run};
 
 use crate::SpecError;
 

@@ -3,8 +3,9 @@
 use super::zeros;
 use tilewise::{
     Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gpu,
-    LinearScan, LinearScanInputs, LinearScanSpec, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs,
-    SelectiveScanSpec, SelectiveScanStep, SequenceIndices, by_dtype,
+    LinearScan, LinearScanInputs, LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec,
+    SelectiveScan, SelectiveScanBackward, SelectiveScanInputs, SelectiveScanSpec, SelectiveScanStep,
+    SequenceIndices, by_dtype,
 };
 
 pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
@@ -12,6 +13,20 @@ pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
     let initial = spec.initial.then(|| zeros::<f32>(gpu, &spec.state_shape()));
     let scan = LinearScan::new(gpu, spec).unwrap();
     scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap();
+}
+
+pub fn long_conv<T: Element>(gpu: &Gpu, spec: LongConvSpec) {
+    let [u, dy, pre, post] = [(); 4].map(|()| zeros::<T>(gpu, &spec.shape()));
+    let (k, skip) = (zeros::<f32>(gpu, &spec.kernel_shape()), zeros::<f32>(gpu, &[spec.channels]));
+    let inputs = LongConvInputs {
+        u: &u,
+        k: &k,
+        skip: spec.skip.then_some(&skip),
+        pre: spec.pre_gate.then_some(&pre),
+        post: spec.post_gate.then_some(&post),
+    };
+    LongConv::new(gpu, spec).unwrap().run(inputs).unwrap();
+    LongConvBackward::new(gpu, spec).unwrap().run(inputs, &dy).unwrap();
 }
 
 fn conv1d<T: Element>(gpu: &Gpu, spec: Conv1dSpec) {
@@ -70,6 +85,11 @@ pub fn run_all(gpu: &Gpu) {
         for spec in [LinearScanSpec::new(dtype, 2, 3, 97), LinearScanSpec::new(dtype, 1, 2, 100_000)] {
             for spec in [spec, spec.initial()] {
                 by_dtype!(dtype, T => linear_scan::<T>(gpu, spec));
+            }
+        }
+        for spec in [LongConvSpec::new(dtype, 2, 3, 97), LongConvSpec::new(dtype, 1, 2, 20_000)] {
+            for spec in [spec, spec.pre_gate().post_gate().skip()] {
+                by_dtype!(dtype, T => long_conv::<T>(gpu, spec));
             }
         }
         let spec = SelectiveScanSpec::new(dtype, 2, 3, 97, 4);

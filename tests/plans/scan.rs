@@ -1,15 +1,40 @@
 //! Plans of the scan family.
 
 use tilewise::baseline::{
-    self, SelectiveScanBackwardPlan, SelectiveScanPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan,
+    self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
 };
-use tilewise::plan::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan};
-use tilewise::{Caps, Coefficients, Conv1dSpec, DType, LinearScanSpec, SelectiveScanSpec, ops};
+use tilewise::plan::{
+    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
+    SelectiveScanBackwardPlan, SelectiveScanPlan,
+};
+use tilewise::{Caps, Coefficients, Conv1dSpec, DType, LinearScanSpec, LongConvSpec, SelectiveScanSpec, ops};
 
 use super::Planned;
 
 pub fn linear_scan(name: &str, spec: LinearScanSpec, caps: &Caps) -> Planned {
     Planned::new(name, LinearScanPlan::new(&spec, caps), ops::shaders::linear_scan)
+}
+
+pub fn long_conv(name: &str, spec: LongConvSpec, caps: &Caps) -> Planned {
+    Planned::new(name, LongConvPlan::new(&spec, caps), ops::shaders::long_conv)
+}
+
+/// One pass by ones and by fours, and two passes, with and without what is optional.
+fn long_convs(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let spec = |channels, length| LongConvSpec::new(dtype, 2, channels, length);
+    let whole = |spec: LongConvSpec| spec.pre_gate().post_gate().skip();
+    let specs = [whole(spec(3, 13)), spec(300, 1000), whole(spec(2, 100_000)), spec(1, 8191).post_gate()];
+    let mut planned = Vec::new();
+    for spec in specs {
+        planned.push(long_conv(&spec.to_string(), spec, caps));
+        let backward = LongConvBackwardPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::long_conv_backward));
+        let unfused = UnfusedLongConvPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, unfused"), unfused, baseline::shaders::long_conv));
+        let direct = DirectLongConvPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, direct"), direct, baseline::shaders::direct_long_conv));
+    }
+    planned
 }
 
 /// A convolution, its backward pass and its step.
@@ -32,6 +57,16 @@ fn selective_scan(spec: SelectiveScanSpec, caps: &Caps) -> [Planned; 2] {
     ]
 }
 
+/// A selective scan and its backward pass.
+fn selective_scan(spec: SelectiveScanSpec, caps: &Caps) -> [Planned; 2] {
+    let (forward, backward) =
+        (SelectiveScanPlan::new(&spec, caps), SelectiveScanBackwardPlan::new(&spec, caps));
+    [
+        Planned::new(&format!("{spec:?}"), forward, ops::shaders::selective_scan),
+        Planned::new(&format!("{spec:?}, backward"), backward, ops::shaders::selective_scan_backward),
+    ]
+}
+
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
     for (channels, length) in [(1, 5), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)] {
@@ -39,6 +74,7 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         planned.push(linear_scan(&format!("{spec:?}"), spec, caps));
         planned.push(linear_scan(&format!("{spec:?}, initial"), spec.initial(), caps));
     }
+    planned.extend(long_convs(dtype, caps));
     for spec in [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).initial()] {
         let plan = UnfusedLinearScanPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::linear_scan));
@@ -50,6 +86,14 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned.extend(conv1d(conv, caps));
     planned.extend(conv1d(Conv1dSpec { length: 97, width: 3, ..conv }.bias().silu(), caps));
     planned.extend(conv1d(Conv1dSpec { width: 4, ..conv }.bias().silu().sequences().initial(), caps));
+    let plain = SelectiveScanSpec::new(dtype, 1, 6, 64, 1);
+    planned.extend(selective_scan(plain, caps));
+    let all = plain.skip().gated().delta_bias().delta_softplus().initial();
+    let all = all.coefficients(Coefficients::PerGroup(2), Coefficients::PerChannel);
+    planned.extend(selective_scan(SelectiveScanSpec { length: 1001, state_dim: 16, ..all }, caps));
+    let complex = SelectiveScanSpec { length: 2000, state_dim: 256, ..plain }.complex();
+    let complex = complex.coefficients(Coefficients::PerChannel, Coefficients::PerStep);
+    planned.extend(selective_scan(complex, caps));
     let plain = SelectiveScanSpec::new(dtype, 1, 6, 64, 1);
     planned.extend(selective_scan(plain, caps));
     let all = plain.skip().gated().delta_bias().delta_softplus().initial();

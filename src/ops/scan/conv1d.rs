@@ -255,7 +255,7 @@ pub fn backward_shaders(plan: &Conv1dBackwardPlan) -> Result<Vec<Shader>, Shader
         .set("REDUCE_LANES", plan.forward.lanes)
         .tensor("dy", plan.forward.storage)
         .tensor("dx", plan.forward.storage);
-    Ok(vec![backward.link()?, sum_terms::shader(&plan.sum, Storage::F32)?])
+    Ok(vec![backward.link()?, sum_terms::shader(plan.sum, Storage::F32)?])
 }
 
 impl Conv1dBackward {
@@ -309,7 +309,7 @@ impl Conv1dBackward {
         self.backward.dispatch(gpu, encoder, &params, &buffers)?;
         let mut sum = |first: usize, count: usize, sums: &Tensor<f32>| {
             let terms = Terms { first, count, inner: sums.len() };
-            sum_terms::encode(gpu, encoder, (&self.sum, &plan.sum), (parts, terms), sums)
+            sum_terms::encode(gpu, encoder, (&self.sum, plan.sum), (parts, terms), sums)
         };
         sum(0, count, &gradients.dweight)?;
         gradients.dbias.as_ref().map_or(Ok(()), |dbias| sum(first_bias, count, dbias))?;

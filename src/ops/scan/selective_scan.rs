@@ -51,7 +51,7 @@ params! {
 }
 
 params! {
-    /// `scan/gate`.
+    /// `scan/selective_gate`.
     GateParams { total: u32 }
 }
 
@@ -191,7 +191,7 @@ pub fn shaders(plan: &SelectiveScanPlan) -> Result<Vec<Shader>, ShaderError> {
     let mut shaders = vec![pack(plan)?];
     if plan.chunks > 1 {
         let reduce = chunk_linker("scan/selective_reduce", plan).set("BACKWARD", false);
-        shaders.extend([reduce.module("scan/reduce_one_way").link()?, carry(plan, plan.initial)?]);
+        shaders.extend([reduce.module("scan/selective_one_way").link()?, carry(plan, plan.initial)?]);
     }
     let scan = exchange(chunk_linker("scan/selective_scan", plan), plan)
         .module("scan/sigmoid")
@@ -473,12 +473,15 @@ struct BackwardKernels {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn backward_shaders(plan: &SelectiveScanBackwardPlan) -> Result<Vec<Shader>, ShaderError> {
     let SelectiveScanBackwardPlan { forward, step_tiles, sum } = plan;
-    let with_gradient = |linker: Linker| match forward.gated {
-        true => linker.module("scan/gradient_gated"),
-        false => linker.module("scan/gradient_plain").tensor("dout", forward.storage),
+    let with_gradient = |linker: Linker| {
+        if forward.gated {
+            linker.module("scan/selective_gradient_gated")
+        } else {
+            linker.module("scan/selective_gradient_plain").tensor("dout", forward.storage)
+        }
     };
     let reduce = chunk_linker("scan/selective_reduce", forward).set("BACKWARD", true);
-    let reduce = with_gradient(reduce.module("scan/reduce_both_ways"));
+    let reduce = with_gradient(reduce.module("scan/selective_both_ways"));
     let backward = exchange(chunk_linker("scan/selective_backward", forward), forward)
         .module("scan/sigmoid")
         .set("STEP_TILES", *step_tiles)
@@ -487,22 +490,22 @@ pub fn backward_shaders(plan: &SelectiveScanBackwardPlan) -> Result<Vec<Shader>,
         .tensor("ddelta", forward.storage);
     let mut shaders = vec![pack(forward)?];
     if forward.gated {
-        shaders.push(gate(forward, "scan/gate_before").link()?);
+        shaders.push(gate(forward, "scan/selective_gate_before").link()?);
     }
     shaders.extend([reduce.link()?, carry(forward, forward.initial)?, carry(forward, false)?]);
     shaders.push(with_gradient(backward).link()?);
     if forward.gated {
         let dz = Storage { vectors: true, ..forward.storage };
-        shaders.push(gate(forward, "scan/gate_after").tensor("dz", dz).link()?);
+        shaders.push(gate(forward, "scan/selective_gate_after").tensor("dz", dz).link()?);
     }
-    shaders.extend([sum_terms::shader(sum, Storage::F32)?, sum_terms::shader(sum, forward.storage)?]);
+    shaders.extend([sum_terms::shader(*sum, Storage::F32)?, sum_terms::shader(*sum, forward.storage)?]);
     Ok(shaders)
 }
 
 /// A pass of the gate's backward; all rows are taken as one, so that its vectors start at multiples of four.
 fn gate(plan: &SelectiveScanPlan, pass: &'static str) -> Linker {
     let by_fours = |storage| Storage { vectors: true, ..storage };
-    Linker::new("scan/gate")
+    Linker::new("scan/selective_gate")
         .module("scan/sigmoid")
         .module(pass)
         .set("LANES", plan.lanes)
@@ -620,7 +623,7 @@ impl SelectiveScanBackward {
         let [sum, narrow] = &kernels.sums;
         let mut over_steps = |first: usize, sums: &Tensor<f32>| {
             let terms = Terms { first, count: plan.terms(spec), inner: sums.len() };
-            sum_terms::encode(gpu, encoder, (sum, &plan.sum), (held, terms), sums)
+            sum_terms::encode(gpu, encoder, (sum, plan.sum), (held, terms), sums)
         };
         over_steps(place.da, &gradients.da)?;
         for (first, sums) in [(place.dskip, &gradients.dskip), (place.dbias, &gradients.ddelta_bias)] {
@@ -637,7 +640,7 @@ impl SelectiveScanBackward {
         for (first, sums) in [(place.db, &gradients.db), (place.dc, &gradients.dc)] {
             if let CoefficientGradient::PerStep(sums) = sums {
                 let terms = Terms { first, count, inner };
-                sum_terms::encode(gpu, encoder, (narrow, &plan.sum), (held, terms), sums)?;
+                sum_terms::encode(gpu, encoder, (narrow, plan.sum), (held, terms), sums)?;
             }
         }
         Ok(())

@@ -175,7 +175,9 @@ mod tests {
     #[test]
     fn silu_has_its_slope() {
         let spec = Conv1dSpec::new(DType::F32, 1, 1, 1, 2).silu();
-        let tensors = |x| Conv1dTensors { x, weight: &[0.0, 1.0], bias: None, ..TENSORS };
+        fn tensors(x: &[f64]) -> Conv1dTensors<'_> {
+            Conv1dTensors { x, weight: &[0.0, 1.0], bias: None, ..TENSORS }
+        }
         let value = |x: f64| conv1d(&spec, Precision::Exact, tensors(&[x])).y[0];
         assert_eq!(value(0.0), 0.0);
         for x in [-3.0, -0.5, 0.0, 2.0] {

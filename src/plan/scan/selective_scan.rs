@@ -12,6 +12,7 @@ use crate::{DType, PlanError, SelectiveScanSpec};
 /// How to run a [`SelectiveScanSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct SelectiveScanPlan {
     /// Invocations of a workgroup.
     pub lanes: u32,
@@ -332,8 +333,12 @@ impl Plan for SelectiveScanBackwardPlan {
             workgroup_bytes: starts + lanes * 64 + forward.sum_bytes(),
             storage_buffers: 8,
         };
-        let gate =
-            |storage_buffers| Footprint { kernel: "scan/gate", lanes, workgroup_bytes: 0, storage_buffers };
+        let gate = |storage_buffers| Footprint {
+            kernel: "scan/selective_gate",
+            lanes,
+            workgroup_bytes: 0,
+            storage_buffers,
+        };
         let mut kernels = vec![forward.pack()];
         kernels.extend(forward.gated.then(|| gate(3)));
         kernels.extend([forward.reduce(8), forward.carry(), forward.carry(), backward]);

@@ -2,8 +2,21 @@
 
 mod conv1d;
 mod linear_scan;
+mod long_conv;
 mod selective_scan;
 
 pub use conv1d::Conv1dSpec;
 pub use linear_scan::LinearScanSpec;
+pub use long_conv::LongConvSpec;
 pub use selective_scan::{Coefficients, SelectiveScanSpec};
+mod linear_attention;
+mod recurrence;
+mod sequences;
+mod ssd;
+
+pub use linear_attention::{Gate, LinearAttentionSpec};
+pub(crate) use recurrence::{Decay, Recurrence};
+pub(crate) use sequences::Run;
+pub use sequences::Sequences;
+pub(crate) use ssd::{LONGEST_CHUNK, check_chunk};
+pub use ssd::{Skip, SsdSpec};

@@ -18,6 +18,7 @@ use crate::{DType, SpecError};
 /// [`Coefficients`] say. Complex tensors end in one more dimension of 2: real and imaginary part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct SelectiveScanSpec {
     /// Storage of `u`, `delta`, `z`, `out` and of `B` and `C` where they vary; all else is f32.
     pub dtype: DType,

@@ -2,13 +2,17 @@
 
 mod conv1d;
 mod linear_scan;
+mod long_conv;
 mod selective_scan;
+mod ssd;
 
 use super::{Case, Grid, boxed};
 
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(linear_scan::cases(grid));
+    cases.extend(boxed(long_conv::cases(grid)));
     cases.extend(boxed(conv1d::cases(grid)));
     cases.extend(boxed(selective_scan::cases(grid)));
+    cases.extend(boxed(ssd::cases(grid)));
     cases
 }

@@ -98,7 +98,7 @@ impl Host {
         let parts = spec.parts();
         // Real parts that decay, whichever step size the softplus gives; imaginary ones that turn.
         let mut a = inputs.uniform(spec.channels * spec.state_dim * parts, -1.5, -0.2);
-        a.iter_mut().skip(1).step_by(2).filter(|_| spec.complex).for_each(|im| *im = -2.0 * *im);
+        a.iter_mut().skip(1).step_by(2).filter(|_| spec.complex).for_each(|im| *im *= -2.0);
         let delta = inputs.uniform(steps, if spec.delta_softplus { -3.0 } else { 0.0 }, 0.5);
         let mut normal = |count: usize| inputs.normal(count, 1.0);
         let coefficient = |values: Vec<f64>, varies: bool| {
