@@ -67,23 +67,25 @@ pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{
     Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
     AttentionOutputs, AttentionProbabilities, BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward,
-    ButterflyGradients, ButterflyInputs, CacheIndex, CachedAttention, CachedAttentionInputs, Conv1d,
-    Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, H3,
-    H3Backward, H3Gradients, H3Inputs, H3States, H3Step, KvCache, LinearAttention, LinearAttentionBackward,
-    LinearAttentionGradients, LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionOutputs,
-    LinearAttentionStep, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward,
-    LongConvGradients, LongConvInputs, LongConvStep, Merge, Monarch, MonarchBackward, MonarchGradients,
-    MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear, RotaryTables, Rotate,
-    S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, SequenceIndices, Ssd, SsdBackward, SsdGradients,
-    SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
+    ButterflyGradients, ButterflyInputs, CacheIndex, CachedAttention, CachedAttentionInputs,
+    CoefficientGradient, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs,
+    Conv1dOutputs, Conv1dStep, Conv1dStepInputs, H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step,
+    KvCache, LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
+    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep, LinearScan,
+    LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
+    LongConvStep, Merge, Monarch, MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward,
+    PixelflyGradients, PixelflyInputs, PixelflyLinear, RotaryTables, Rotate, S4d, S4dBackward, S4dGradients,
+    S4dInputs, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanGradients, SelectiveScanInputs,
+    SelectiveScanOutputs, SelectiveScanStep, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs,
+    SsdOutputGradients, SsdOutputs, SsdStep, Table,
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
     Alibi, AppendSpec, AttentionSpec, BlockLayout, BlockMask, BlockSoftmaxSpec, BlockSparseMode,
-    BlockSparseSpec, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec, Conv1dSpec, CuSeqlens,
-    Discretization, Gate, H3Spec, LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, MergeSpec,
-    Mods, MonarchSpec, Packed, PixelflyConfig, PixelflySpec, PixelflyWeights, Rotary, RotaryPairs,
-    RotateSpec, S4dParameters, S4dSpec, Sequences, Skip, Span, SsdSpec, Window,
+    BlockSparseSpec, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec, Coefficients, Conv1dSpec,
+    CuSeqlens, Discretization, Gate, H3Spec, LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec,
+    MergeSpec, Mods, MonarchSpec, Packed, PixelflyConfig, PixelflySpec, PixelflyWeights, Rotary, RotaryPairs,
+    RotateSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, Span, SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

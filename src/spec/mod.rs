@@ -17,11 +17,11 @@ pub use butterfly::{
     BlockLayout, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflySpec, LinearSpec, MonarchSpec,
     PixelflyConfig, PixelflySpec, PixelflyWeights,
 };
-pub(crate) use scan::{Complex, Decay, LONGEST_CHUNK, Recurrence, Run};
 pub use scan::{
-    Conv1dSpec, Discretization, Gate, H3Spec, LinearAttentionSpec, LinearScanSpec, LongConvSpec,
-    S4dParameters, S4dSpec, Sequences, Skip, SsdSpec,
+    Coefficients, Conv1dSpec, Discretization, Gate, H3Spec, LinearAttentionSpec, LinearScanSpec,
+    LongConvSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, SsdSpec,
 };
+pub(crate) use scan::{Complex, Decay, LONGEST_CHUNK, Recurrence, Run};
 
 use crate::SpecError;
 

@@ -5,6 +5,7 @@ mod conv1d;
 mod linear_attention;
 mod linear_scan;
 mod long_conv;
+mod selective_scan;
 mod ssd;
 mod sum_terms;
 mod token;
@@ -31,5 +32,11 @@ pub use long_conv::{
 };
 pub use long_conv_step::{LongConvStep, shaders as long_conv_step_shaders};
 pub use s4d::{S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, shaders as s4d_shaders};
+
+pub use selective_scan::{
+    CoefficientGradient, CoefficientTensor, SelectiveScan, SelectiveScanBackward, SelectiveScanGradients,
+    SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep,
+    backward_shaders as selective_scan_backward_shaders, shaders as selective_scan_shaders,
+};
 pub use ssd::{Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep};
 pub use token::shaders as token_shaders;

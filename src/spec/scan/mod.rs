@@ -5,10 +5,12 @@ mod h3;
 mod linear_scan;
 mod long_conv;
 mod s4d;
+mod selective_scan;
 
 pub use conv1d::Conv1dSpec;
 pub use linear_scan::LinearScanSpec;
 pub use long_conv::LongConvSpec;
+pub use selective_scan::{Coefficients, SelectiveScanSpec};
 mod linear_attention;
 mod recurrence;
 mod sequences;
