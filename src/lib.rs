@@ -38,7 +38,7 @@
 //!
 //! # The other modules
 //!
-//! [`oracle`] computes the same in f64, naively; [`verify`] compares the two over the acceptance grids; [`shader`]
+//! [`transforms`] are exact ones as butterfly products. [`oracle`] computes the same in f64, naively; [`verify`] compares the two over the acceptance grids; [`shader`]
 //! links the WGSL. [`baseline`] computes the same unfused, and [`mod@bench`] measures the two against each other and
 //! against what the adapter can do at all. ARCHITECTURE.md in the repository is a tour of the code.
 
@@ -57,6 +57,7 @@ pub mod shader;
 mod spec;
 mod tensor;
 pub mod timing;
+pub mod transforms;
 pub mod verify;
 
 pub use caps::{Bytes, Caps};
@@ -65,9 +66,12 @@ pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{Attention, AttentionInputs, AttentionOutputs};
 pub use ops::{Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs};
+pub use ops::{ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs};
 pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
 pub use ops::{Monarch, MonarchInputs};
-pub use spec::{Alibi, AttentionSpec, ButterflySpec, LinearScanSpec, LinearSpec, MonarchSpec, Window};
+pub use spec::{
+    Alibi, AttentionSpec, ButterflyLinearSpec, ButterflySpec, LinearScanSpec, LinearSpec, MonarchSpec, Window,
+};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

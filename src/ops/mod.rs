@@ -9,6 +9,7 @@ mod scan;
 
 pub use attention::{Attention, AttentionInputs, AttentionOutputs};
 pub use butterfly::{Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs};
+pub use butterfly::{ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs};
 pub use butterfly::{Monarch, MonarchInputs};
 pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
 
@@ -20,6 +21,7 @@ use crate::{Error, Gpu, Tensor};
 pub mod shaders {
     pub use super::attention::shaders as attention;
     pub use super::butterfly::butterfly_backward_shaders as butterfly_backward;
+    pub use super::butterfly::butterfly_linear_shaders as butterfly_linear;
     pub use super::butterfly::butterfly_shaders as butterfly;
     pub use super::butterfly::monarch_shaders as monarch;
     pub use super::scan::linear_scan_shaders as linear_scan;

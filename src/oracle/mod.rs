@@ -12,7 +12,10 @@ mod butterfly;
 mod scan;
 
 pub use attention::{AttentionResult, attention};
-pub use butterfly::{ButterflyGradients, butterfly, butterfly_backward, monarch};
+pub use butterfly::{
+    ButterflyGradients, ButterflyLinearGradients, butterfly, butterfly_backward, butterfly_linear,
+    butterfly_linear_backward, monarch,
+};
 pub use scan::{LinearScanResult, linear_scan};
 
 use crate::DType;

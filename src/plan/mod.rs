@@ -10,10 +10,10 @@ mod scan;
 
 pub use attention::AttentionPlan;
 pub use butterfly::{
-    BlockTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, MonarchPath, MonarchPlan,
-    MonarchRows,
+    BlockTile, ButterflyBackwardPlan, ButterflyLinearPlan, ButterflyPass, ButterflyPlan, ButterflyTile,
+    MonarchPath, MonarchPlan, MonarchRows, SumPlan,
 };
-pub(crate) use butterfly::{GRADIENT_LANES, SUM_LANES, Side, gradient_cells};
+pub(crate) use butterfly::{GRADIENT_LANES, Side, Sides, gradient_cells};
 pub use scan::LinearScanPlan;
 
 use std::fmt;

@@ -9,7 +9,7 @@ mod butterfly;
 mod scan;
 
 pub use attention::{Alibi, AttentionSpec, Window};
-pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
+pub use butterfly::{ButterflyLinearSpec, ButterflySpec, LinearSpec, MonarchSpec};
 pub use scan::LinearScanSpec;
 
 use crate::SpecError;
