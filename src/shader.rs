@@ -335,6 +335,7 @@ files![
     "bench/fma",
     "butterfly/apply_blocks",
     "butterfly/apply_pairs",
+    "butterfly/bias",
     "butterfly/block",
     "butterfly/block_diagonal",
     "butterfly/block_gradient",

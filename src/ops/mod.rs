@@ -13,9 +13,9 @@ pub use attention::{
     Merge, RotaryTables, Rotate, Table, quantise,
 };
 pub use butterfly::{
-    BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch,
-    MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs,
-    PixelflyLinear,
+    BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs,
+    ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs, Monarch, MonarchBackward,
+    MonarchGradients, MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear,
 };
 pub use scan::{
     CoefficientGradient, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs,
@@ -42,9 +42,10 @@ pub mod shaders {
     };
     pub use super::butterfly::{
         block_softmax_shaders as block_softmax, block_sparse_shaders as block_sparse,
-        butterfly_backward_shaders as butterfly_backward, butterfly_shaders as butterfly,
-        monarch_backward_shaders as monarch_backward, monarch_shaders as monarch,
-        pixelfly_backward_shaders as pixelfly_backward, pixelfly_shaders as pixelfly,
+        butterfly_backward_shaders as butterfly_backward, butterfly_linear_shaders as butterfly_linear,
+        butterfly_shaders as butterfly, monarch_backward_shaders as monarch_backward,
+        monarch_shaders as monarch, pixelfly_backward_shaders as pixelfly_backward,
+        pixelfly_shaders as pixelfly,
     };
     pub use super::scan::{
         chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,

@@ -16,9 +16,9 @@ pub use attention::{
     attention_backward, attention_of, cached_attention, kept, merge, philox, rotate,
 };
 pub use butterfly::{
-    ButterflyGradients, MonarchGradients, PixelflyGradients, PixelflyOperands, block_softmax,
-    block_softmax_backward, block_sparse, butterfly, butterfly_backward, monarch, monarch_backward, pixelfly,
-    pixelfly_backward,
+    ButterflyGradients, ButterflyLinearGradients, MonarchGradients, PixelflyGradients, PixelflyOperands,
+    block_softmax, block_softmax_backward, block_sparse, butterfly, butterfly_backward, butterfly_linear,
+    butterfly_linear_backward, monarch, monarch_backward, pixelfly, pixelfly_backward,
 };
 pub use scan::{
     Conv1dDerivatives, Conv1dResult, Conv1dTensors, H3Operands, H3Result, LinearAttentionGradient,

@@ -14,8 +14,8 @@ pub use attention::{
     MergeSpec, Mods, Packed, Rotary, RotaryPairs, RotateSpec, Span, Window,
 };
 pub use butterfly::{
-    BlockLayout, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflySpec, LinearSpec, MonarchSpec,
-    PixelflyConfig, PixelflySpec, PixelflyWeights,
+    BlockLayout, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
+    LinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights,
 };
 pub use scan::{
     Coefficients, Conv1dSpec, Discretization, Gate, H3Spec, LinearAttentionSpec, LinearScanSpec,

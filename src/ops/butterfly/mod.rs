@@ -11,6 +11,11 @@ mod pixelfly;
 pub use block_sparse::{
     BlockSoftmax, BlockSparse, shaders as block_sparse_shaders, softmax_shaders as block_softmax_shaders,
 };
+mod butterfly_linear;
+
+pub use butterfly_linear::{
+    ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs, shaders as butterfly_linear_shaders,
+};
 pub use monarch::{Monarch, MonarchInputs, shaders as monarch_shaders};
 pub use product::{
     Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs,

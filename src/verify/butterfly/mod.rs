@@ -1,6 +1,7 @@
 //! The acceptance grids of the butterfly family.
 
 mod block_sparse;
+mod butterfly_linear;
 mod monarch;
 mod monarch_backward;
 mod pixelfly;
@@ -15,6 +16,7 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(boxed(block_sparse::cases(grid)));
     cases.extend(boxed(block_sparse::softmax_cases(grid)));
     cases.extend(boxed(pixelfly::cases(grid)));
+    cases.extend(boxed(butterfly_linear::cases(grid)));
     cases
 }
 
