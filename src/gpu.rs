@@ -182,6 +182,29 @@ impl Gpu {
         Ok(kernel)
     }
 
+    /// What the shader compiler has to say against a module: its words, and the line, where it names one.
+    pub(crate) async fn complaint(
+        &self,
+        label: &str,
+        wgsl: &str,
+    ) -> Result<Option<(Option<usize>, String)>, Error> {
+        self.check()?;
+        let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = self.inner.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(label),
+            source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+        });
+        let error = scope.pop().await;
+        let mut messages = module.get_compilation_info().await.messages.into_iter();
+        let found = messages.find(|message| message.message_type == wgpu::CompilationMessageType::Error);
+        Ok(match (found, error) {
+            (Some(found), _) => {
+                Some((found.location.map(|location| location.line_number as usize), found.message))
+            }
+            (None, error) => error.map(|error| (None, error.to_string())),
+        })
+    }
+
     pub(crate) fn unused(&self) -> &wgpu::Buffer {
         &self.inner.unused
     }

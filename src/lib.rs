@@ -50,6 +50,7 @@ mod dtype;
 mod error;
 mod gpu;
 mod kernel;
+pub mod mods;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
@@ -60,17 +61,22 @@ pub mod timing;
 pub mod verify;
 
 pub use caps::{Bytes, Caps};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
-pub use ops::{Attention, AttentionInputs, AttentionOutputs};
-pub use ops::{BlockSoftmax, BlockSparse};
-pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use ops::{Monarch, MonarchBackward, MonarchGradients, MonarchInputs};
-pub use ops::{PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear};
+pub use ops::{
+    Attention, AttentionInputs, AttentionOutputs, BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward,
+    ButterflyGradients, ButterflyInputs, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs,
+    Conv1dOutputs, Conv1dStep, Conv1dStepInputs, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv,
+    LongConvBackward, LongConvGradients, LongConvInputs, Monarch, MonarchBackward, MonarchGradients,
+    MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear, SequenceIndices, Ssd,
+    SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
+};
+pub use shader::snippet::{Snippet, Word};
 pub use spec::{
-    Alibi, AttentionSpec, BlockMask, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, LinearScanSpec,
-    LinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights, Window,
+    Alibi, AttentionSpec, BlockMask, BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec,
+    ButterflySpec, Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, Mods,
+    MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights, Sequences, Skip, SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

@@ -7,12 +7,18 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Attention, AttentionInputs, AttentionOutputs};
+pub use attention::{Attention, AttentionInputs, AttentionOutputs, Table};
 pub use butterfly::{
-    BlockSoftmax, BlockSparse, Monarch, MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward,
-    PixelflyGradients, PixelflyInputs, PixelflyLinear,
+    BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch,
+    MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs,
+    PixelflyLinear,
 };
-pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
+pub use scan::{
+    Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
+    LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
+    LongConvInputs, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
+    SsdOutputs, SsdStep,
+};
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,14 +26,20 @@ use crate::{Error, Gpu, Tensor};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
-    pub use super::attention::shaders as attention;
-    pub use super::butterfly::block_softmax_shaders as block_softmax;
-    pub use super::butterfly::block_sparse_shaders as block_sparse;
-    pub use super::butterfly::monarch_backward_shaders as monarch_backward;
-    pub use super::butterfly::monarch_shaders as monarch;
-    pub use super::butterfly::pixelfly_backward_shaders as pixelfly_backward;
-    pub use super::butterfly::pixelfly_shaders as pixelfly;
-    pub use super::scan::linear_scan_shaders as linear_scan;
+    pub use super::attention::{shaders as attention, shaders_with_mods as attention_with_mods};
+    pub use super::butterfly::{
+        block_softmax_shaders as block_softmax, block_sparse_shaders as block_sparse,
+        butterfly_backward_shaders as butterfly_backward, butterfly_shaders as butterfly,
+        monarch_backward_shaders as monarch_backward, monarch_shaders as monarch,
+        pixelfly_backward_shaders as pixelfly_backward, pixelfly_shaders as pixelfly,
+    };
+    pub use super::scan::{
+        chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,
+        conv1d_backward_shaders as conv1d_backward, conv1d_shaders as conv1d,
+        conv1d_step_shaders as conv1d_step, linear_scan_shaders as linear_scan,
+        long_conv_backward_shaders as long_conv_backward, long_conv_shaders as long_conv,
+        token_shaders as token,
+    };
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

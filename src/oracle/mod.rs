@@ -11,12 +11,17 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionResult, attention};
+pub use attention::{AttentionResult, HostMods, Place, attention, attention_with_mods};
 pub use butterfly::{
-    MonarchGradients, PixelflyGradients, PixelflyOperands, block_softmax, block_softmax_backward,
-    block_sparse, monarch, monarch_backward, pixelfly, pixelfly_backward,
+    ButterflyGradients, MonarchGradients, PixelflyGradients, PixelflyOperands, block_softmax,
+    block_softmax_backward, block_sparse, butterfly, butterfly_backward, monarch, monarch_backward, pixelfly,
+    pixelfly_backward,
 };
-pub use scan::{LinearScanResult, linear_scan};
+pub use scan::{
+    Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,
+    LongConvOperands, SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, linear_scan, ssd,
+    ssd_backward,
+};
 
 use crate::DType;
 

@@ -8,14 +8,21 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::AttentionPlan;
+pub use attention::{AttentionPlan, AttentionStructure, AttentionTile, ModsStructure, VisitTable};
+pub(crate) use attention::{VISIT_LANES, block_words};
 pub use butterfly::{
-    BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ColumnSumsPlan, MonarchBackwardPlan,
-    MonarchPath, MonarchPlan, MonarchRows, OuterPlan, PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage,
-    SparseProductPlan,
+    BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ButterflyBackwardPlan, ButterflyPass,
+    ButterflyPlan, ButterflyTile, ColumnSumsPlan, MonarchBackwardPlan, MonarchPath, MonarchPlan, MonarchRows,
+    OuterPlan, PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage, SparseProductPlan,
 };
-pub(crate) use butterfly::{COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, SUM_LANES};
-pub use scan::LinearScanPlan;
+pub(crate) use butterfly::{
+    COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, SUM_LANES, Side, gradient_cells,
+};
+pub(crate) use scan::{ChunkKernel, LongConvStage, Mixed, Reads, TOKEN_ROOM, Writes, record_words};
+pub use scan::{
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan,
+    LongConvBackwardPlan, LongConvPlan, Steps, SumPlan, TokenPlan,
+};
 
 use std::fmt;
 

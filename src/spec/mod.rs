@@ -8,12 +8,16 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Alibi, AttentionSpec, Window};
+pub(crate) use attention::Parts;
+pub use attention::{Alibi, AttentionSpec, BlockMask, Mods, Window};
 pub use butterfly::{
-    BlockMask, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, LinearSpec, MonarchSpec, PixelflyConfig,
-    PixelflySpec, PixelflyWeights,
+    BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflySpec, LinearSpec, MonarchSpec,
+    PixelflyConfig, PixelflySpec, PixelflyWeights,
 };
-pub use scan::LinearScanSpec;
+pub use scan::{
+    Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
+};
+pub(crate) use scan::{Decay, LONGEST_CHUNK, Recurrence, Run};
 
 use crate::SpecError;
 

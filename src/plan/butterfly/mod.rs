@@ -7,6 +7,7 @@ mod monarch;
 mod monarch_backward;
 mod outer;
 mod pixelfly;
+mod product;
 
 pub use block_sparse::{BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, SparseProductPlan};
 pub use block_tile::BlockTile;
@@ -18,3 +19,5 @@ pub use outer::OuterPlan;
 pub(crate) use outer::SUM_LANES;
 pub(crate) use pixelfly::{DOT_ELEMENTS, DOT_LANES};
 pub use pixelfly::{PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage};
+pub use product::{ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile};
+pub(crate) use product::{GRADIENT_LANES, Side, gradient_cells};

@@ -1,13 +1,15 @@
 //! Specs of the butterfly family.
 
-mod block_mask;
+mod block_pattern;
 mod block_sparse;
 mod linear;
 mod monarch;
 mod pixelfly;
+mod product;
 
-pub use block_mask::BlockMask;
+pub use block_pattern::BlockPattern;
 pub use block_sparse::{BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec};
 pub use linear::LinearSpec;
 pub use monarch::MonarchSpec;
 pub use pixelfly::{PixelflyConfig, PixelflySpec, PixelflyWeights};
+pub use product::ButterflySpec;
