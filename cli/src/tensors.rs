@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors, serialize};
-use tilewise::{DType, Element, Gpu, Tensor};
+use tilewise::{DType, Element, Gpu, Tensor, by_dtype};
 
 use crate::failure::Failure;
 
@@ -238,6 +238,11 @@ impl Stored<'_> {
         Ok(Tensor::from_slice(gpu, self.shape, &values)?)
     }
 
+    /// The values in f64, which holds every type exactly.
+    pub fn to_f64(&self) -> Vec<f64> {
+        by_dtype!(self.dtype, T => self.values::<T>().into_iter().map(Element::to_f64).collect())
+    }
+
     /// The file's bytes need not be aligned, so they are copied.
     fn values<T: Element>(&self) -> Vec<T> {
         bytemuck::pod_collect_to_vec(self.data)
@@ -254,6 +259,15 @@ pub struct Output {
 }
 
 impl Output {
+    /// A tensor of these values, rounded to the type.
+    pub fn of(name: &'static str, dtype: DType, shape: &[usize], values: &[f64]) -> Self {
+        let bytes = by_dtype!(dtype, T => {
+            let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
+            bytemuck::cast_slice(&values).to_vec()
+        });
+        Self { name, dtype, shape: shape.to_vec(), bytes }
+    }
+
     /// Waits for the tensor and copies it from the device.
     pub fn download<T: Element>(name: &'static str, tensor: &Tensor<T>) -> Result<Self, Failure> {
         let values = tensor.read_blocking()?;
