@@ -64,18 +64,20 @@ pub use caps::{Bytes, Caps};
 pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
-pub use ops::{Append, AppendInputs, RotaryTables, Rotate};
-pub use ops::{Attention, AttentionInputs, AttentionOutputs, Merge, Table};
-pub use ops::{AttentionBackward, AttentionGradients, AttentionProbabilities};
-pub use ops::{CacheIndex, CachedAttention, CachedAttentionInputs, KvCache};
-pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use ops::{Monarch, MonarchInputs};
+pub use ops::{
+    Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
+    AttentionOutputs, AttentionProbabilities, Butterfly, ButterflyBackward, ButterflyGradients,
+    ButterflyInputs, CacheIndex, CachedAttention, CachedAttentionInputs, Conv1d, Conv1dBackward,
+    Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, KvCache, LinearScan,
+    LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
+    Merge, Monarch, MonarchBackward, MonarchGradients, MonarchInputs, RotaryTables, Rotate, SequenceIndices,
+    Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
+};
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
-    Alibi, AttentionSpec, BlockMask, CuSeqlens, LinearScanSpec, Mods, MonarchSpec, Packed, Span, Window,
-};
-pub use spec::{
-    AppendSpec, CacheSpec, CacheView, CachedAttentionSpec, MergeSpec, Rotary, RotaryPairs, RotateSpec,
+    Alibi, AppendSpec, AttentionSpec, BlockMask, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec,
+    Conv1dSpec, CuSeqlens, Gate, LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, MergeSpec,
+    Mods, MonarchSpec, Packed, Rotary, RotaryPairs, RotateSpec, Sequences, Skip, Span, SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

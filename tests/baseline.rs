@@ -5,14 +5,14 @@ mod common;
 
 use half::{bf16, f16};
 use tilewise::baseline::{
-    Dense, Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan, UnfusedAttention,
-    UnfusedLinearScan, UnfusedMonarch,
+    Dense, DirectLongConv, Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan,
+    UnfusedAttention, UnfusedLinearScan, UnfusedLongConv, UnfusedMonarch,
 };
 use tilewise::oracle::{self, Precision};
 use tilewise::verify::{Inputs, Outcome, Tolerance};
 use tilewise::{
     Alibi, AttentionInputs, AttentionSpec, DType, Element, Gpu, LinearScanInputs, LinearScanOutputs,
-    LinearScanSpec, MonarchInputs, MonarchSpec, Tensor,
+    LinearScanSpec, LongConvInputs, LongConvSpec, MonarchInputs, MonarchSpec, Tensor,
 };
 
 /// Values rounded to `T`, on the host and on the device.
@@ -308,6 +308,52 @@ fn check_scan<T: Element>(gpu: &Gpu, case: &str, spec: LinearScanSpec) {
         |encoder| sequential.encode(encoder, given, &found),
     );
     check_last(&found);
+}
+
+#[test]
+fn long_conv() {
+    in_every_type!(check_long_convs);
+}
+
+fn check_long_convs<T: Element>(gpu: &Gpu, name: &str) {
+    for (batch, channels, length) in [(1, 1, 1), (2, 3, 61), (1, 2, 1000)] {
+        let spec = LongConvSpec::new(T::DTYPE, batch, channels, length);
+        let whole = spec.pre_gate().post_gate().skip();
+        check_long_conv::<T>(gpu, &format!("{whole} ({name})"), whole);
+    }
+    let spec = LongConvSpec::new(T::DTYPE, 1, 1, 256);
+    check_long_conv::<T>(gpu, &format!("{spec} ({name})"), spec);
+}
+
+fn check_long_conv<T: Element>(gpu: &Gpu, case: &str, spec: LongConvSpec) {
+    let mut inputs = Inputs::new(spec.length as u64);
+    let [u, pre, post] = [(); 3].map(|()| normal::<T>(gpu, &mut inputs, &spec.shape()));
+    let k = normal::<f32>(gpu, &mut inputs, &spec.kernel_shape());
+    let skip = normal::<f32>(gpu, &mut inputs, &[spec.channels]);
+    let operands = oracle::LongConvOperands {
+        u: &u.host,
+        k: &k.host,
+        skip: spec.skip.then_some(skip.host.as_slice()),
+        pre: spec.pre_gate.then_some(pre.host.as_slice()),
+        post: spec.post_gate.then_some(post.host.as_slice()),
+    };
+    let oracle = |precision: Precision| {
+        let conv = oracle::LongConv::new(&spec, precision, operands);
+        (0..spec.rows() * spec.length).map(|i| conv.y(i / spec.length, i % spec.length)).collect()
+    };
+    let given = LongConvInputs {
+        u: &u.tensor,
+        k: &k.tensor,
+        skip: spec.skip.then_some(&skip.tensor),
+        pre: spec.pre_gate.then_some(&pre.tensor),
+        post: spec.post_gate.then_some(&post.tensor),
+    };
+    let unfused = UnfusedLongConv::new(gpu, spec).unwrap();
+    let (scratch, y) = (unfused.scratch().unwrap(), poisoned::<T>(gpu, &spec.shape()));
+    check(gpu, case, &y, oracle, |encoder| unfused.encode(encoder, given, &y, &scratch));
+    let direct = DirectLongConv::new(gpu, spec).unwrap();
+    let y = poisoned::<T>(gpu, &spec.shape());
+    check(gpu, case, &y, oracle, |encoder| direct.encode(encoder, given, &y));
 }
 
 #[test]

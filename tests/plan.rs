@@ -4,8 +4,14 @@ mod plans;
 
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
-use tilewise::plan::{AttentionPlan, AttentionTile, Exchange, LinearScanPlan, MonarchPlan, Plan};
-use tilewise::{AttentionSpec, Caps, DType, LinearScanSpec, MonarchSpec, PlanError};
+use tilewise::plan::{
+    AttentionPlan, AttentionTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, Exchange,
+    LinearScanPlan, LongConvBackwardPlan, MonarchPlan, Plan,
+};
+use tilewise::{
+    AttentionSpec, ButterflySpec, Caps, DType, LinearScanSpec, LongConvSpec, MonarchSpec, PlanError,
+    SpecError,
+};
 
 fn dtype() -> impl Strategy<Value = DType> {
     prop::sample::select(&DType::ALL[..])
@@ -98,6 +104,68 @@ proptest! {
     }
 
     #[test]
+    fn butterfly_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(3000), log_n in 1_u32..=16, nblocks in size(4),
+        nstacks in size(3), entry in prop_oneof![4 => Just(1), 1 => size(40)], n_in in size(5000),
+        complex in any::<bool>(), increasing_stride in any::<bool>(), transposed in any::<bool>(),
+    ) {
+        let spec = ButterflySpec::new(dtype, batch, 1 << log_n).nblocks(nblocks).nstacks(nstacks).entry(entry);
+        let spec = ButterflySpec { n_in, complex, increasing_stride, transposed, ..spec };
+        let covers = |passes: &[ButterflyPass], nodes: u32| {
+            let next = passes.iter().try_fold(0, |next, pass| {
+                let whole = pass.first == next && pass.factors > 0 && pass.run <= pass.low;
+                (whole && 1 << (pass.bits + pass.run) <= nodes).then_some(next + pass.factors)
+            });
+            next == Some(nblocks as u32 * log_n)
+        };
+        let refused = |error: PlanError| match error {
+            PlanError::Binding { bytes, limit, .. } => bytes > limit,
+            PlanError::TooSmall { needed, limit, .. } => needed > limit,
+            PlanError::Spec(SpecError::Elements { .. }) => true,
+            _ => false,
+        };
+        match ButterflyPlan::new(&spec, &caps) {
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                prop_assert!(covers(&plan.passes, plan.tile.nodes), "{spec}: {plan:?}");
+            }
+            Err(error) => prop_assert!(refused(error.clone()), "{spec}: {error}"),
+        }
+        match ButterflyBackwardPlan::new(&spec, &caps) {
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                prop_assert!(covers(&plan.passes, plan.tile.nodes), "{spec}: {plan:?}");
+            }
+            Err(error) => prop_assert!(refused(error.clone()), "{spec}: {error}"),
+        }
+    }
+
+    #[test]
+    fn long_conv_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(99), channels in size(3000), length in size(1 << 22),
+    ) {
+        let spec = LongConvSpec::new(dtype, batch, channels, length).pre_gate();
+        match LongConvBackwardPlan::new(&spec, &caps) {
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                fits(&plan.conv, &caps)?;
+                let conv = plan.conv;
+                let (points, chunks) = (conv.points as usize, conv.chunks as usize);
+                prop_assert!(points * chunks >= length && points * (chunks - 1) < length, "{plan} covers a sequence");
+                prop_assert!(conv.slice_batch.is_multiple_of(plan.share), "{plan} sums whole shares");
+                prop_assert!((plan.share * plan.parts) as usize >= batch, "{plan} sums every batch");
+            }
+            Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
+            Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
+                prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
+            }
+            // 3000 channels of a million samples are more than a kernel can address.
+            Err(PlanError::Spec(_)) => prop_assert!(batch * channels * length > i32::MAX as usize),
+            Err(error) => prop_assert!(false, "{spec}: {error}"),
+        }
+    }
+
+    #[test]
     fn monarch_plans_fit(
         dtype in dtype(), caps in machine(), batch in size(3000),
         k in size(130), q in size(130), p in size(130), l in size(16), s in size(130),
@@ -142,6 +210,20 @@ fn sizes_whose_product_overflows_are_refused() {
     assert!(error.to_string().contains("has too many elements"), "{error}");
 }
 
+#[test]
+fn empty_and_boundless_convolutions_are_refused() {
+    let caps = tilewise::caps::WEBGPU_BASELINE;
+    let refused = |spec: LongConvSpec| LongConvBackwardPlan::new(&spec, &caps).unwrap_err().to_string();
+    assert_eq!(refused(LongConvSpec::new(DType::F32, 1, 1, 0)), "length is 0, expected at least 1");
+    assert_eq!(refused(LongConvSpec::new(DType::F32, 1, 0, 5)), "channels is 0, expected at least 1");
+    let vast = LongConvSpec::new(DType::F32, usize::MAX, 2, usize::MAX);
+    assert!(refused(vast).contains("has too many elements"));
+    assert_eq!(
+        refused(LongConvSpec::new(DType::F32, 1, 1, 20 << 20)),
+        "the transforms of a sequence: 160 MiB needed (167772160 bytes), this adapter binds at most 128 MiB at once (134217728 bytes)"
+    );
+}
+
 /// Plans must be possible, and oracles right, where there is no GPU at all.
 #[test]
 fn specs_plans_and_oracles_never_mention_wgpu() {
@@ -175,7 +257,13 @@ fn impossible_capabilities_are_refused() {
         let attention = AttentionPlan::new(&AttentionSpec::new(DType::F32, 1, (9, 9), 1, 9), &caps);
         let monarch = MonarchPlan::new(&MonarchSpec::square(DType::F32, 3, 5), &caps);
         let scan = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 9), &caps);
-        for error in [attention.err(), monarch.err(), scan.err()] {
+        let spec = ButterflySpec::new(DType::F32, 3, 8);
+        let butterfly = ButterflyPlan::new(&spec, &caps);
+        let backward = ButterflyBackwardPlan::new(&spec, &caps);
+        let conv = LongConvBackwardPlan::new(&LongConvSpec::new(DType::F32, 1, 1, 9), &caps);
+        let errors =
+            [attention.err(), monarch.err(), scan.err(), butterfly.err(), backward.err(), conv.err()];
+        for error in errors {
             assert!(matches!(error, Some(PlanError::TooSmall { .. })), "{error:?} on {caps:?}");
         }
     }

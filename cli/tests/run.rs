@@ -7,8 +7,8 @@ use half::{bf16, f16};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
-/// Outputs that are f32 whatever the inputs are.
-const IN_F32: &[&str] = &["lse"];
+/// Outputs that are f32 whatever the inputs are, of every operation or of one.
+const IN_F32: &[&str] = &["lse", "long-conv/dk", "long-conv/dD"];
 
 /// Everything of a tensor in f64.
 fn values(view: &TensorView<'_>) -> Vec<f64> {
@@ -37,11 +37,18 @@ fn error(ours: &TensorView<'_>, reference: &TensorView<'_>) -> f64 {
 }
 
 /// The operations whose goldens are run, and whether their gradients are there.
-const OPS: &[(&str, Gradients)] =
-    &[("attention", Gradients::No), ("linear-scan", Gradients::No), ("monarch", Gradients::No)];
+const OPS: &[(&str, Gradients)] = &[
+    ("attention", Gradients::No),
+    ("butterfly", Gradients::Yes),
+    ("linear-scan", Gradients::No),
+    ("linear-scan", Gradients::No),
+    ("long-conv", Gradients::Yes),
+    ("monarch", Gradients::No),
+];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Gradients {
+    Yes,
     No,
 }
 
@@ -72,7 +79,8 @@ fn check_goldens(file: &std::path::Path, extra: &[&str], dtype: Dtype, tolerance
                 continue;
             }
             let found = ours.tensor(tensor).unwrap_or_else(|error| panic!("{case}: {error}"));
-            let stored = if IN_F32.contains(&tensor) { Dtype::F32 } else { dtype };
+            let in_f32 = IN_F32.contains(&tensor) || IN_F32.contains(&format!("{op}/{tensor}").as_str());
+            let stored = if in_f32 { Dtype::F32 } else { dtype };
             assert_eq!(found.dtype(), stored, "{case}/{tensor}");
             let error = error(&found, &reference);
             assert!(

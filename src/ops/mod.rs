@@ -7,14 +7,21 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Append, AppendInputs, RotaryTables, Rotate};
 pub use attention::{
-    Attention, AttentionBackward, AttentionGradients, AttentionInputs, AttentionOutputs,
-    AttentionProbabilities, Merge, Table,
+    Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
+    AttentionOutputs, AttentionProbabilities, CacheIndex, CachedAttention, CachedAttentionInputs, KvCache,
+    Merge, RotaryTables, Rotate, Table, quantise,
 };
-pub use attention::{CacheIndex, CachedAttention, CachedAttentionInputs, KvCache, quantise};
-pub use butterfly::{Monarch, MonarchInputs};
-pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
+pub use butterfly::{
+    Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch, MonarchBackward,
+    MonarchGradients, MonarchInputs,
+};
+pub use scan::{
+    Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
+    LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
+    LongConvInputs, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
+    SsdOutputs, SsdStep,
+};
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,16 +29,23 @@ use crate::{Error, Gpu, Tensor};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
-    pub use super::attention::append_shaders as append;
-    pub use super::attention::backward_shaders as attention_backward;
-    pub use super::attention::backward_shaders_with_mods as attention_backward_with_mods;
-    pub use super::attention::merge_shaders as merge;
-    pub use super::attention::probabilities_shaders as attention_probabilities;
-    pub use super::attention::rotate_shaders as rotate;
-    pub use super::attention::shaders as attention;
-    pub use super::attention::shaders_with_mods as attention_with_mods;
-    pub use super::butterfly::monarch_shaders as monarch;
-    pub use super::scan::linear_scan_shaders as linear_scan;
+    pub use super::attention::{
+        append_shaders as append, backward_shaders as attention_backward,
+        backward_shaders_with_mods as attention_backward_with_mods, merge_shaders as merge,
+        probabilities_shaders as attention_probabilities, rotate_shaders as rotate, shaders as attention,
+        shaders_with_mods as attention_with_mods,
+    };
+    pub use super::butterfly::{
+        butterfly_backward_shaders as butterfly_backward, butterfly_shaders as butterfly,
+        monarch_backward_shaders as monarch_backward, monarch_shaders as monarch,
+    };
+    pub use super::scan::{
+        chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,
+        conv1d_backward_shaders as conv1d_backward, conv1d_shaders as conv1d,
+        conv1d_step_shaders as conv1d_step, linear_scan_shaders as linear_scan,
+        long_conv_backward_shaders as long_conv_backward, long_conv_shaders as long_conv,
+        token_shaders as token,
+    };
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

@@ -12,12 +12,17 @@ mod butterfly;
 mod scan;
 
 pub use attention::{
-    AttentionGiven, AttentionGradientsResult, AttentionResult, HostMods, Place, attention,
-    attention_backward, attention_of, kept, philox,
+    AttentionGiven, AttentionGradientsResult, AttentionResult, HostMods, Place, Tables, append, attention,
+    attention_backward, attention_of, cached_attention, kept, merge, philox, rotate,
 };
-pub use attention::{Tables, append, cached_attention, merge, rotate};
-pub use butterfly::monarch;
-pub use scan::{LinearScanResult, linear_scan};
+pub use butterfly::{
+    ButterflyGradients, MonarchGradients, butterfly, butterfly_backward, monarch, monarch_backward,
+};
+pub use scan::{
+    Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,
+    LongConvOperands, SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, linear_scan, ssd,
+    ssd_backward,
+};
 
 use crate::DType;
 

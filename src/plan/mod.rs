@@ -14,8 +14,16 @@ pub use attention::{
     CacheStructure, MaskMods, ModsStructure, VisitTable,
 };
 pub(crate) use attention::{VISIT_LANES, block_words};
-pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
-pub use scan::LinearScanPlan;
+pub use butterfly::{
+    BlockTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, MonarchBackwardPlan,
+    MonarchPath, MonarchPlan, MonarchRows, OuterPlan,
+};
+pub(crate) use butterfly::{GRADIENT_LANES, SUM_LANES, Side, gradient_cells};
+pub(crate) use scan::{ChunkKernel, LongConvStage, Mixed, Reads, TOKEN_ROOM, Writes, record_words};
+pub use scan::{
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan,
+    LongConvBackwardPlan, LongConvPlan, Steps, SumPlan, TokenPlan,
+};
 
 use std::fmt;
 

@@ -9,12 +9,15 @@ mod butterfly;
 mod scan;
 
 pub(crate) use attention::Parts;
-pub use attention::{Alibi, AttentionSpec, BlockMask, CuSeqlens, Mods, Packed, Span, Window};
 pub use attention::{
-    AppendSpec, CacheSpec, CacheView, CachedAttentionSpec, MergeSpec, Rotary, RotaryPairs, RotateSpec,
+    Alibi, AppendSpec, AttentionSpec, BlockMask, CacheSpec, CacheView, CachedAttentionSpec, CuSeqlens,
+    MergeSpec, Mods, Packed, Rotary, RotaryPairs, RotateSpec, Span, Window,
 };
-pub use butterfly::MonarchSpec;
-pub use scan::LinearScanSpec;
+pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
+pub use scan::{
+    Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
+};
+pub(crate) use scan::{Decay, LONGEST_CHUNK, Recurrence, Run};
 
 use crate::SpecError;
 
