@@ -8,8 +8,10 @@
 
 mod attention;
 mod butterfly;
+mod cached_attention;
 mod linear_scan;
 mod long_conv;
+mod merge;
 mod monarch;
 
 use std::fmt;
@@ -163,6 +165,7 @@ macro_rules! operations {
 
 operations! {
     Attention in attention, "attention" of Attention;
+    Merge in merge, "merge" of Attention;
     Butterfly in butterfly, "butterfly" of Butterfly;
     Monarch in monarch, "monarch" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
