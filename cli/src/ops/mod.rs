@@ -11,8 +11,10 @@ mod block_sparse;
 mod butterfly;
 mod gla;
 mod linear_attention;
+mod cached_attention;
 mod linear_scan;
 mod long_conv;
+mod merge;
 mod monarch;
 mod pixelfly;
 mod retnet;
@@ -183,6 +185,7 @@ macro_rules! operations {
 
 operations! {
     Attention in attention, "attention" of Attention;
+    Merge in merge, "merge" of Attention;
     Butterfly in butterfly, "butterfly" of Butterfly;
     Monarch in monarch, "monarch" of Butterfly;
     BlockSparse in block_sparse, "block-sparse" of Butterfly;
