@@ -1,6 +1,7 @@
 //! The acceptance grid of the attention family.
 
 mod mods;
+mod training;
 
 use std::fmt;
 
@@ -97,6 +98,7 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(edges().chain(large_scores()).chain(far_windows()).chain(long_keys(grid)));
     let mut cases = boxed(cases);
     cases.extend(mods::cases(grid));
+    cases.extend(boxed(training::cases(grid)));
     cases
 }
 
