@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors, serialize};
-use tilewise::{DType, Element, Gpu, Tensor};
+use tilewise::{DType, Element, Gpu, Tensor, Word};
 
 use crate::failure::Failure;
 
@@ -115,6 +115,25 @@ impl<'a> TensorFile<'a> {
         self.find(name)?.map(|stored| stored.upload_f32(gpu)).transpose()
     }
 
+    /// The elements of a tensor that mods read.
+    pub fn word(&self, name: &str) -> Result<Word, Failure> {
+        let Some(view) = self.tensors.get(name) else { return self.get(name).map(|_| Word::F32) };
+        match view.dtype() {
+            Dtype::F32 => Ok(Word::F32),
+            Dtype::U32 => Ok(Word::U32),
+            Dtype::I32 => Ok(Word::I32),
+            other => Err(Failure::Input(format!("{name} holds {other:?}, expected F32, U32 or I32"))),
+        }
+    }
+
+    /// A tensor that mods read on the device. `T` is of the file's type.
+    pub fn upload_words<T: tilewise::Stored>(&self, gpu: &Gpu, name: &str) -> Result<Tensor<T>, Failure> {
+        self.word(name)?;
+        let view = &self.tensors[name];
+        self.used.borrow_mut().insert(name.to_owned());
+        Ok(Tensor::from_slice(gpu, view.shape(), &bytemuck::pod_collect_to_vec::<u8, T>(view.data()))?)
+    }
+
     /// What was not read, for a person to know; nothing if everything was.
     pub fn ignored(&self) -> Option<String> {
         let used = self.used.borrow();
@@ -212,12 +231,16 @@ impl Stored<'_> {
 
     /// Copies the tensor to the device in f32, which holds every f16 and bf16 exactly.
     pub fn upload_f32(&self, gpu: &Gpu) -> Result<Tensor<f32>, Failure> {
-        let values: Vec<f32> = match self.dtype {
+        Ok(Tensor::from_slice(gpu, self.shape, &self.values_f32())?)
+    }
+
+    /// The elements in f32, which holds every f16 and bf16 exactly.
+    pub fn values_f32(&self) -> Vec<f32> {
+        match self.dtype {
             DType::F32 => self.values(),
             DType::F16 => self.values::<half::f16>().into_iter().map(f32::from).collect(),
             DType::Bf16 => self.values::<half::bf16>().into_iter().map(f32::from).collect(),
-        };
-        Ok(Tensor::from_slice(gpu, self.shape, &values)?)
+        }
     }
 
     /// The file's bytes need not be aligned, so they are copied.

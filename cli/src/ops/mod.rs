@@ -7,6 +7,7 @@
 #![allow(clippy::doc_markdown, reason = "clap prints these comments to people, backticks and all")]
 
 mod attention;
+mod attention_mods;
 mod butterfly;
 mod linear_scan;
 mod long_conv;
