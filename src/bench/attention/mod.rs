@@ -1,5 +1,7 @@
 //! Measuring workloads of the attention family.
 
+mod mods;
+
 use crate::baseline::UnfusedAttention;
 #[cfg(feature = "serde")]
 use crate::bench::fields;
@@ -36,7 +38,9 @@ impl<T: Element> Given<T> {
 }
 
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
-    boxed(forward_suite(scale, depth))
+    let mut suite = boxed(forward_suite(scale, depth));
+    suite.extend(boxed(mods::suite(scale, depth)));
+    suite
 }
 
 /// 2048 keys are where a table of scores begins to hurt. A large GPU also gets the lengths of published tables, with
@@ -140,18 +144,30 @@ struct Sample {
 }
 
 impl Sample {
-    fn new<T: Element>(spec: &AttentionSpec, [q, k, v]: &[Vec<T>; 3]) -> Self {
+    fn new<T: Element>(spec: &AttentionSpec, host: &[Vec<T>; 3]) -> Self {
+        Self::of(spec, host, |i| {
+            let (first, end) = spec.keys_seen(i);
+            (first..end).collect()
+        })
+    }
+
+    /// Where each query sees these keys.
+    fn of<T: Element>(
+        spec: &AttentionSpec,
+        [q, k, v]: &[Vec<T>; 3],
+        seen: impl Fn(usize) -> Vec<usize>,
+    ) -> Self {
         let total = spec.batch * spec.heads * spec.q_len;
         let place = |i| [i / spec.q_len / spec.heads, i / spec.q_len % spec.heads, i % spec.q_len];
         let queries: Vec<_> = spread(total, 24).into_iter().map(place).collect();
         let wide = |values: &[T]| values.iter().map(|value| value.to_f64()).collect::<Vec<_>>();
         let results = queries.iter().map(|&[batch, head, i]| {
             // The keys that a query sees are all the keys of a problem of one query: no mask is left.
-            let (first, end) = spec.keys_seen(i);
+            let seen = seen(i);
             let kv_head = head / (spec.heads / spec.kv_heads);
             let rows = |values: &[T], width: usize| {
                 let row = |j| ((batch * spec.k_len + j) * spec.kv_heads + kv_head) * width;
-                (first..end).flat_map(|j| wide(&values[row(j)..row(j) + width])).collect::<Vec<_>>()
+                seen.iter().flat_map(|&j| wide(&values[row(j)..row(j) + width])).collect::<Vec<_>>()
             };
             let query = ((batch * spec.q_len + i) * spec.heads + head) * spec.head_dim;
             let query = wide(&q[query..query + spec.head_dim]);
@@ -159,7 +175,7 @@ impl Sample {
             let alone = AttentionSpec {
                 value_dim: spec.value_dim,
                 softcap: spec.softcap,
-                ..AttentionSpec::new(spec.dtype, 1, (1, end - first), 1, spec.head_dim)
+                ..AttentionSpec::new(spec.dtype, 1, (1, seen.len()), 1, spec.head_dim)
             };
             let alone = alone.scale(spec.scale_or_default());
             both(spec.dtype, |precision| oracle::attention(&alone, precision, &query, &keys, &values, None))
