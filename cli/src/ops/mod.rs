@@ -7,11 +7,12 @@
 #![allow(clippy::doc_markdown, reason = "clap prints these comments to people, backticks and all")]
 
 mod attention;
+mod attention_mods;
 mod block_sparse;
 mod butterfly;
+mod cached_attention;
 mod gla;
 mod linear_attention;
-mod cached_attention;
 mod linear_scan;
 mod long_conv;
 mod merge;

@@ -4,6 +4,7 @@ mod append;
 mod cached;
 mod merge;
 mod mods;
+mod training;
 
 use std::fmt;
 
@@ -103,6 +104,7 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(append::cases(grid));
     cases.extend(cached::cases(grid));
     cases.extend(mods::cases(grid));
+    cases.extend(boxed(training::cases(grid)));
     cases
 }
 
