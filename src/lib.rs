@@ -67,11 +67,12 @@ pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{
     Attention, AttentionInputs, AttentionOutputs, Butterfly, ButterflyBackward, ButterflyGradients,
     ButterflyInputs, CoefficientGradient, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dGradients,
-    Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, LinearScan, LinearScanInputs,
-    LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, Monarch,
-    MonarchBackward, MonarchGradients, MonarchInputs, SelectiveScan, SelectiveScanBackward,
-    SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep, SequenceIndices,
-    Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
+    Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, LinearScan, LinearScanBackward,
+    LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs, LinearScanOutputs, LongConv,
+    LongConvBackward, LongConvGradients, LongConvInputs, Monarch, MonarchBackward, MonarchGradients,
+    MonarchInputs, SelectiveScan, SelectiveScanBackward, SelectiveScanGradients, SelectiveScanInputs,
+    SelectiveScanOutputs, SelectiveScanStep, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs,
+    SsdOutputGradients, SsdOutputs, SsdStep, Table,
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{

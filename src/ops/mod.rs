@@ -18,9 +18,9 @@ pub use scan::{
 };
 pub use scan::{
     Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
-    LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
-    LongConvInputs, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
-    SsdOutputs, SsdStep,
+    LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs,
+    LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, SequenceIndices, Ssd,
+    SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep,
 };
 
 use std::sync::{Arc, OnceLock};
@@ -37,10 +37,10 @@ pub mod shaders {
     pub use super::scan::{
         chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,
         conv1d_backward_shaders as conv1d_backward, conv1d_shaders as conv1d,
-        conv1d_step_shaders as conv1d_step, linear_scan_shaders as linear_scan,
-        long_conv_backward_shaders as long_conv_backward, long_conv_shaders as long_conv,
-        selective_scan_backward_shaders as selective_scan_backward, selective_scan_shaders as selective_scan,
-        token_shaders as token,
+        conv1d_step_shaders as conv1d_step, linear_scan_backward_shaders as linear_scan_backward,
+        linear_scan_shaders as linear_scan, long_conv_backward_shaders as long_conv_backward,
+        long_conv_shaders as long_conv, selective_scan_backward_shaders as selective_scan_backward,
+        selective_scan_shaders as selective_scan, token_shaders as token,
     };
 }
 

@@ -16,10 +16,10 @@ pub use butterfly::{
     ButterflyGradients, MonarchGradients, butterfly, butterfly_backward, monarch, monarch_backward,
 };
 pub use scan::{
-    Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,
-    LongConvOperands, SelectiveScanDerivatives, SelectiveScanResult, SelectiveScanTensors, SsdGradient,
-    SsdResult, SsdValues, conv1d, conv1d_backward, linear_scan, selective_scan, selective_scan_backward, ssd,
-    ssd_backward,
+    Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanDerivatives, LinearScanResult, LongConv,
+    LongConvGradients, LongConvOperands, SelectiveScanDerivatives, SelectiveScanResult, SelectiveScanTensors,
+    SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, linear_scan, linear_scan_backward,
+    selective_scan, selective_scan_backward, ssd, ssd_backward,
 };
 
 use crate::DType;

@@ -17,9 +17,9 @@ pub use butterfly::{
 pub(crate) use butterfly::{GRADIENT_LANES, SUM_LANES, Side, gradient_cells};
 pub(crate) use scan::{ChunkKernel, LongConvStage, Mixed, Reads, TOKEN_ROOM, Writes, record_words};
 pub use scan::{
-    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan,
-    LongConvBackwardPlan, LongConvPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, Steps, SumPlan,
-    TokenPlan,
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
+    LinearScanPlan, LongConvBackwardPlan, LongConvPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, Steps,
+    SumPlan, TokenPlan,
 };
 
 use std::fmt;

@@ -4,8 +4,8 @@ use tilewise::baseline::{
     self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
 };
 use tilewise::plan::{
-    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
-    SelectiveScanBackwardPlan, SelectiveScanPlan,
+    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan, LinearScanPlan,
+    LongConvBackwardPlan, LongConvPlan, SelectiveScanBackwardPlan, SelectiveScanPlan,
 };
 use tilewise::{Caps, Coefficients, Conv1dSpec, DType, LinearScanSpec, LongConvSpec, SelectiveScanSpec, ops};
 
@@ -57,22 +57,18 @@ fn selective_scan(spec: SelectiveScanSpec, caps: &Caps) -> [Planned; 2] {
     ]
 }
 
-/// A selective scan and its backward pass.
-fn selective_scan(spec: SelectiveScanSpec, caps: &Caps) -> [Planned; 2] {
-    let (forward, backward) =
-        (SelectiveScanPlan::new(&spec, caps), SelectiveScanBackwardPlan::new(&spec, caps));
-    [
-        Planned::new(&format!("{spec:?}"), forward, ops::shaders::selective_scan),
-        Planned::new(&format!("{spec:?}, backward"), backward, ops::shaders::selective_scan_backward),
-    ]
-}
-
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
     for (channels, length) in [(1, 5), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)] {
         let spec = LinearScanSpec::new(dtype, 1, channels, length);
         planned.push(linear_scan(&format!("{spec:?}"), spec, caps));
         planned.push(linear_scan(&format!("{spec:?}, initial"), spec.initial(), caps));
+        planned.push(linear_scan(&format!("{spec:?}, reverse"), spec.reverse(), caps));
+        for spec in [spec, spec.initial().reverse()] {
+            let backward = LinearScanBackwardPlan::new(&spec, caps);
+            let shaders = ops::shaders::linear_scan_backward;
+            planned.push(Planned::new(&format!("{spec:?}, backward"), backward, shaders));
+        }
     }
     planned.extend(long_convs(dtype, caps));
     for spec in [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).initial()] {
@@ -86,14 +82,6 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned.extend(conv1d(conv, caps));
     planned.extend(conv1d(Conv1dSpec { length: 97, width: 3, ..conv }.bias().silu(), caps));
     planned.extend(conv1d(Conv1dSpec { width: 4, ..conv }.bias().silu().sequences().initial(), caps));
-    let plain = SelectiveScanSpec::new(dtype, 1, 6, 64, 1);
-    planned.extend(selective_scan(plain, caps));
-    let all = plain.skip().gated().delta_bias().delta_softplus().initial();
-    let all = all.coefficients(Coefficients::PerGroup(2), Coefficients::PerChannel);
-    planned.extend(selective_scan(SelectiveScanSpec { length: 1001, state_dim: 16, ..all }, caps));
-    let complex = SelectiveScanSpec { length: 2000, state_dim: 256, ..plain }.complex();
-    let complex = complex.coefficients(Coefficients::PerChannel, Coefficients::PerStep);
-    planned.extend(selective_scan(complex, caps));
     let plain = SelectiveScanSpec::new(dtype, 1, 6, 64, 1);
     planned.extend(selective_scan(plain, caps));
     let all = plain.skip().gated().delta_bias().delta_softplus().initial();

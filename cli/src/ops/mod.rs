@@ -8,9 +8,11 @@
 
 mod attention;
 mod butterfly;
+mod conv1d;
 mod linear_scan;
 mod long_conv;
 mod monarch;
+mod selective_scan;
 
 use std::fmt;
 
@@ -167,6 +169,8 @@ operations! {
     Monarch in monarch, "monarch" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
     LongConv in long_conv, "long-conv" of Scan;
+    Conv1d in conv1d, "conv1d" of Scan;
+    SelectiveScan in selective_scan, "selective-scan" of Scan;
 }
 
 /// The names of all operations, for messages.

@@ -11,7 +11,10 @@ pub use conv1d::{
     SequenceIndices, backward_shaders as conv1d_backward_shaders, shaders as conv1d_shaders,
     step_shaders as conv1d_step_shaders,
 };
-pub use linear_scan::{LinearScan, LinearScanInputs, LinearScanOutputs, shaders as linear_scan_shaders};
+pub use linear_scan::{
+    LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs,
+    LinearScanOutputs, backward_shaders as linear_scan_backward_shaders, shaders as linear_scan_shaders,
+};
 pub use long_conv::{
     LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
     backward_shaders as long_conv_backward_shaders, shaders as long_conv_shaders,

@@ -8,7 +8,7 @@ mod selective_scan;
 mod ssd;
 
 pub use conv1d::{Conv1dDerivatives, Conv1dResult, Conv1dTensors, conv1d, conv1d_backward};
-pub use linear_scan::{LinearScanResult, linear_scan};
+pub use linear_scan::{LinearScanDerivatives, LinearScanResult, linear_scan, linear_scan_backward};
 pub use long_conv::{LongConv, LongConvGradients, LongConvOperands};
 pub use selective_scan::{
     SelectiveScanDerivatives, SelectiveScanResult, SelectiveScanTensors, selective_scan,
