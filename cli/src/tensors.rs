@@ -29,7 +29,7 @@ pub struct TensorFile<'a> {
 /// A tensor of a file, in one of the types that operations take.
 #[derive(Debug)]
 pub struct Stored<'a> {
-    name: String,
+    pub name: String,
     pub dtype: DType,
     pub shape: &'a [usize],
     data: &'a [u8],

@@ -3,17 +3,19 @@
 use super::zeros;
 use tilewise::{
     Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gpu,
-    LinearScan, LinearScanInputs, LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec,
-    LongConvStep, S4d, S4dBackward, S4dInputs, S4dParameters, S4dSpec, S4dStep, SelectiveScan,
-    SelectiveScanBackward, SelectiveScanInputs, SelectiveScanSpec, SelectiveScanStep, SequenceIndices,
-    by_dtype,
+    LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, LongConv,
+    LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, S4d, S4dBackward, S4dInputs, S4dParameters,
+    S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs, SelectiveScanSpec,
+    SelectiveScanStep, SequenceIndices, by_dtype,
 };
 
 pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
     let (a, b) = (zeros::<T>(gpu, &spec.shape()), zeros::<T>(gpu, &spec.shape()));
     let initial = spec.initial.then(|| zeros::<f32>(gpu, &spec.state_shape()));
     let scan = LinearScan::new(gpu, spec).unwrap();
-    scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap();
+    let h = scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap().h;
+    let inputs = LinearScanBackwardInputs { a: &a, h: &h, initial: initial.as_ref(), dh: &b };
+    LinearScanBackward::new(gpu, spec).unwrap().run(inputs).unwrap();
 }
 
 pub fn long_conv<T: Element>(gpu: &Gpu, spec: LongConvSpec) {

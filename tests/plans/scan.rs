@@ -4,8 +4,9 @@ use tilewise::baseline::{
     self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
 };
 use tilewise::plan::{
-    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
-    LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan,
+    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan, LinearScanPlan,
+    LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
+    SelectiveScanPlan,
 };
 use tilewise::{
     Caps, Coefficients, Conv1dSpec, DType, LinearScanSpec, LongConvSpec, S4dSpec, SelectiveScanSpec, ops,
@@ -71,6 +72,12 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let spec = LinearScanSpec::new(dtype, 1, channels, length);
         planned.push(linear_scan(&format!("{spec:?}"), spec, caps));
         planned.push(linear_scan(&format!("{spec:?}, initial"), spec.initial(), caps));
+        planned.push(linear_scan(&format!("{spec:?}, reverse"), spec.reverse(), caps));
+        for spec in [spec, spec.initial().reverse()] {
+            let backward = LinearScanBackwardPlan::new(&spec, caps);
+            let shaders = ops::shaders::linear_scan_backward;
+            planned.push(Planned::new(&format!("{spec:?}, backward"), backward, shaders));
+        }
     }
     planned.extend(long_convs(dtype, caps));
     for spec in [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).initial()] {
