@@ -8,7 +8,8 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 /// Outputs that are f32 whatever the inputs are, of every operation or of one.
-const IN_F32: &[&str] = &["lse", "long-conv/dk", "long-conv/dD"];
+const IN_F32: &[&str] =
+    &["lse", "long-conv/dk", "long-conv/dD", "ssd/final_states", "ssd/dA", "ssd/dD", "ssd/dinitial_states"];
 
 /// Everything of a tensor in f64.
 fn values(view: &TensorView<'_>) -> Vec<f64> {
@@ -44,6 +45,7 @@ const OPS: &[(&str, Gradients)] = &[
     ("linear-scan", Gradients::No),
     ("long-conv", Gradients::Yes),
     ("monarch", Gradients::No),
+    ("ssd", Gradients::Yes),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
