@@ -20,6 +20,8 @@ const IN_F32: &[&str] = &[
     "selective-scan/dD",
     "ddelta_bias",
 ];
+const IN_F32: &[&str] =
+    &["lse", "long-conv/dk", "long-conv/dD", "ssd/final_states", "ssd/dA", "ssd/dD", "ssd/dinitial_states"];
 
 /// Everything of a tensor in f64.
 fn values(view: &TensorView<'_>) -> Vec<f64> {
@@ -58,6 +60,7 @@ const OPS: &[(&str, Gradients)] = &[
     ("block-sparse", Gradients::Yes),
     ("selective-scan", Gradients::Yes),
     ("monarch", Gradients::No),
+    ("ssd", Gradients::Yes),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
