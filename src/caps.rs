@@ -58,8 +58,8 @@ pub struct Caps {
     pub f16: bool,
     /// Timestamps written on the device.
     pub timestamps: bool,
-    /// Cooperative matrix shapes, where there are any. No plan uses them yet, and an opened [`Gpu`](crate::Gpu) does not
-    /// ask its device for them, so that they are empty there.
+    /// Cooperative matrix shapes, where there are any. A device that was opened elsewhere does not tell them, and then
+    /// there are none.
     pub matrices: Cow<'static, [MatrixShape]>,
 }
 
@@ -137,6 +137,8 @@ const LAVAPIPE: Caps = Caps {
     subgroups: Some(Subgroups { min: 8, max: 8 }),
     ..DESKTOP
 };
+const LAVAPIPE_26: Caps =
+    Caps { matrices: Cow::Borrowed(&[MatrixShape { m: 8, n: 8, k: 8, f32_accumulator: true }]), ..LAVAPIPE };
 const SWIFTSHADER: Caps = Caps {
     workgroup_lanes: 256,
     binding_bytes: 1 << 30,
@@ -165,6 +167,11 @@ pub const PROFILES: &[Profile] = &[
     Profile { name: "adreno", about: "Qualcomm Adreno phones", caps: &ADRENO },
     Profile { name: "mali", about: "Arm Mali phones", caps: &MALI },
     Profile { name: "lavapipe", about: "Mesa's software Vulkan", caps: &LAVAPIPE },
+    Profile {
+        name: "lavapipe-26",
+        about: "the same from Mesa 26 on, with cooperative matrices",
+        caps: &LAVAPIPE_26,
+    },
     Profile { name: "swiftshader", about: "Chromium's software Vulkan", caps: &SWIFTSHADER },
     Profile { name: "warp", about: "Windows' software DX12", caps: &WARP },
 ];
@@ -183,6 +190,7 @@ pub(crate) fn wanted_features() -> wgpu::Features {
         | wgpu::Features::SUBGROUP
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
+        | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
 }
 
 impl Caps {

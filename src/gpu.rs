@@ -70,13 +70,23 @@ impl Gpu {
             label: Some("tilewise"),
             required_features: adapter.features() & caps::wanted_features(),
             required_limits: adapter.limits(),
+            // SAFETY: wgpu asks for this word before it enables what may still be unsound. Of such features only
+            // cooperative matrices are wanted, and the kernels that use them load and store within their arrays.
+            experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| Error::NoDevice {
             adapter: adapter.get_info().name,
             reason: error.to_string(),
         })?;
-        let gpu = Self::new(device, queue, options);
+        let caps = Caps::from_wgpu(&device.limits(), device.features(), &device.adapter_info());
+        #[cfg(not(target_arch = "wasm32"))]
+        let caps = if device.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+            caps.with_matrices(&adapter.cooperative_matrix_properties())
+        } else {
+            caps
+        };
+        let gpu = Self::new(device, queue, caps, &options);
         gpu.watch();
         Ok(gpu)
     }
@@ -84,12 +94,15 @@ impl Gpu {
     /// Uses a device that the caller already has. Its own limits and features decide the plans; its error handler
     /// and device-lost callback stay the caller's, so that a lost device shows as [`Error::Gpu`] here.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        Self::new(device, queue, GpuOptions::default())
+        let caps = Caps::from_wgpu(&device.limits(), device.features(), &device.adapter_info());
+        Self::new(device, queue, caps, &GpuOptions::default())
     }
 
-    fn new(device: wgpu::Device, queue: wgpu::Queue, options: GpuOptions) -> Self {
-        let caps = Caps::from_wgpu(&device.limits(), device.features(), &device.adapter_info());
-        let caps = options.ceiling.map_or_else(|| caps.clone(), |ceiling| caps.restricted_to(&ceiling));
+    fn new(device: wgpu::Device, queue: wgpu::Queue, caps: Caps, options: &GpuOptions) -> Self {
+        let caps = match &options.ceiling {
+            Some(ceiling) => caps.restricted_to(ceiling),
+            None => caps,
+        };
         let unused = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("unused"),
             size: 16,
@@ -167,6 +180,29 @@ impl Gpu {
         let kernel = self.guard(shader.label, || Kernel::compile(self, shader))?;
         lock(&self.inner.kernels).insert(shader.source.clone(), kernel.clone());
         Ok(kernel)
+    }
+
+    /// What the shader compiler has to say against a module: its words, and the line, where it names one.
+    pub(crate) async fn complaint(
+        &self,
+        label: &str,
+        wgsl: &str,
+    ) -> Result<Option<(Option<usize>, String)>, Error> {
+        self.check()?;
+        let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = self.inner.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(label),
+            source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+        });
+        let error = scope.pop().await;
+        let mut messages = module.get_compilation_info().await.messages.into_iter();
+        let found = messages.find(|message| message.message_type == wgpu::CompilationMessageType::Error);
+        Ok(match (found, error) {
+            (Some(found), _) => {
+                Some((found.location.map(|location| location.line_number as usize), found.message))
+            }
+            (None, error) => error.map(|error| (None, error.to_string())),
+        })
     }
 
     pub(crate) fn unused(&self) -> &wgpu::Buffer {

@@ -50,6 +50,7 @@ mod dtype;
 mod error;
 mod gpu;
 mod kernel;
+pub mod mods;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
@@ -60,17 +61,24 @@ pub mod timing;
 pub mod verify;
 
 pub use caps::{Bytes, Caps};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
-pub use ops::{Attention, AttentionInputs, AttentionOutputs};
-pub use ops::{H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step};
-pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use ops::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep};
-pub use ops::{Monarch, MonarchInputs};
-pub use ops::{S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep};
-pub use spec::{Alibi, AttentionSpec, LinearScanSpec, LongConvSpec, MonarchSpec, Window};
-pub use spec::{Discretization, H3Spec, S4dParameters, S4dSpec};
+pub use ops::{
+    Attention, AttentionInputs, AttentionOutputs, Butterfly, ButterflyBackward, ButterflyGradients,
+    ButterflyInputs, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep,
+    Conv1dStepInputs, H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step, LinearScan, LinearScanInputs,
+    LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep, Monarch,
+    MonarchBackward, MonarchGradients, MonarchInputs, S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep,
+    SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep,
+    Table,
+};
+pub use shader::snippet::{Snippet, Word};
+pub use spec::{
+    Alibi, AttentionSpec, BlockMask, ButterflySpec, Conv1dSpec, Discretization, Gate, H3Spec,
+    LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, Mods, MonarchSpec, S4dParameters, S4dSpec,
+    Sequences, Skip, SsdSpec, Window,
+};
 pub use tensor::Tensor;
 pub use {half, wgpu};
 

@@ -1,18 +1,24 @@
 //! Linking and specialising WGSL: strings in, string out.
 //!
-//! Shader files are plain WGSL with no directives and no template language. Three mechanisms turn them into the
+//! Shader files are plain WGSL with no directives and no template language. Five mechanisms turn them into the
 //! module that a plan asks for, and each refuses a name that is absent, duplicated or left unset:
 //!
 //! - **consts**: `const HEAD_DIM: u32 = 64;` in a file is a default; the plan sets another value.
 //! - **modules**: a kernel calls functions that it does not define (`reduce_max`, …); the plan chooses which file
 //!   defines them. That takes the place of `#ifdef`. A module may declare bindings of its own, which come after the
 //!   kernel's in the order in which modules are linked: what a plan does not use takes no binding.
+//! - **copies**: a file of functions that are the same for several tensors is linked once for each, with its words
+//!   replaced: `tensor_four` of `attention/load_keys` becomes `k_four` and `v_four`.
 //! - **tensors**: a kernel declares `var<storage, read> q: array<q_word>`, and the plan says how `q` is stored.
 //!   The files under `elem/` define `q_word`, and `q_load`, `q_load4` or `q_store`, `q_store4` around it.
+//! - **snippets**: a kernel calls functions that the user of the library writes; [`snippet`] checks and links them.
+
+pub mod snippet;
 
 use std::fmt::{self, Write as _};
 
 use crate::DType;
+use snippet::{Linked, SnippetError};
 
 /// How elements lie in a storage buffer, and in which unit a kernel addresses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +71,14 @@ pub enum Const {
     U32(u32),
     /// For `const NAME: bool`.
     Bool(bool),
+    /// For `const NAME: f32`.
+    F32(f32),
+}
+
+impl From<f32> for Const {
+    fn from(value: f32) -> Self {
+        Self::F32(value)
+    }
 }
 
 impl From<u32> for Const {
@@ -84,6 +98,7 @@ impl Const {
         match self {
             Self::U32(_) => "u32",
             Self::Bool(_) => "bool",
+            Self::F32(_) => "f32",
         }
     }
 }
@@ -93,6 +108,7 @@ impl fmt::Display for Const {
         match self {
             Self::U32(value) => write!(f, "{value}"),
             Self::Bool(value) => write!(f, "{value}"),
+            Self::F32(value) => write!(f, "{value:?}"),
         }
     }
 }
@@ -117,6 +133,18 @@ pub struct Binding {
     pub access: Access,
 }
 
+/// Which of the driver's checks a shader needs, because it holds code that is not ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Checks {
+    /// None: every index, loop and divisor is the kernel's own.
+    #[default]
+    None,
+    /// Those of divisors: snippets that neither index nor loop can do no other harm.
+    Divisions,
+    /// All.
+    All,
+}
+
 /// A linked, specialised shader with one entry point, `main`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shader {
@@ -128,6 +156,8 @@ pub struct Shader {
     pub bindings: Vec<Binding>,
     /// The fields of the kernel's `struct Params`, 4 bytes each, in order.
     pub params: Vec<String>,
+    /// The checks that its snippets need.
+    pub checks: Checks,
 }
 
 /// A mistake in how a kernel was put together: a bug of this library, never of its user's input.
@@ -153,6 +183,19 @@ pub enum ShaderError {
         /// How often it was found.
         count: usize,
     },
+    /// A word to be replaced does not occur.
+    #[error("{kernel}: {file:?} has no word {word:?} to replace")]
+    Word {
+        /// The kernel being linked.
+        kernel: &'static str,
+        /// The file to be copied.
+        file: &'static str,
+        /// The word.
+        word: &'static str,
+    },
+    /// A snippet that was not checked.
+    #[error(transparent)]
+    Snippet(#[from] SnippetError),
     /// The kernel's tensors and those that the plan stores differ.
     #[error("{kernel}: binding {name:?} is {problem}")]
     Binding {
@@ -180,16 +223,43 @@ macro_rules! files {
 }
 
 files![
+    "attention/alibi_none",
+    "attention/alibi_slopes",
+    "attention/blocks_all",
+    "attention/blocks_masked",
     "attention/combine",
+    "attention/dots",
+    "attention/dropout_none",
     "attention/forward",
+    "attention/keys_contiguous",
+    "attention/lengths",
+    "attention/load_keys",
+    "attention/load_rows",
     "attention/mask",
+    "attention/params",
+    "attention/rows_plain",
     "attention/score",
+    "attention/scores_modified",
+    "attention/scores_plain",
+    "attention/sequences_dense",
+    "attention/shows_all",
+    "attention/shows_masked",
+    "attention/sinks_none",
+    "attention/sums",
+    "attention/task",
+    "attention/tile",
+    "attention/visit_all",
+    "attention/visit_classes",
+    "attention/visit_lists",
+    "attention/visit_table",
     "baseline/conv_direct",
     "baseline/conv_gate",
     "baseline/conv_pad",
     "baseline/conv_product",
     "baseline/fft_pass",
     "baseline/matmul",
+    "baseline/matmul_matrix",
+    "baseline/matmul_operands",
     "baseline/scan_apply",
     "baseline/scan_double",
     "baseline/scan_pairs",
@@ -198,14 +268,40 @@ files![
     "baseline/transpose",
     "bench/copy",
     "bench/fma",
+    "butterfly/apply_blocks",
+    "butterfly/apply_pairs",
     "butterfly/block",
     "butterfly/block_diagonal",
+    "butterfly/block_gradient",
+    "butterfly/block_outer",
+    "butterfly/block_tile",
+    "butterfly/complex",
+    "butterfly/complex_entries",
+    "butterfly/factor",
     "butterfly/monarch",
+    "butterfly/no_bias",
+    "butterfly/pairs",
+    "butterfly/pairs_diagonal",
+    "butterfly/pairs_listed",
+    "butterfly/product",
+    "butterfly/product_backward",
+    "butterfly/real",
+    "butterfly/real_entries",
+    "butterfly/rows_1",
+    "butterfly/rows_2",
+    "butterfly/rows_4",
+    "butterfly/sum_parts",
+    "butterfly/sum_slices",
+    "butterfly/tile",
     "butterfly/z_scalars",
     "butterfly/z_vectors",
+    "common/activation",
     "common/dispatch",
     "common/lane_subgroup",
     "common/lane_workgroup",
+    "common/matrix_16",
+    "common/matrix_8",
+    "common/matrix_tile",
     "common/product",
     "common/reduce_subgroup",
     "common/reduce_workgroup",
@@ -227,12 +323,42 @@ files![
     "elem/store/f32",
     "elem/store/f32_x4",
     "elem/store/one_by_one",
+    "mods/alibi",
+    "mods/block_diagonal",
+    "mods/causal",
+    "mods/dilated",
+    "mods/documents",
+    "mods/identity",
+    "mods/prefix_lm",
+    "mods/relative_bias",
+    "mods/scaled",
+    "mods/softcap",
+    "mods/window",
     "scan/affine",
     "scan/carry",
+    "scan/chunk",
+    "scan/chunk_decay",
+    "scan/chunk_gradient",
+    "scan/chunk_mix",
+    "scan/chunk_pass",
     "scan/chunk_reduce",
     "scan/chunk_scan",
+    "scan/chunk_states",
+    "scan/chunk_steps",
+    "scan/conv1d",
+    "scan/conv1d_backward",
+    "scan/conv1d_row",
+    "scan/conv1d_step",
+    "scan/conv1d_taps",
+    "scan/decay_dt",
+    "scan/decay_given",
     "scan/fft",
     "scan/fft_halves",
+    "scan/gate_gradient",
+    "scan/gate_open",
+    "scan/gate_silu",
+    "scan/gradient_dt",
+    "scan/gradient_given",
     "scan/lanes_subgroup",
     "scan/lanes_workgroup",
     "scan/long_conv",
@@ -250,32 +376,59 @@ files![
     "scan/long_conv_step",
     "scan/long_conv_sum",
     "scan/long_conv_write",
+    "scan/mix_output",
+    "scan/mix_sums",
     "scan/row",
     "scan/s4d_kernel",
     "scan/s4d_powers",
     "scan/s4d_step",
     "scan/s4d_sums",
+    "scan/sequences_listed",
+    "scan/sequences_one",
+    "scan/skip_gradient",
+    "scan/step",
+    "scan/sum_rows",
+    "scan/sum_terms",
+    "scan/token",
 ];
+
+/// Words of a file and what takes their place.
+type Words = &'static [(&'static str, &'static str)];
+
+/// A file beside the kernel.
+#[derive(Clone, Copy, Debug)]
+struct Module {
+    file: &'static str,
+    words: Words,
+}
 
 /// Puts a shader together; see the [module](self) for the mechanisms.
 #[derive(Clone, Debug)]
 pub struct Linker {
     kernel: &'static str,
-    modules: Vec<&'static str>,
+    modules: Vec<Module>,
     consts: Vec<(&'static str, Const)>,
     tensors: Vec<(&'static str, Storage)>,
+    snippets: Option<Linked>,
 }
 
 impl Linker {
     /// Starts from the kernel in that file. `common/dispatch` is always linked.
     pub fn new(kernel: &'static str) -> Self {
-        Self { kernel, modules: vec!["common/dispatch"], consts: vec![], tensors: vec![] }
+        Self { kernel, modules: vec![], consts: vec![], tensors: vec![], snippets: None }
+            .module("common/dispatch")
     }
 
     /// Chooses the file that defines functions which the kernel calls.
     #[must_use]
-    pub fn module(mut self, file: &'static str) -> Self {
-        self.modules.push(file);
+    pub fn module(self, file: &'static str) -> Self {
+        self.copy(file, &[])
+    }
+
+    /// Links a copy of a file in which words are replaced.
+    #[must_use]
+    pub fn copy(mut self, file: &'static str, words: Words) -> Self {
+        self.modules.push(Module { file, words });
         self
     }
 
@@ -293,6 +446,13 @@ impl Linker {
         self
     }
 
+    /// Adds the user's functions. Their bindings come last.
+    #[must_use]
+    pub fn snippets(mut self, snippets: Linked) -> Self {
+        self.snippets = Some(snippets);
+        self
+    }
+
     /// Links everything into one module.
     pub fn link(self) -> Result<Shader, ShaderError> {
         let kernel_text = self.text(self.kernel)?;
@@ -300,27 +460,44 @@ impl Linker {
         let mut bindings = Vec::new();
         let kernel = self.number_bindings(kernel_text, &mut bindings)?;
         let mut body = String::new();
-        for name in &self.modules {
-            let module = self.number_bindings(self.text(name)?, &mut bindings)?;
-            let _ = writeln!(body, "// {name}.wgsl\n{module}");
+        for Module { file, words } in &self.modules {
+            let module = self.number_bindings(&self.replaced(file, words)?, &mut bindings)?;
+            let of = words.first().map_or_else(String::new, |(_, word)| format!(" for {word}"));
+            let _ = writeln!(body, "// {file}.wgsl{of}\n{module}");
+        }
+        if let Some(snippets) = &self.snippets {
+            body += &self.number_bindings(&snippets.text, &mut bindings)?;
         }
         self.expect_declared(&bindings)?;
         let _ = write!(body, "// {}.wgsl\n{kernel}", self.kernel);
         for (name, value) in &self.consts {
             body = self.set_const(&body, name, *value)?;
         }
-        let source = format!("{}{}{body}", self.enables(), self.accessors(&bindings)?);
-        Ok(Shader { label: self.kernel, source, bindings, params: params(kernel_text) })
+        let params = params(&body);
+        let source = format!("{}{}{body}", self.enables(&body), self.accessors(&bindings)?);
+        let checks = self.snippets.as_ref().map_or(Checks::None, |snippets| snippets.checks);
+        Ok(Shader { label: self.kernel, source, bindings, params, checks })
+    }
+
+    fn replaced(&self, file: &'static str, words: Words) -> Result<String, ShaderError> {
+        let text = self.text(file)?;
+        match words.iter().find(|(word, _)| !text.contains(word)) {
+            Some((word, _)) => Err(ShaderError::Word { kernel: self.kernel, file, word }),
+            None => Ok(words.iter().fold(text.to_owned(), |text, (word, by)| text.replace(word, by))),
+        }
     }
 
     fn text(&self, name: &str) -> Result<&'static str, ShaderError> {
         file(name).ok_or_else(|| ShaderError::NoFile { kernel: self.kernel, file: name.to_owned() })
     }
 
-    /// The directive follows from what was chosen; files never hold any. Subgroup operations need one in browsers
+    /// The directives follow from what was chosen; files never hold any. Subgroup operations need one in browsers
     /// alone, where wgpu 30 reports no subgroups, while naga 30 refuses it.
-    fn enables(&self) -> &'static str {
-        if self.tensors.iter().any(|(_, storage)| storage.native_f16) { "enable f16;\n" } else { "" }
+    fn enables(&self, body: &str) -> String {
+        let matrices = body.contains("coop_mat");
+        let f16 = matrices || self.tensors.iter().any(|(_, storage)| storage.native_f16);
+        let when = |on: bool, directive: &'static str| if on { directive } else { "" };
+        [when(f16, "enable f16;\n"), when(matrices, "enable wgpu_cooperative_matrix;\n")].concat()
     }
 
     /// Reads a file's own declarations, so that the bind-group layout cannot drift from the shader, and numbers them
@@ -397,33 +574,34 @@ impl Linker {
     }
 
     fn set_const(&self, text: &str, name: &'static str, value: Const) -> Result<String, ShaderError> {
-        let head = format!("const {name}: {} = ", value.wgsl_type());
-        let count = text.lines().filter(|line| line.starts_with(&head)).count();
-        if count != 1 {
-            return Err(ShaderError::Const {
-                kernel: self.kernel,
-                name,
-                wgsl_type: value.wgsl_type(),
-                count,
-            });
-        }
-        let mut lines = String::with_capacity(text.len());
-        for line in text.lines() {
-            if let Some(rest) = line.strip_prefix(&head) {
-                // What follows the semicolon is the comment that explains the const.
-                let comment = rest.split_once(';').map_or("", |(_, comment)| comment);
-                let _ = writeln!(lines, "{head}{value};{comment}");
-            } else {
-                let _ = writeln!(lines, "{line}");
-            }
-        }
-        Ok(lines)
+        let (kernel, wgsl_type) = (self.kernel, value.wgsl_type());
+        with_const(text, name, value).map_err(|count| ShaderError::Const { kernel, name, wgsl_type, count })
     }
 }
 
-/// The field names of the kernel's uniform struct, so that the host's side can be held against them.
-fn params(kernel_text: &str) -> Vec<String> {
-    let fields = kernel_text.lines().skip_while(|line| *line != "struct Params {").skip(1);
+/// The text with another value for a const; or how often it is declared, if not once.
+pub(crate) fn with_const(text: &str, name: &str, value: Const) -> Result<String, usize> {
+    let head = format!("const {name}: {} = ", value.wgsl_type());
+    let count = text.lines().filter(|line| line.starts_with(&head)).count();
+    if count != 1 {
+        return Err(count);
+    }
+    let mut lines = String::with_capacity(text.len());
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix(&head) {
+            // What follows the semicolon is the comment that explains the const.
+            let comment = rest.split_once(';').map_or("", |(_, comment)| comment);
+            let _ = writeln!(lines, "{head}{value};{comment}");
+        } else {
+            let _ = writeln!(lines, "{line}");
+        }
+    }
+    Ok(lines)
+}
+
+/// The field names of the shader's uniform struct, so that the host's side can be held against them.
+fn params(text: &str) -> Vec<String> {
+    let fields = text.lines().skip_while(|line| *line != "struct Params {").skip(1);
     let fields = fields.take_while(|line| *line != "}");
     fields.filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name.to_owned()).collect()
 }

@@ -5,8 +5,8 @@ mod common;
 
 use half::{bf16, f16};
 use tilewise::baseline::{
-    Dense, DirectLongConv, Matmul, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan, UnfusedAttention,
-    UnfusedLinearScan, UnfusedLongConv, UnfusedMonarch,
+    Dense, DirectLongConv, Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan,
+    UnfusedAttention, UnfusedLinearScan, UnfusedLongConv, UnfusedMonarch,
 };
 use tilewise::oracle::{self, Precision};
 use tilewise::verify::{Inputs, Outcome, Tolerance};
@@ -73,8 +73,20 @@ fn matmul() {
     in_every_type!(check_matmuls);
 }
 
+/// On an adapter with matrix units the products above go through them where they can.
+#[test]
+fn matrix_units_are_used_where_they_are() {
+    let Some(gpu) = common::open(None) else { return };
+    let has_matrices = gpu.caps().matrices.iter().any(|shape| shape.f32_accumulator && shape.m == shape.n);
+    let path = |dtype| MatmulPlan::new(&MatmulSpec::new(dtype, 200, 168, 100), gpu.caps()).unwrap().path;
+    assert_eq!(matches!(path(DType::F16), MatmulPath::Matrices { .. }), has_matrices);
+    assert!(matches!(path(DType::F32), MatmulPath::Lanes { .. }));
+}
+
 fn check_matmuls<T: Element>(gpu: &Gpu, name: &str) {
-    for (m, n, k) in [(1, 1, 1), (4, 8, 12), (33, 65, 17), (5, 130, 64), (256, 200, 31), (300, 130, 20)] {
+    for (m, n, k) in
+        [(1, 1, 1), (4, 8, 12), (33, 65, 17), (5, 130, 64), (256, 200, 31), (300, 130, 20), (200, 168, 100)]
+    {
         for transposed in [false, true] {
             let mut spec = MatmulSpec { scale: 0.5, ..MatmulSpec::new(T::DTYPE, m, n, k) };
             if transposed {
@@ -168,7 +180,7 @@ fn check_attention<T: Element>(gpu: &Gpu, case: &str, spec: AttentionSpec) {
         oracle::attention(&spec, precision, &q.host, &k.host, &v.host, slopes).o
     };
     let alibi = slopes.as_ref().map(|slopes| &slopes.tensor);
-    let given = AttentionInputs { q: &q.tensor, k: &k.tensor, v: &v.tensor, alibi };
+    let given = AttentionInputs::new(&q.tensor, &k.tensor, &v.tensor).alibi(alibi);
     check(gpu, case, &o, oracle, |encoder| attention.encode(encoder, given, &o, &scratch));
 }
 
@@ -413,7 +425,7 @@ fn scratch_of_another_operation_is_refused() {
         let spec = AttentionSpec::new(DType::F32, 1, (8, 12), 2, 16);
         let attention = UnfusedAttention::new(gpu, spec).unwrap();
         let (q, k, v) = (zeros(&spec.q_shape()), zeros(&spec.k_shape()), zeros(&spec.v_shape()));
-        let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: None };
+        let inputs = AttentionInputs::new(&q, &k, &v);
         let other = AttentionSpec { k_len: 8, ..spec };
         let scratch = UnfusedAttention::new(gpu, other).unwrap().scratch().unwrap();
         record("attention", attention.encode(&mut encoder, inputs, &attention.outputs().unwrap(), &scratch));

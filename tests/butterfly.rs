@@ -1,6 +1,8 @@
 //! The butterfly family on this machine's GPU, against its oracle.
 
 mod common;
+#[path = "butterfly/product.rs"]
+mod product;
 
 use tilewise::plan::MonarchPlan;
 use tilewise::verify::{Family, Inputs};

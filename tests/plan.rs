@@ -4,8 +4,14 @@ mod plans;
 
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
-use tilewise::plan::{AttentionPlan, Exchange, LinearScanPlan, LongConvBackwardPlan, MonarchPlan, Plan};
-use tilewise::{AttentionSpec, Caps, DType, LinearScanSpec, LongConvSpec, MonarchSpec, PlanError};
+use tilewise::plan::{
+    AttentionPlan, AttentionTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, Exchange,
+    LinearScanPlan, LongConvBackwardPlan, MonarchPlan, Plan,
+};
+use tilewise::{
+    AttentionSpec, ButterflySpec, Caps, DType, LinearScanSpec, LongConvSpec, MonarchSpec, PlanError,
+    SpecError,
+};
 
 fn dtype() -> impl Strategy<Value = DType> {
     prop::sample::select(&DType::ALL[..])
@@ -43,6 +49,16 @@ fn fits(plan: &impl Plan, caps: &Caps) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn tiles_well(plan: &impl Plan, tile: &AttentionTile, rows: usize, caps: &Caps) -> Result<(), TestCaseError> {
+    prop_assert!(tile.columns().is_multiple_of(tile.column_slice), "{plan} stages whole slices");
+    prop_assert!(tile.rows() as usize <= (2 * rows).max(4), "{plan} wastes half its rows");
+    if let (Exchange::Subgroup, Some(sizes)) = (tile.exchange, caps.subgroups) {
+        prop_assert!(sizes.min >= tile.column_lanes, "{plan}: rows straddle subgroups of {}", sizes.min);
+        prop_assert!(tile.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -56,12 +72,7 @@ proptest! {
         match AttentionPlan::new(&spec, &caps) {
             Ok(plan) => {
                 fits(&plan, &caps)?;
-                prop_assert!(plan.keys().is_multiple_of(plan.key_slice), "{plan} stages whole slices");
-                prop_assert!(plan.queries() as usize <= (2 * q_len).max(4), "{plan} wastes half its rows");
-                if let (Exchange::Subgroup, Some(sizes)) = (plan.exchange, caps.subgroups) {
-                    prop_assert!(sizes.min >= plan.key_lanes, "{plan}: rows straddle subgroups of {}", sizes.min);
-                    prop_assert!(plan.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
-                }
+                tiles_well(&plan, &plan.tile, q_len, &caps)?;
             }
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
             Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
@@ -84,6 +95,43 @@ proptest! {
         fits(&plan, &caps)?;
         prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks) >= length as u64, "{plan} covers the row");
         prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks - 1) < length as u64, "{plan} has no empty chunk");
+    }
+
+    #[test]
+    fn butterfly_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(3000), log_n in 1_u32..=16, nblocks in size(4),
+        nstacks in size(3), entry in prop_oneof![4 => Just(1), 1 => size(40)], n_in in size(5000),
+        complex in any::<bool>(), increasing_stride in any::<bool>(), transposed in any::<bool>(),
+    ) {
+        let spec = ButterflySpec::new(dtype, batch, 1 << log_n).nblocks(nblocks).nstacks(nstacks).entry(entry);
+        let spec = ButterflySpec { n_in, complex, increasing_stride, transposed, ..spec };
+        let covers = |passes: &[ButterflyPass], nodes: u32| {
+            let next = passes.iter().try_fold(0, |next, pass| {
+                let whole = pass.first == next && pass.factors > 0 && pass.run <= pass.low;
+                (whole && 1 << (pass.bits + pass.run) <= nodes).then_some(next + pass.factors)
+            });
+            next == Some(nblocks as u32 * log_n)
+        };
+        let refused = |error: PlanError| match error {
+            PlanError::Binding { bytes, limit, .. } => bytes > limit,
+            PlanError::TooSmall { needed, limit, .. } => needed > limit,
+            PlanError::Spec(SpecError::Elements { .. }) => true,
+            _ => false,
+        };
+        match ButterflyPlan::new(&spec, &caps) {
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                prop_assert!(covers(&plan.passes, plan.tile.nodes), "{spec}: {plan:?}");
+            }
+            Err(error) => prop_assert!(refused(error.clone()), "{spec}: {error}"),
+        }
+        match ButterflyBackwardPlan::new(&spec, &caps) {
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                prop_assert!(covers(&plan.passes, plan.tile.nodes), "{spec}: {plan:?}");
+            }
+            Err(error) => prop_assert!(refused(error.clone()), "{spec}: {error}"),
+        }
     }
 
     #[test]
@@ -203,8 +251,13 @@ fn impossible_capabilities_are_refused() {
         let attention = AttentionPlan::new(&AttentionSpec::new(DType::F32, 1, (9, 9), 1, 9), &caps);
         let monarch = MonarchPlan::new(&MonarchSpec::square(DType::F32, 3, 5), &caps);
         let scan = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 9), &caps);
+        let spec = ButterflySpec::new(DType::F32, 3, 8);
+        let butterfly = ButterflyPlan::new(&spec, &caps);
+        let backward = ButterflyBackwardPlan::new(&spec, &caps);
         let conv = LongConvBackwardPlan::new(&LongConvSpec::new(DType::F32, 1, 1, 9), &caps);
-        for error in [attention.err(), monarch.err(), scan.err(), conv.err()] {
+        let errors =
+            [attention.err(), monarch.err(), scan.err(), butterfly.err(), backward.err(), conv.err()];
+        for error in errors {
             assert!(matches!(error, Some(PlanError::TooSmall { .. })), "{error:?} on {caps:?}");
         }
     }

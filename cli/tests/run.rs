@@ -39,6 +39,8 @@ fn error(ours: &TensorView<'_>, reference: &TensorView<'_>) -> f64 {
 /// The operations whose goldens are run, and whether their gradients are there.
 const OPS: &[(&str, Gradients)] = &[
     ("attention", Gradients::No),
+    ("butterfly", Gradients::Yes),
+    ("linear-scan", Gradients::No),
     ("linear-scan", Gradients::No),
     ("long-conv", Gradients::Yes),
     ("monarch", Gradients::No),

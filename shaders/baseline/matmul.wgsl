@@ -1,33 +1,11 @@
 // C[b] = scale A[b] B[b]. A workgroup computes a TILE_M x TILE_N tile of one product: it stages TILE_K of the summed
 // dimension at a time in workgroup memory, and each lane keeps LANE_M x LANE_N sums in registers.
 
-struct Params {
-    groups: u32,   // products x tiles of a product
-    m: u32,        // rows of A and C
-    n: u32,        // columns of B and C
-    k: u32,        // columns of A, rows of B
-    tiles_m: u32,  // tiles along the rows of C
-    tiles_n: u32,  // tiles along the columns of C
-    inner: u32,    // products that share an outer index
-    a_outer: u32,  // distances in elements: between outer indices,
-    a_inner: u32,  // between inner indices,
-    a_row: u32,    // between rows
-    b_outer: u32,
-    b_inner: u32,
-    b_row: u32,    // between columns if B_TRANSPOSED
-    b_share: u32,  // consecutive inner indices that read the same B
-    c_outer: u32,
-    c_inner: u32,
-    c_row: u32,
-    scale: f32,
-}
-
 const TILE_M: u32 = 64;
 const TILE_N: u32 = 64;
 const TILE_K: u32 = 16;
 const LANE_M: u32 = 4; // rows of C a lane
 const LANE_N: u32 = 4; // columns of C a lane
-const B_TRANSPOSED: bool = false; // B is stored (n, k)
 
 const_assert TILE_K % 4u == 0u;
 const_assert LANE_M % 4u == 0u && LANE_N % 4u == 0u;
@@ -39,23 +17,9 @@ const LANES = LANES_M * LANES_N;
 const VECTORS_M = LANE_M / 4u;
 const VECTORS_N = LANE_N / 4u;
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<a_word>; // (outer, inner, m, k)
-@group(0) @binding(2) var<storage, read> b: array<b_word>; // (outer, inner / b_share, k, n) or (…, n, k)
-@group(0) @binding(3) var<storage, read_write> c: array<c_word>; // (outer, inner, m, n)
-
 // Both by the summed dimension first, so that a lane reads its rows and its columns as vectors.
 var<workgroup> a_tile: array<vec4<f32>, TILE_K * TILE_M / 4u>;
 var<workgroup> b_tile: array<vec4<f32>, TILE_K * TILE_N / 4u>;
-
-// Where the tile of a workgroup lies.
-struct Tile {
-    a: u32, // the first element of each operand of this product
-    b: u32,
-    c: u32,
-    m: u32, // the first row and column of the tile
-    n: u32,
-}
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -67,19 +31,6 @@ fn main(
     if (group < params.groups) {
         multiply_tile(lane, group);
     }
-}
-
-fn tile_of(group: u32) -> Tile {
-    let product = group / (params.tiles_m * params.tiles_n);
-    let outer = product / params.inner;
-    let inner = product % params.inner;
-    return Tile(
-        outer * params.a_outer + inner * params.a_inner,
-        outer * params.b_outer + (inner / params.b_share) * params.b_inner,
-        outer * params.c_outer + inner * params.c_inner,
-        ((group / params.tiles_n) % params.tiles_m) * TILE_M,
-        (group % params.tiles_n) * TILE_N,
-    );
 }
 
 fn multiply_tile(lane: u32, group: u32) {
@@ -121,13 +72,6 @@ fn multiply_tile(lane: u32, group: u32) {
             store(tile, row + 2u, column, sums[s + 2u * VECTORS_N]);
             store(tile, row + 3u, column, sums[s + 3u * VECTORS_N]);
         }
-    }
-}
-
-fn store(tile: Tile, row: u32, column: u32, four: vec4<f32>) {
-    if (row < params.m) {
-        let start = tile.c + row * params.c_row;
-        c_store4(start + column, start + params.n, params.scale * four);
     }
 }
 
@@ -180,21 +124,4 @@ fn stage_b(lane: u32, tile: Tile, first_k: u32) {
         b_tile[place + TILE_N / 2u] = four[2];
         b_tile[place + 3u * TILE_N / 4u] = four[3];
     }
-}
-
-// Four elements of a row; zeros outside the matrix add nothing to a sum.
-fn a_four(first: u32, row: u32, column: u32) -> vec4<f32> {
-    if (row < params.m) {
-        let start = first + row * params.a_row;
-        return a_load4(start + column, start + params.k);
-    }
-    return vec4<f32>();
-}
-
-fn b_four(first: u32, row: u32, column: u32) -> vec4<f32> {
-    if (row < select(params.k, params.n, B_TRANSPOSED)) {
-        let start = first + row * params.b_row;
-        return b_load4(start + column, start + select(params.n, params.k, B_TRANSPOSED));
-    }
-    return vec4<f32>();
 }

@@ -10,6 +10,7 @@ use crate::{Caps, DType, Element, Error, Gpu, PlanError, SpecError, Tensor};
 
 /// How a matrix operand lies in its tensor: distances are in elements, columns are adjacent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Operand {
     /// How elements are stored.
     pub dtype: DType,
@@ -30,6 +31,7 @@ impl Operand {
 
 /// `C = scale A B` for each of `outer × inner` products; `A` is (m, k), `B` (k, n), `C` (m, n).
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct MatmulSpec {
     /// Products: outer and inner count.
     pub batch: [usize; 2],
@@ -83,6 +85,15 @@ impl MatmulSpec {
             .map(|&size| size as f64)
             .product::<f64>()
             * 2.0
+    }
+
+    /// Bytes that must move at least: both factors in, the product out.
+    pub fn least_bytes(&self) -> u64 {
+        let [outer, inner] = self.batch;
+        let bytes = |operand: Operand, count: usize| (count * operand.dtype.bytes()) as u64;
+        bytes(self.a, outer * inner * self.m * self.k)
+            + bytes(self.b, outer * inner.div_ceil(self.b_share) * self.k * self.n)
+            + bytes(self.c, outer * inner * self.m * self.n)
     }
 
     /// Elements from the start of each tensor to the end of its last product.
@@ -140,14 +151,25 @@ impl MatmulSpec {
     }
 }
 
+impl fmt::Display for MatmulSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { batch: [outer, inner], m, n, k, c, b_transposed, .. } = self;
+        write!(f, "matmul {} ", c.dtype)?;
+        if outer * inner != 1 {
+            write!(f, "{} of ", outer * inner)?;
+        }
+        write!(f, "{m} × {n} × {k}{}", if *b_transposed { ", transposed" } else { "" })
+    }
+}
+
 /// How to run a [`MatmulSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct MatmulPlan {
     /// Rows, columns and summed steps that a workgroup stages at a time.
     pub tile: [u32; 3],
-    /// Rows and columns of `C` that a lane keeps in registers.
-    pub lane: [u32; 2],
+    /// What multiplies.
+    pub path: MatmulPath,
     /// Whether `B` is stored as (n, k).
     pub b_transposed: bool,
     /// How `A`, `B` and `C` are stored.
@@ -156,12 +178,42 @@ pub struct MatmulPlan {
     pub bound: Bound,
 }
 
+/// What multiplies the elements of a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+pub enum MatmulPath {
+    /// Each lane, with f32 multiply-adds.
+    Lanes {
+        /// Rows and columns of `C` that a lane keeps in registers.
+        lane: [u32; 2],
+    },
+    /// Matrix units: cooperative matrices with f16 factors and f32 sums, four by four of them a subgroup.
+    Matrices {
+        /// Rows and columns of a cooperative matrix.
+        side: u32,
+        /// Subgroups along the rows and the columns of the tile.
+        subgroups: [u32; 2],
+        /// Lanes of a subgroup.
+        subgroup_lanes: u32,
+    },
+}
+
+/// Cooperative matrices along each side of a subgroup's share of the tile.
+const SUBGROUP_MATRICES: u32 = 4;
+
 /// Workgroups below which a smaller tile occupies an adapter better.
 const FULL: usize = 32;
 
 impl MatmulPlan {
-    /// Plans a product. Fails if the spec is wrong, an operand exceeds a binding or no tile fits the adapter.
+    /// Plans a product, on matrix units where the adapter has them for f16. Fails if the spec is wrong, an operand exceeds
+    /// a binding or no tile fits the adapter.
     pub fn new(spec: &MatmulSpec, caps: &Caps) -> Result<Self, PlanError> {
+        let on_lanes = Self::on_lanes(spec, caps)?;
+        Ok(on_lanes.on_matrices(spec, caps).unwrap_or(on_lanes))
+    }
+
+    /// Plans a product with f32 multiply-adds alone. Fails like [`new`](Self::new).
+    pub fn on_lanes(spec: &MatmulSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         for (name, operand, extent) in spec.extents()? {
             check_binding(name, extent, operand.dtype, caps)?;
@@ -174,7 +226,7 @@ impl MatmulPlan {
         let (tile, bound) = tile(spec, caps);
         let plan = Self {
             tile,
-            lane: [lane_side(tile[0]), lane_side(tile[1])],
+            path: MatmulPath::Lanes { lane: [lane_side(tile[0]), lane_side(tile[1])] },
             b_transposed: spec.b_transposed,
             storage: [storage(spec.a, spec.k), storage(spec.b, b_columns), storage(spec.c, spec.n)],
             bound,
@@ -191,20 +243,71 @@ impl MatmulPlan {
         Ok(plan)
     }
 
+    /// The same product on matrix units, if the adapter has them for these operands and the problem fills their tiles.
+    ///
+    /// Which lanes make a subgroup must be known, so its size must be; other storages than f16 would lose range.
+    fn on_matrices(&self, spec: &MatmulSpec, caps: &Caps) -> Option<Self> {
+        let [a, b, _] = self.storage;
+        let shape = caps.matrices.iter().filter(|shape| shape.f32_accumulator);
+        let side = shape.filter(|s| s.m == s.n && s.n == s.k && matches!(s.m, 8 | 16)).map(|s| s.m).max()?;
+        let subgroup = caps.subgroups.filter(|sizes| sizes.min == sizes.max)?.max;
+        if ![a, b].iter().all(|storage| storage.native_f16 && storage.vectors) {
+            return None;
+        }
+        let products = spec.batch[0] * spec.batch[1];
+        // Larger tiles read less; a problem too small for many of them is better off with more of the smaller.
+        [[2, 2], [2, 1], [1, 1]].into_iter().find_map(|subgroups: [u32; 2]| {
+            let [m, n] = subgroups.map(|count| count * SUBGROUP_MATRICES * side);
+            let path = MatmulPath::Matrices { side, subgroups, subgroup_lanes: subgroup };
+            let plan = Self { tile: [m, n, 2 * side], path, bound: Bound::Registers, ..*self };
+            let [rows, columns] = plan.tiles(spec);
+            let filled = spec.m * 2 > m as usize && spec.n * 2 > n as usize;
+            let fits = plan.footprints().iter().all(|footprint| footprint.fits(caps));
+            let occupied = subgroups == [1, 1] || products * rows * columns >= FULL;
+            (filled && fits && occupied && check_turns(KERNEL, plan.turns(spec), caps).is_ok())
+                .then_some(plan)
+        })
+    }
+
     /// Turns that the loops of a lane take.
     fn turns(&self, spec: &MatmulSpec) -> u64 {
         let [m, n, k] = self.tile;
         let staged = (m * k / 16).div_ceil(self.lanes()) + (n * k / 16).div_ceil(self.lanes());
-        spec.k.div_ceil(k as usize) as u64 * u64::from(1 + staged + k)
+        let steps = match self.path {
+            MatmulPath::Lanes { .. } => k,
+            MatmulPath::Matrices { side, .. } => k / side + 7 * staged,
+        };
+        spec.k.div_ceil(k as usize) as u64 * u64::from(1 + staged + steps)
     }
 
     /// Invocations of a workgroup.
     pub fn lanes(&self) -> u32 {
-        self.tile[0] / self.lane[0] * (self.tile[1] / self.lane[1])
+        match self.path {
+            MatmulPath::Lanes { lane } => self.tile[0] / lane[0] * (self.tile[1] / lane[1]),
+            MatmulPath::Matrices { subgroups, subgroup_lanes, .. } => {
+                subgroups[0] * subgroups[1] * subgroup_lanes
+            }
+        }
     }
 
     fn workgroup_bytes(&self) -> u32 {
-        tile_bytes(self.tile)
+        let [m, n, k] = self.tile;
+        match self.path {
+            MatmulPath::Lanes { .. } => tile_bytes(self.tile),
+            MatmulPath::Matrices { side, subgroups, .. } => {
+                // Two bytes an element and eight of padding a row; then four bytes, and four of padding.
+                let (b_rows, b_columns) = if self.b_transposed { (n, k) } else { (k, n) };
+                let staged = 2 * (m * (k + 8) + b_rows * (b_columns + 8));
+                staged + 4 * subgroups[0] * subgroups[1] * side * (SUBGROUP_MATRICES * side + 4)
+            }
+        }
+    }
+
+    fn kernel(&self) -> &'static str {
+        match self.path {
+            MatmulPath::Lanes { .. } => KERNEL,
+            MatmulPath::Matrices { .. } => "baseline/matmul_matrix",
+        }
     }
 
     /// Tiles along the rows and the columns of one product.
@@ -266,14 +369,21 @@ fn tile(spec: &MatmulSpec, caps: &Caps) -> ([u32; 3], Bound) {
 impl Plan for MatmulPlan {
     fn footprints(&self) -> Vec<Footprint> {
         let workgroup_bytes = self.workgroup_bytes();
-        vec![Footprint { kernel: KERNEL, lanes: self.lanes(), workgroup_bytes, storage_buffers: 3 }]
+        vec![Footprint { kernel: self.kernel(), lanes: self.lanes(), workgroup_bytes, storage_buffers: 3 }]
     }
 }
 
 impl fmt::Display for MatmulPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ([m, n, k], [lane_m, lane_n], [a, b, c]) = (self.tile, self.lane, self.storage);
-        write!(f, "tile {m} × {n} × {k}, {} lanes of {lane_m} × {lane_n}, ", self.lanes())?;
+        let ([m, n, k], [a, b, c]) = (self.tile, self.storage);
+        write!(f, "tile {m} × {n} × {k}, {} lanes of ", self.lanes())?;
+        match self.path {
+            MatmulPath::Lanes { lane: [lane_m, lane_n] } => write!(f, "{lane_m} × {lane_n}, ")?,
+            MatmulPath::Matrices { side, .. } => {
+                let of = SUBGROUP_MATRICES;
+                write!(f, "subgroups with {of} × {of} matrices of {side} × {side}, ")?;
+            }
+        }
         if a == b && b == c {
             write!(f, "{a}")?;
         } else {
@@ -296,9 +406,21 @@ params! {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &MatmulPlan) -> Result<Vec<Shader>, ShaderError> {
-    let ([m, n, k], [lane_m, lane_n], [a, b, c]) = (plan.tile, plan.lane, plan.storage);
-    let linker = Linker::new(KERNEL).set("TILE_M", m).set("TILE_N", n).set("TILE_K", k);
-    let linker = linker.set("LANE_M", lane_m).set("LANE_N", lane_n).set("B_TRANSPOSED", plan.b_transposed);
+    let ([m, n, k], [a, b, c]) = (plan.tile, plan.storage);
+    let linker = Linker::new(plan.kernel()).module("baseline/matmul_operands").set("TILE_K", k);
+    let linker = match plan.path {
+        MatmulPath::Lanes { lane } => {
+            linker.set("TILE_M", m).set("TILE_N", n).set("LANE_M", lane[0]).set("LANE_N", lane[1])
+        }
+        MatmulPath::Matrices { side, subgroups, subgroup_lanes } => linker
+            .module(if side == 16 { "common/matrix_16" } else { "common/matrix_8" })
+            .module("common/matrix_tile")
+            .module("common/lane_subgroup")
+            .set("SUBGROUPS_M", subgroups[0])
+            .set("SUBGROUPS_N", subgroups[1])
+            .set("SUBGROUP_LANES", subgroup_lanes),
+    };
+    let linker = linker.set("B_TRANSPOSED", plan.b_transposed);
     Ok(vec![linker.tensor("a", a).tensor("b", b).tensor("c", c).link()?])
 }
 
@@ -314,7 +436,11 @@ pub struct Matmul {
 impl Matmul {
     /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: MatmulSpec) -> Result<Self, Error> {
-        let plan = MatmulPlan::new(&spec, gpu.caps())?;
+        Self::with_plan(gpu, spec, MatmulPlan::new(&spec, gpu.caps())?)
+    }
+
+    /// Compiles what a plan of the spec needs: another than the best, for comparison.
+    pub fn with_plan(gpu: &Gpu, spec: MatmulSpec, plan: MatmulPlan) -> Result<Self, Error> {
         let [kernel] = compile_array(gpu, &shaders(&plan)?)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, kernel })
     }

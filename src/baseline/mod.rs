@@ -4,6 +4,9 @@
 //! product, a softmax, a transposing copy, element-wise passes, each reading and writing whole tensors. The kernels
 //! are planned and written with care, since a slow yardstick measures nothing. Intermediate tensors are allocated
 //! once as a scratch and reused, as a caching allocator would.
+//!
+//! Like is compared with like: as long as a fused kernel multiplies lane by lane, so does its unfused version. The dense
+//! product, which stands for a library's, uses matrix units where there are any.
 
 mod attention;
 mod butterfly;
@@ -12,7 +15,7 @@ mod scan;
 
 pub use attention::{AttentionScratch, SoftmaxPlan, UnfusedAttention, UnfusedAttentionPlan};
 pub use butterfly::{Dense, MonarchScratch, UnfusedMonarch, UnfusedMonarchPlan};
-pub use matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
+pub use matmul::{Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand};
 pub use scan::{
     ScanScratch, SequentialLinearScan, SequentialLinearScanPlan, UnfusedLinearScan, UnfusedLinearScanPlan,
 };

@@ -7,12 +7,18 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Attention, AttentionInputs, AttentionOutputs};
-pub use butterfly::{Monarch, MonarchInputs};
-pub use scan::{H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step};
-pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use scan::{LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep};
-pub use scan::{S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep};
+pub use attention::{Attention, AttentionInputs, AttentionOutputs, Table};
+pub use butterfly::{
+    Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch, MonarchBackward,
+    MonarchGradients, MonarchInputs,
+};
+pub use scan::{
+    Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, H3,
+    H3Backward, H3Gradients, H3Inputs, H3States, H3Step, LinearScan, LinearScanInputs, LinearScanOutputs,
+    LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep, S4d, S4dBackward,
+    S4dGradients, S4dInputs, S4dStep, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs,
+    SsdOutputGradients, SsdOutputs, SsdStep,
+};
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,13 +26,18 @@ use crate::{Error, Gpu, Tensor};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
-    pub use super::attention::shaders as attention;
-    pub use super::butterfly::monarch_shaders as monarch;
-    pub use super::scan::linear_scan_shaders as linear_scan;
-    pub use super::scan::long_conv_backward_shaders as long_conv_backward;
-    pub use super::scan::long_conv_shaders as long_conv;
-    pub use super::scan::long_conv_step_shaders as long_conv_step;
-    pub use super::scan::s4d_shaders as s4d;
+    pub use super::attention::{shaders as attention, shaders_with_mods as attention_with_mods};
+    pub use super::butterfly::{
+        butterfly_backward_shaders as butterfly_backward, butterfly_shaders as butterfly,
+        monarch_backward_shaders as monarch_backward, monarch_shaders as monarch,
+    };
+    pub use super::scan::{
+        chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,
+        conv1d_backward_shaders as conv1d_backward, conv1d_shaders as conv1d,
+        conv1d_step_shaders as conv1d_step, linear_scan_shaders as linear_scan,
+        long_conv_backward_shaders as long_conv_backward, long_conv_shaders as long_conv,
+        long_conv_step_shaders as long_conv_step, s4d_shaders as s4d, token_shaders as token,
+    };
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

@@ -11,11 +11,15 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionResult, attention};
-pub use butterfly::monarch;
-pub use scan::{H3Operands, H3Result, h3};
-pub use scan::{LinearScanResult, linear_scan};
-pub use scan::{LongConv, LongConvGradients, LongConvOperands, s4d_kernel};
+pub use attention::{AttentionResult, HostMods, Place, attention, attention_with_mods};
+pub use butterfly::{
+    ButterflyGradients, MonarchGradients, butterfly, butterfly_backward, monarch, monarch_backward,
+};
+pub use scan::{
+    Conv1dDerivatives, Conv1dResult, Conv1dTensors, H3Operands, H3Result, LinearScanResult, LongConv,
+    LongConvGradients, LongConvOperands, SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, h3,
+    linear_scan, s4d_kernel, ssd, ssd_backward,
+};
 
 use crate::DType;
 

@@ -8,10 +8,18 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::AttentionPlan;
-pub use butterfly::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
-pub use scan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan};
-pub(crate) use scan::{LongConvStage, Reads, Writes};
+pub use attention::{AttentionPlan, AttentionStructure, AttentionTile, ModsStructure, VisitTable};
+pub(crate) use attention::{VISIT_LANES, block_words};
+pub use butterfly::{
+    BlockTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, MonarchBackwardPlan,
+    MonarchPath, MonarchPlan, MonarchRows, OuterPlan,
+};
+pub(crate) use butterfly::{GRADIENT_LANES, SUM_LANES, Side, gradient_cells};
+pub(crate) use scan::{ChunkKernel, LongConvStage, Mixed, Reads, TOKEN_ROOM, Writes, record_words};
+pub use scan::{
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan,
+    LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, Steps, SumPlan, TokenPlan,
+};
 
 use std::fmt;
 

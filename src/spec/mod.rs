@@ -8,10 +8,14 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Alibi, AttentionSpec, Window};
-pub use butterfly::MonarchSpec;
-pub(crate) use scan::Complex;
-pub use scan::{Discretization, H3Spec, LinearScanSpec, LongConvSpec, S4dParameters, S4dSpec};
+pub(crate) use attention::Parts;
+pub use attention::{Alibi, AttentionSpec, BlockMask, Mods, Window};
+pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
+pub(crate) use scan::{Complex, Decay, LONGEST_CHUNK, Recurrence, Run};
+pub use scan::{
+    Conv1dSpec, Discretization, Gate, H3Spec, LinearAttentionSpec, LinearScanSpec, LongConvSpec,
+    S4dParameters, S4dSpec, Sequences, Skip, SsdSpec,
+};
 
 use crate::SpecError;
 

@@ -2,9 +2,9 @@
 
 use super::zeros;
 use tilewise::{
-    DType, Element, Gpu, LinearScan, LinearScanInputs, LinearScanSpec, LongConv, LongConvBackward,
-    LongConvInputs, LongConvSpec, LongConvStep, S4d, S4dBackward, S4dInputs, S4dParameters, S4dSpec, S4dStep,
-    by_dtype,
+    Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gpu,
+    LinearScan, LinearScanInputs, LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec,
+    LongConvStep, S4d, S4dBackward, S4dInputs, S4dParameters, S4dSpec, S4dStep, SequenceIndices, by_dtype,
 };
 
 pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
@@ -44,6 +44,27 @@ pub fn s4d<T: Element>(gpu: &Gpu, spec: S4dSpec) {
     step.run(S4dInputs { u: &sample, ..inputs }, &step.states().unwrap()).unwrap();
 }
 
+fn conv1d<T: Element>(gpu: &Gpu, spec: Conv1dSpec) {
+    let x = zeros::<T>(gpu, &spec.shape());
+    let weight = zeros(gpu, &spec.weight_shape());
+    let bias = spec.bias.then(|| zeros(gpu, &spec.bias_shape()));
+    let initial = spec.initial.then(|| zeros(gpu, &spec.state_shape()));
+    let indices = vec![0; spec.batch * spec.length];
+    let indices = SequenceIndices::new(gpu, spec.sequences_shape(), &indices).unwrap();
+    let inputs = Conv1dInputs {
+        x: &x,
+        weight: &weight,
+        bias: bias.as_ref(),
+        sequences: spec.sequences.then_some(&indices),
+        initial: initial.as_ref(),
+    };
+    let outputs = Conv1d::new(gpu, spec).unwrap().run(inputs).unwrap();
+    Conv1dBackward::new(gpu, spec).unwrap().run(inputs, &outputs.y).unwrap();
+    let x = zeros::<T>(gpu, &[spec.batch, spec.channels]);
+    let inputs = Conv1dStepInputs { x: &x, weight: &weight, bias: bias.as_ref() };
+    Conv1dStep::new(gpu, spec).unwrap().run(inputs, &outputs.last, 7).unwrap();
+}
+
 pub fn run_all(gpu: &Gpu) {
     for dtype in DType::ALL {
         for spec in [LinearScanSpec::new(dtype, 2, 3, 97), LinearScanSpec::new(dtype, 1, 2, 100_000)] {
@@ -56,6 +77,10 @@ pub fn run_all(gpu: &Gpu) {
             for spec in [spec, spec.pre_gate().post_gate().skip()] {
                 by_dtype!(dtype, T => long_conv::<T>(gpu, spec));
             }
+        }
+        let spec = Conv1dSpec::new(dtype, 2, 3, 97, 4);
+        for spec in [spec, spec.bias().silu().sequences().initial()] {
+            by_dtype!(dtype, T => conv1d::<T>(gpu, spec));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Plans of the butterfly family.
 
 use tilewise::baseline::{self, UnfusedMonarchPlan};
-use tilewise::plan::MonarchPlan;
-use tilewise::{Caps, DType, MonarchSpec, ops};
+use tilewise::plan::{ButterflyBackwardPlan, ButterflyPlan, MonarchPlan};
+use tilewise::{ButterflySpec, Caps, DType, MonarchSpec, ops};
 
 use super::Planned;
 
@@ -20,8 +20,34 @@ pub fn monarch(name: &str, spec: MonarchSpec, caps: &Caps) -> Planned {
     Planned::new(name, MonarchPlan::new(&spec, caps), ops::shaders::monarch)
 }
 
+pub fn butterfly(name: &str, spec: ButterflySpec, caps: &Caps) -> Planned {
+    Planned::new(name, ButterflyPlan::new(&spec, caps), ops::shaders::butterfly)
+}
+
+pub fn butterfly_backward(name: &str, spec: ButterflySpec, caps: &Caps) -> Planned {
+    Planned::new(name, ButterflyBackwardPlan::new(&spec, caps), ops::shaders::butterfly_backward)
+}
+
+/// Products of every kind of element and entry, in one set of rows and in several, fused and in passes.
+fn butterflies(dtype: DType) -> Vec<ButterflySpec> {
+    let new = |batch, n| ButterflySpec::new(dtype, batch, n);
+    vec![
+        new(1, 2).nblocks(3),
+        new(2, 32).nstacks(2).n_in(27),
+        new(1000, 1024).transposed(),
+        new(1000, 4096).complex().nblocks(2),
+        new(1, 1 << 16),
+        new(9, 16).entry(3).increasing_stride(),
+        new(9, 64).entry(32).complex().transposed(),
+    ]
+}
+
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
+    for spec in butterflies(dtype) {
+        planned.push(butterfly(&format!("{spec:?}"), spec, caps));
+        planned.push(butterfly_backward(&format!("{spec:?}, backward"), spec, caps));
+    }
     for (w1, w2) in MONARCHS {
         for batch in [1, 7, 1000] {
             let spec = MonarchSpec::new(dtype, batch, w1, w2);

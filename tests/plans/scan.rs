@@ -3,8 +3,11 @@
 use tilewise::baseline::{
     self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
 };
-use tilewise::plan::{LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan};
-use tilewise::{Caps, DType, LinearScanSpec, LongConvSpec, S4dSpec, ops};
+use tilewise::plan::{
+    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
+    LongConvStepPlan, S4dPlan,
+};
+use tilewise::{Caps, Conv1dSpec, DType, LinearScanSpec, LongConvSpec, S4dSpec, ops};
 
 use super::Planned;
 
@@ -40,6 +43,16 @@ fn long_convs(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned
 }
 
+/// A convolution, its backward pass and its step.
+fn conv1d(spec: Conv1dSpec, caps: &Caps) -> [Planned; 3] {
+    let name = |pass| format!("{spec:?}, {pass}");
+    [
+        Planned::new(&name("forward"), Conv1dPlan::new(&spec, caps), ops::shaders::conv1d),
+        Planned::new(&name("backward"), Conv1dBackwardPlan::new(&spec, caps), ops::shaders::conv1d_backward),
+        Planned::new(&name("step"), Conv1dStepPlan::new(&spec, caps), ops::shaders::conv1d_step),
+    ]
+}
+
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
     for (channels, length) in [(1, 5), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)] {
@@ -55,5 +68,9 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let shaders = baseline::shaders::sequential_linear_scan;
         planned.push(Planned::new(&format!("{spec:?}, sequential"), plan, shaders));
     }
+    let conv = Conv1dSpec::new(dtype, 2, 3, 96, 2);
+    planned.extend(conv1d(conv, caps));
+    planned.extend(conv1d(Conv1dSpec { length: 97, width: 3, ..conv }.bias().silu(), caps));
+    planned.extend(conv1d(Conv1dSpec { width: 4, ..conv }.bias().silu().sequences().initial(), caps));
     planned
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::doc_markdown, reason = "clap prints these comments to people, backticks and all")]
 
 mod attention;
+mod butterfly;
 mod linear_scan;
 mod long_conv;
 mod monarch;
@@ -162,6 +163,7 @@ macro_rules! operations {
 
 operations! {
     Attention in attention, "attention" of Attention;
+    Butterfly in butterfly, "butterfly" of Butterfly;
     Monarch in monarch, "monarch" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
     LongConv in long_conv, "long-conv" of Scan;

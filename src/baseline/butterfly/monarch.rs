@@ -36,8 +36,8 @@ impl UnfusedMonarchPlan {
         let [first, second] = turns(spec);
         Ok(Self {
             factors: [
-                MatmulPlan::new(&first_product(spec), caps)?,
-                MatmulPlan::new(&second_product(spec), caps)?,
+                MatmulPlan::on_lanes(&first_product(spec), caps)?,
+                MatmulPlan::on_lanes(&second_product(spec), caps)?,
             ],
             copy_lanes: 256.min(caps.workgroup_lanes),
             copies: [first, second].map(|[rows, columns]| [storage(columns), storage(rows)]),
@@ -142,7 +142,10 @@ impl UnfusedMonarch {
             gpu: gpu.clone(),
             spec,
             plan,
-            factors: [Matmul::new(gpu, first_product(&spec))?, Matmul::new(gpu, second_product(&spec))?],
+            factors: [
+                Matmul::with_plan(gpu, first_product(&spec), plan.factors[0])?,
+                Matmul::with_plan(gpu, second_product(&spec), plan.factors[1])?,
+            ],
             copies: [first, second],
         })
     }

@@ -31,7 +31,7 @@ impl<T: Element> Given<T> {
 
     fn inputs(&self) -> AttentionInputs<'_, T> {
         let [q, k, v] = &self.device;
-        AttentionInputs { q, k, v, alibi: None }
+        AttentionInputs::new(q, k, v)
     }
 }
 

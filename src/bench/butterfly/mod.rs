@@ -1,10 +1,13 @@
 //! Workloads of the butterfly family.
 
+mod dense;
 mod monarch;
 
 use super::suite::{Scale, boxed};
 use super::{Depth, Workload};
 
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
-    boxed(monarch::suite(scale, depth))
+    let mut suite = boxed(monarch::suite(scale, depth));
+    suite.extend(boxed(dense::suite(scale, depth)));
+    suite
 }

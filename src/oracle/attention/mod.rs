@@ -1,5 +1,9 @@
 //! Oracles of the attention family.
 
+mod mods;
+
+pub use mods::{HostMods, Place};
+
 use crate::oracle::Precision;
 use crate::{Alibi, AttentionSpec};
 
@@ -24,6 +28,19 @@ pub fn attention(
     v: &[f64],
     alibi: Option<&[f64]>,
 ) -> AttentionResult {
+    attention_with_mods(spec, precision, q, k, v, alibi, &HostMods::default())
+}
+
+/// Attention with the user's changes of scores, which a plain implementation stores too, and masks.
+pub fn attention_with_mods(
+    spec: &AttentionSpec,
+    precision: Precision,
+    q: &[f64],
+    k: &[f64],
+    v: &[f64],
+    alibi: Option<&[f64]>,
+    mods: &HostMods,
+) -> AttentionResult {
     let mut o = vec![0.0; spec.o_shape().iter().product()];
     let mut lse = vec![f64::NEG_INFINITY; spec.lse_shape().iter().product()];
     for batch in 0..spec.batch {
@@ -38,19 +55,21 @@ pub fn attention(
             let value = |j| row(v, (batch * spec.k_len + j) * spec.kv_heads + kv_head, spec.value_dim);
             for i in 0..spec.q_len {
                 let (first, end) = spec.keys_seen(i);
-                if first == end {
+                let keys: Vec<_> = (first..end).filter(|&j| mods.shows([batch, head, i, j])).collect();
+                if keys.is_empty() {
                     continue;
                 }
                 let query_row = (batch * spec.q_len + i) * spec.heads + head;
                 let query = row(q, query_row, spec.head_dim);
-                let scores = (first..end).map(|j| {
+                let scores = keys.iter().map(|&j| {
                     let dot = precision.dot(query.iter().copied().zip(key(j).iter().copied()));
-                    change_score(spec, precision, dot, slope, (i, j))
+                    let score = change_score(spec, precision, dot, slope, (i, j));
+                    precision.store(mods.change(score, [batch, head, i, j]))
                 });
                 let (probabilities, log_sum) = softmax(precision, &scores.collect::<Vec<_>>());
                 lse[(batch * spec.heads + head) * spec.q_len + i] = log_sum;
                 for (c, o) in row_mut(&mut o, query_row, spec.value_dim).iter_mut().enumerate() {
-                    let column = (first..end).map(|j| value(j)[c]);
+                    let column = keys.iter().map(|&j| value(j)[c]);
                     *o = precision.store(precision.dot(probabilities.iter().copied().zip(column)));
                 }
             }
@@ -163,6 +182,22 @@ mod tests {
             &exact(&spec, &q, &k, &v, Some(&[0.25, 0.75])).o,
             &[sigmoid(capped + 0.25), sigmoid(capped + 0.75)],
         );
+    }
+
+    #[test]
+    fn mods_come_after_the_scale_and_hide_keys() {
+        let spec = AttentionSpec::new(DType::F32, 1, (2, 3), 1, 1).scale(1.0);
+        // Squared scores: weights 1, 4 and 25 become e^(ln² w), and key 2 is hidden from query 0.
+        let mods = HostMods::new()
+            .score(|s, _| 2.0 * s, |d, _, _| 2.0 * d)
+            .mask(|[_, _, i, j]| i == 1 && j == 1 || i == 0 && j < 2);
+        let (k, v) = (weights(&[1.0, 2.0, 5.0]), [3.0, 8.0, 100.0]);
+        let result = attention_with_mods(&spec, Precision::Exact, &[1.0, 0.0], &k, &v, None, &mods);
+        close(&result.o, &[(3.0 + 4.0 * 8.0) / 5.0, 8.0]);
+        close(&result.lse, &[5.0_f64.ln(), 0.0]);
+        let dead = HostMods::new().mask(|[_, _, i, _]| i == 1);
+        let result = attention_with_mods(&spec, Precision::Exact, &[1.0, 0.0], &k, &v, None, &dead);
+        assert!(result.o[0] == 0.0 && result.lse[0] == f64::NEG_INFINITY);
     }
 
     #[test]

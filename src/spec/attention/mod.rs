@@ -1,5 +1,12 @@
 //! Specs of the attention family.
 
+mod blocks;
+mod mods;
+
+pub use blocks::BlockMask;
+pub use mods::Mods;
+pub(crate) use mods::Parts;
+
 use std::fmt;
 
 use crate::spec::{at_least_one, elements, wrong};

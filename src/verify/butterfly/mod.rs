@@ -1,9 +1,21 @@
 //! The acceptance grids of the butterfly family.
 
 mod monarch;
+mod monarch_backward;
+mod product;
 
-use super::{Case, Grid, boxed};
+use super::{Case, Grid, Tolerance, boxed};
 
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
-    boxed(monarch::cases(grid))
+    let mut cases = boxed(monarch::cases(grid));
+    cases.extend(boxed(product::cases(grid)));
+    cases.extend(boxed(monarch_backward::cases(grid)));
+    cases
+}
+
+/// Twice the plain error, and a unit in the last place of the largest output beside it: a small product is a small
+/// sample of roundings, whose maximum is luck.
+fn tolerance(y: &[f64]) -> Tolerance {
+    let largest = y.iter().fold(0.0, |max: f64, y| max.max(y.abs()));
+    Tolerance { multiple: 2.0, atol: f64::from(f32::EPSILON) * largest }
 }

@@ -1,9 +1,11 @@
 //! The acceptance grids of the scan family.
 
+mod conv1d;
 mod h3;
 mod linear_scan;
 mod long_conv;
 mod s4d;
+mod ssd;
 
 use super::{Case, Grid, boxed};
 
@@ -12,5 +14,7 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(boxed(long_conv::cases(grid)));
     cases.extend(boxed(s4d::cases(grid)));
     cases.extend(boxed(h3::cases(grid)));
+    cases.extend(boxed(conv1d::cases(grid)));
+    cases.extend(boxed(ssd::cases(grid)));
     cases
 }
