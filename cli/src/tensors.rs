@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors, serialize};
-use tilewise::{DType, Element, Gpu, Tensor};
+use tilewise::{DType, Element, Gpu, Tensor, by_dtype};
 
 use crate::failure::Failure;
 
@@ -146,26 +146,34 @@ impl<'a> TensorFile<'a> {
         }
     }
 
-    /// The numbers of that name that count or index something, if they are there.
-    pub fn find_integers(&self, name: &str) -> Result<Option<Integers>, Failure> {
-        if !self.has(name) {
-            return Ok(None);
-        }
-        let view = self.view(name)?;
-        let data = view.data();
-        let values: Vec<i64> = match view.dtype() {
-            Dtype::I32 => bytemuck::pod_collect_to_vec::<u8, i32>(data).into_iter().map(i64::from).collect(),
-            Dtype::U32 => bytemuck::pod_collect_to_vec::<u8, u32>(data).into_iter().map(i64::from).collect(),
-            Dtype::I64 => bytemuck::pod_collect_to_vec(data),
+    /// The integers of that name with their shape, if they are there.
+    pub fn integers(&self, name: &str) -> Result<Option<(&[usize], Vec<i64>)>, Failure> {
+        let Some(view) = self.tensors.get(name) else { return Ok(None) };
+        // The file's bytes need not be aligned, so they are copied.
+        let values = match view.dtype() {
+            Dtype::I32 => {
+                bytemuck::pod_collect_to_vec::<u8, i32>(view.data()).into_iter().map(i64::from).collect()
+            }
+            Dtype::U32 => {
+                bytemuck::pod_collect_to_vec::<u8, u32>(view.data()).into_iter().map(i64::from).collect()
+            }
+            Dtype::I64 => bytemuck::pod_collect_to_vec(view.data()),
             other => return Err(Failure::Input(format!("{name} holds {other:?}, expected I32, U32 or I64"))),
         };
+        self.used.borrow_mut().insert(name.to_owned());
+        Ok(Some((view.shape(), values)))
+    }
+
+    /// The numbers of that name that count or index something, none below zero, if they are there.
+    pub fn find_integers(&self, name: &str) -> Result<Option<Integers>, Failure> {
+        let Some((shape, values)) = self.integers(name)? else { return Ok(None) };
         let value = |value: i64| {
             u32::try_from(value).map_err(|_| {
                 Failure::Input(format!("{name} holds {value}, expected numbers from 0 to 2^32 - 1"))
             })
         };
         let values = values.into_iter().map(value).collect::<Result<_, _>>()?;
-        Ok(Some(Integers { shape: view.shape().to_vec(), values }))
+        Ok(Some(Integers { shape: shape.to_vec(), values }))
     }
 
     /// The tensor of that name on the device. `T` is its element type.
@@ -287,6 +295,11 @@ impl Stored<'_> {
         }
     }
 
+    /// The values in f64, which holds every type exactly.
+    pub fn to_f64(&self) -> Vec<f64> {
+        by_dtype!(self.dtype, T => self.values::<T>().into_iter().map(Element::to_f64).collect())
+    }
+
     /// The file's bytes need not be aligned, so they are copied.
     fn values<T: Element>(&self) -> Vec<T> {
         bytemuck::pod_collect_to_vec(self.data)
@@ -303,6 +316,15 @@ pub struct Output {
 }
 
 impl Output {
+    /// A tensor of these values, rounded to the type.
+    pub fn of(name: &'static str, dtype: DType, shape: &[usize], values: &[f64]) -> Self {
+        let bytes = by_dtype!(dtype, T => {
+            let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
+            bytemuck::cast_slice(&values).to_vec()
+        });
+        Self { name, dtype, shape: shape.to_vec(), bytes }
+    }
+
     /// Waits for the tensor and copies it from the device.
     pub fn download<T: Element>(name: &'static str, tensor: &Tensor<T>) -> Result<Self, Failure> {
         let values = tensor.read_blocking()?;

@@ -13,11 +13,15 @@ pub use attention::{
     Alibi, AppendSpec, AttentionSpec, BlockMask, CacheSpec, CacheView, CachedAttentionSpec, CuSeqlens,
     MergeSpec, Mods, Packed, Rotary, RotaryPairs, RotateSpec, Span, Window,
 };
-pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
-pub use scan::{
-    Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
+pub use butterfly::{
+    BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
+    LinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights,
 };
-pub(crate) use scan::{Decay, LONGEST_CHUNK, Recurrence, Run};
+pub use scan::{
+    Coefficients, Conv1dSpec, Discretization, Gate, H3Spec, LinearAttentionSpec, LinearScanSpec,
+    LongConvSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, SsdSpec,
+};
+pub(crate) use scan::{Complex, Decay, LONGEST_CHUNK, Recurrence, Run};
 
 use crate::SpecError;
 
