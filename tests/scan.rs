@@ -13,9 +13,7 @@ mod selective_scan;
 mod ssd;
 
 use tilewise::verify::{Family, Inputs};
-use tilewise::{
-    DType, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, Tensor,
-};
+use tilewise::{DType, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, Tensor};
 
 #[test]
 fn acceptance_grid() {
