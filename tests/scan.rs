@@ -13,7 +13,9 @@ mod selective_scan;
 mod ssd;
 
 use tilewise::verify::{Family, Inputs};
-use tilewise::{DType, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, Tensor};
+use tilewise::{
+    DType, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, Tensor,
+};
 
 #[test]
 fn acceptance_grid() {
