@@ -22,5 +22,6 @@ struct Params {
     seed_high: u32,
     drop_below: u32, // random words under which a weight is dropped
     keep_factor: f32, // of weights that are kept
+    page: u32,      // keys of a page of a cache
     unseen: f32,    // what stands for the log-sum-exp of nothing, minus infinity: WGSL has no literal for it
 }

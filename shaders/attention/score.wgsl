@@ -29,7 +29,7 @@ fn finish_row(dots: vec4<f32>, task: Task, row: u32, key: u32, whole: bool) -> v
 
 // Scores before the user's changes.
 fn built_in(dots: vec4<f32>, task: Task, row: u32, key: u32) -> vec4<f32> {
-    var scores = dots * params.scale;
+    var scores = dots * (params.scale * key_scale(task));
     if (SOFTCAP) {
         scores = cap(scores);
     }

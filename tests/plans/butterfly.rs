@@ -1,8 +1,8 @@
 //! Plans of the butterfly family.
 
 use tilewise::baseline::{self, UnfusedMonarchPlan};
-use tilewise::plan::{ButterflyBackwardPlan, ButterflyPlan, MonarchPlan};
-use tilewise::{ButterflySpec, Caps, DType, MonarchSpec, ops};
+use tilewise::plan::{ButterflyBackwardPlan, ButterflyLinearPlan, ButterflyPlan, MonarchPlan};
+use tilewise::{ButterflyLinearSpec, ButterflySpec, Caps, DType, MonarchSpec, ops};
 
 use super::Planned;
 
@@ -47,6 +47,13 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     for spec in butterflies(dtype) {
         planned.push(butterfly(&format!("{spec:?}"), spec, caps));
         planned.push(butterfly_backward(&format!("{spec:?}, backward"), spec, caps));
+    }
+    for spec in [
+        ButterflyLinearSpec::new(dtype, 7, 100, 203),
+        ButterflyLinearSpec::new(dtype, 7, 64, 64).without_bias(),
+    ] {
+        let plan = ButterflyLinearPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec:?}"), plan, ops::shaders::butterfly_linear));
     }
     for (w1, w2) in MONARCHS {
         for batch in [1, 7, 1000] {

@@ -110,7 +110,7 @@ fn rows_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
 /// What both passes over tiles share.
 fn pass(linker: Linker, plan: &AttentionBackwardPlan) -> Linker {
     let structure = &plan.structure;
-    loads(scored(sequences(linker, structure), structure))
+    loads(scored(sequences(linker, structure), structure, false))
         .module("attention/facts")
         .module(if structure.alibi { "attention/alibi_facts" } else { "attention/alibi_none" })
         .module("attention/gradients")
@@ -238,7 +238,7 @@ impl AttentionBackward {
         let shapes = self.scratch_shapes();
         let scratch = scratch.tensors(gpu, &shapes.each_ref().map(Vec::as_slice))?;
         let [facts, terms, q_parts, k_parts, v_parts] = scratch else { unreachable!("as many as shapes") };
-        let of_queries = Works::of_queries(gpu, spec, &spans, plan.queries.rows())?;
+        let of_queries = Works::of_queries(gpu, spec, &spans, plan.queries.rows(), 1)?;
         let of_keys = Works::of_keys(gpu, spec, &spans, plan.keys.rows())?;
         let params =
             |works: &Works, heads, splits| TaskParams::new(spec, works, (heads, splits), inputs.seed);

@@ -1,6 +1,6 @@
 //! What the kernels of the attention family are linked with.
 
-use crate::plan::{AttentionStructure, AttentionTile, Exchange};
+use crate::plan::{AttentionStructure, AttentionTile, CacheStructure, Exchange};
 use crate::shader::{Linker, Words};
 
 /// A kernel that goes over tiles: the tile's own modules and constants.
@@ -9,11 +9,13 @@ pub(super) fn tiled(kernel: &'static str, tile: &AttentionTile) -> Linker {
         .module("common/product")
         .module("attention/params")
         .module("attention/task")
-        .module("attention/tile");
+        .module(if tile.is_direct() { "attention/tile_direct" } else { "attention/tile" });
+    let linker = linker.set("COLUMN_LANES", tile.column_lanes).set("ROW_FOURS", tile.row_fours);
+    if tile.is_direct() {
+        return linker.set("PART_LANES", tile.part_lanes).set("DOTS", tile.slice);
+    }
     linker
         .set("ROW_LANES", tile.row_lanes)
-        .set("COLUMN_LANES", tile.column_lanes)
-        .set("ROW_FOURS", tile.row_fours)
         .set("SLICE", tile.slice)
         .set("COLUMN_SLICE", tile.column_slice)
         .set("WIDEST", tile.widest)
@@ -31,14 +33,26 @@ pub(super) fn lanes(linker: Linker, exchange: Exchange, reduces: bool) -> Linker
 
 /// Where sequences lie.
 pub(super) fn sequences(linker: Linker, structure: &AttentionStructure) -> Linker {
-    linker.module(if structure.packed { "attention/sequences_listed" } else { "attention/sequences_dense" })
+    match structure.cache {
+        Some(_) => linker.module("attention/cache_index").module("attention/sequences_cached"),
+        None if structure.packed => linker.module("attention/sequences_listed"),
+        None => linker.module("attention/sequences_dense"),
+    }
 }
 
-/// Which keys queries see, and what becomes of their scores: all but the slopes and the mods.
-pub(super) fn scored(linker: Linker, structure: &AttentionStructure) -> Linker {
+/// What the rows of a tile are, which keys queries see, and what becomes of their scores: all but the slopes and the mods.
+pub(super) fn scored(linker: Linker, structure: &AttentionStructure, grouped: bool) -> Linker {
+    let linker = match structure.cache {
+        None => linker.module("attention/keys_contiguous"),
+        Some(CacheStructure { paged: true, .. }) => {
+            linker.module("attention/keys_cached").module("attention/cache_pages")
+        }
+        Some(_) => linker.module("attention/keys_cached").module("attention/cache_slots"),
+    };
+    let scaled = structure.cache.is_some_and(|cache| cache.scaled);
     linker
-        .module("attention/rows_plain")
-        .module("attention/keys_contiguous")
+        .module(if scaled { "attention/kv_scales_heads" } else { "attention/kv_scales_none" })
+        .module(if grouped { "attention/rows_grouped" } else { "attention/rows_plain" })
         .module("attention/mask")
         .module("attention/score")
         .module(if structure.dropout { "attention/dropout_philox" } else { "attention/dropout_none" })

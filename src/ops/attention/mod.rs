@@ -1,17 +1,25 @@
 //! Operations of the attention family.
 
+mod append;
 mod backward;
+mod cache;
+mod cached;
 mod forward;
 mod link;
+mod merge;
 mod mods;
 mod params;
 mod probabilities;
 
+pub use append::{Append, AppendInputs, RotaryTables, Rotate, append_shaders, rotate_shaders};
 pub use backward::{
     AttentionBackward, AttentionGradients, shaders as backward_shaders,
     shaders_with_mods as backward_shaders_with_mods,
 };
+pub use cache::{CacheIndex, KvCache, quantise};
+pub use cached::{CachedAttention, CachedAttentionInputs};
 pub use forward::{Attention, shaders, shaders_with_mods};
+pub use merge::{Merge, merge_shaders};
 pub use mods::Table;
 pub use probabilities::{AttentionProbabilities, shaders as probabilities_shaders};
 
@@ -109,6 +117,10 @@ impl<'a, T: Element> AttentionInputs<'a, T> {
 }
 
 impl<T: Element> AttentionOutputs<T> {
+    fn zeros(gpu: &Gpu, o_shape: &[usize], lse_shape: &[usize]) -> Result<Self, Error> {
+        Ok(Self { o: Tensor::zeros(gpu, o_shape)?, lse: Tensor::zeros(gpu, lse_shape)? })
+    }
+
     /// Fails unless every tensor is on this GPU and as the spec has it.
     fn check(&self, gpu: &Gpu, spec: &AttentionSpec) -> Result<(), Error> {
         self.o.expect(gpu, "o", spec.dtype, &spec.o_shape())?;

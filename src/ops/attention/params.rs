@@ -28,6 +28,7 @@ params! {
         seed_high: u32,
         drop_below: u32,
         keep_factor: f32,
+        page: u32,
         unseen: f32,
     }
 }
@@ -66,6 +67,7 @@ impl TaskParams {
             seed_high: (seed >> 32) as u32,
             drop_below: spec.drop_below(),
             keep_factor: spec.keep_factor() as f32,
+            page: 1,
             unseen: f32::NEG_INFINITY,
         }
     }
@@ -82,14 +84,21 @@ pub(super) struct Works {
 }
 
 impl Works {
-    /// Tiles of so many of a sequence's queries.
+    /// Tiles of so many of a sequence's queries, of which each makes `group` rows.
     pub(super) fn of_queries(
         gpu: &Gpu,
         spec: &AttentionSpec,
         spans: &[Span],
         rows: u32,
+        group: usize,
     ) -> Result<Self, Error> {
-        Self::new(gpu, spec, spans, (rows, spec.q_len), |span| span.q_len)
+        Self::new(gpu, spec, spans, (rows, spec.q_len * group), |span| span.q_len * group)
+    }
+
+    /// Tiles of so many rows, where every sequence has as many.
+    pub(super) fn even(batch: usize, length: usize, rows: u32) -> Self {
+        let tiles = length.div_ceil(rows as usize) as u32;
+        Self { count: batch as u32 * tiles, tiles, table: None }
     }
 
     /// Tiles of so many of its keys.
@@ -106,8 +115,7 @@ impl Works {
     ) -> Result<Self, Error> {
         let tiles = |length: usize| length.div_ceil(rows as usize) as u32;
         if spec.packed.is_none() {
-            let tiles = tiles(longest);
-            return Ok(Self { count: spec.batch as u32 * tiles, tiles, table: None });
+            return Ok(Self::even(spec.batch, longest, rows));
         }
         let place =
             |span: &Span| [span.q_start, span.q_len, span.k_start, span.k_len].map(|size| size as u32);

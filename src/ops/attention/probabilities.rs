@@ -25,7 +25,7 @@ pub struct AttentionProbabilities {
 pub fn shaders(plan: &AttentionProbabilitiesPlan) -> Result<Vec<Shader>, ShaderError> {
     let AttentionProbabilitiesPlan { structure, tile, storage, .. } = plan;
     let linker = sequences(tiled("attention/probabilities", tile), structure);
-    let linker = loads(scored(slopes(linker, structure), structure));
+    let linker = loads(scored(slopes(linker, structure), structure, false));
     let shader = modded(linker, &structure.mods, &Mods::default(), (tile.rows(), tile.columns()), false)?
         .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
         .set("HEAD_DIM", structure.head_dim)
@@ -67,7 +67,7 @@ impl AttentionProbabilities {
         let spans = inputs.check(gpu, spec)?;
         lse.expect(gpu, "lse", DType::F32, &spec.lse_shape())?;
         probabilities.expect(gpu, "the probabilities", spec.dtype, &spec.probabilities_shape())?;
-        let works = Works::of_queries(gpu, spec, &spans, plan.tile.rows())?;
+        let works = Works::of_queries(gpu, spec, &spans, plan.tile.rows(), 1)?;
         let tiles = spec.k_len.div_ceil(plan.tile.columns() as usize) as u32;
         let params = TaskParams::new(spec, &works, (spec.heads, tiles), inputs.seed);
         let own = [inputs.q.buffer(), inputs.k.buffer(), lse.buffer(), probabilities.buffer()];

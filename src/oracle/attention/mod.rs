@@ -1,11 +1,15 @@
 //! Oracles of the attention family.
 
 mod backward;
+mod cache;
 mod dropout;
+mod merge;
 mod mods;
 
 pub use backward::{AttentionGradientsResult, attention_backward};
+pub use cache::{Tables, append, cached_attention, rotate};
 pub use dropout::{kept, philox};
+pub use merge::merge;
 pub use mods::{HostMods, Place};
 
 use crate::oracle::Precision;

@@ -1,12 +1,22 @@
 //! Specs of the attention family.
 
+mod append;
 mod blocks;
+mod cache;
+mod cached;
+mod merge;
 mod mods;
+mod rotary;
 mod sequences;
 
+pub use append::AppendSpec;
 pub use blocks::BlockMask;
+pub use cache::{CacheSpec, CacheView};
+pub use cached::CachedAttentionSpec;
+pub use merge::MergeSpec;
 pub use mods::Mods;
 pub(crate) use mods::Parts;
+pub use rotary::{Rotary, RotaryPairs, RotateSpec};
 pub use sequences::{CuSeqlens, Packed, Span};
 
 use std::fmt;
@@ -16,6 +26,15 @@ use crate::{DType, SpecError};
 
 /// The largest head dimension of keys and of values.
 const MAX_HEAD_DIM: usize = 256;
+
+/// Fails if keys or values are too wide.
+fn check_dims(head_dim: usize, value_dim: usize) -> Result<(), SpecError> {
+    match [("head_dim", head_dim), ("value_dim", value_dim)].into_iter().find(|(_, dim)| *dim > MAX_HEAD_DIM)
+    {
+        Some((name, dim)) => Err(wrong(name, &dim, format!("at most {MAX_HEAD_DIM}"))),
+        None => Ok(()),
+    }
+}
 
 /// Which keys around its own position a query sees; an absent side is unbounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -306,11 +325,7 @@ impl AttentionSpec {
             ("head_dim", self.head_dim),
             ("value_dim", self.value_dim),
         ])?;
-        for (name, dim) in [("head_dim", self.head_dim), ("value_dim", self.value_dim)] {
-            if dim > MAX_HEAD_DIM {
-                return Err(wrong(name, &dim, format!("at most {MAX_HEAD_DIM}")));
-            }
-        }
+        check_dims(self.head_dim, self.value_dim)?;
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(wrong("kv_heads", &self.kv_heads, format!("a divisor of heads = {}", self.heads)));
         }

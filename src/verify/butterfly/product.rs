@@ -89,7 +89,7 @@ impl Case for Product {
 
 /// Twice the plain error, and a few units in the last place of the largest value beside it: a narrow product is a small
 /// sample of roundings, whose maximum is luck.
-fn tolerance(reference: &[f64]) -> Tolerance {
+pub(super) fn tolerance(reference: &[f64]) -> Tolerance {
     let largest = reference.iter().fold(0.0, |max: f64, y| max.max(y.abs()));
     Tolerance { multiple: 2.0, atol: 4.0 * f64::from(f32::EPSILON) * largest }
 }
