@@ -10,7 +10,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tilewise::baseline::UnfusedMonarch;
 use tilewise::oracle;
 use tilewise::verify::Inputs;
-use tilewise::{DType, Monarch, MonarchInputs, MonarchSpec};
+use tilewise::{DType, LinearSpec as _, Monarch, MonarchInputs, MonarchSpec};
 
 fn monarch(criterion: &mut Criterion) {
     let Some(gpu) = common::gpu() else { return };

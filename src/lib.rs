@@ -82,7 +82,7 @@ pub use ops::{
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
-    Alibi, AppendSpec, AttentionSpec, BlockLayout, BlockMask, BlockSoftmaxSpec, BlockSparseMode,
+    Alibi, AppendSpec, AttentionSpec, BlockMask, BlockPattern, BlockSoftmaxSpec, BlockSparseMode,
     BlockSparseSpec, ButterflyLinearSpec, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec,
     Coefficients, Conv1dSpec, CuSeqlens, Discretization, Gate, H3Spec, LinearAttentionSpec, LinearScanSpec,
     LinearSpec, LongConvSpec, MergeSpec, Mods, MonarchSpec, Packed, PixelflyConfig, PixelflySpec,

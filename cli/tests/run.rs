@@ -43,7 +43,8 @@ const OPS: &[(&str, Gradients)] = &[
     ("linear-scan", Gradients::No),
     ("linear-scan", Gradients::No),
     ("long-conv", Gradients::Yes),
-    ("monarch", Gradients::No),
+    ("monarch", Gradients::Yes),
+    ("block-sparse", Gradients::Yes),
 ];
 
 #[derive(Clone, Copy, PartialEq)]

@@ -14,7 +14,7 @@ pub use attention::{
     MergeSpec, Mods, Packed, Rotary, RotaryPairs, RotateSpec, Span, Window,
 };
 pub use butterfly::{
-    BlockLayout, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
+    BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
     LinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights,
 };
 pub use scan::{

@@ -41,11 +41,10 @@ impl<T: Element> Given<T> {
 }
 
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
-    let mut suite = forward_suite(scale, depth);
+    let mut suite = boxed(forward_suite(scale, depth));
     if depth == Depth::Standard {
-        suite.extend(decoding_suite(scale));
+        suite.extend(boxed(decoding_suite(scale)));
     }
-    let mut suite = boxed(suite);
     suite.extend(boxed(mods::suite(scale, depth)));
     suite
 }
@@ -166,12 +165,12 @@ struct Alone {
 }
 
 impl Alone {
-    fn new<T: Element>(spec: &AttentionSpec, tensors: [&[T]; 3], query: [usize; 3]) -> Self {
+    fn new<T: Element>(spec: &AttentionSpec, host: [&[T]; 3], query: [usize; 3]) -> Self {
         let (first, end) = spec.keys_seen(query[2]);
-        Self::seeing(spec, tensors, query, &(first..end).collect::<Vec<_>>())
+        Self::seeing(spec, host, query, &(first..end).collect::<Vec<_>>())
     }
 
-    /// A query that sees these keys.
+    /// Where the query sees these keys.
     fn seeing<T: Element>(
         spec: &AttentionSpec,
         [q, k, v]: [&[T]; 3],
@@ -216,15 +215,26 @@ struct Sample {
 }
 
 impl Sample {
-    fn new<T: Element>(spec: &AttentionSpec, [q, k, v]: &[Vec<T>; 3]) -> Self {
-        Self::of(spec, |query| Alone::new(spec, [q, k, v], query))
+    fn new<T: Element>(spec: &AttentionSpec, host: &[Vec<T>; 3]) -> Self {
+        Self::of(spec, host, |i| {
+            let (first, end) = spec.keys_seen(i);
+            (first..end).collect()
+        })
     }
 
-    fn of(spec: &AttentionSpec, alone: impl Fn([usize; 3]) -> Alone) -> Self {
+    /// Where each query sees these keys.
+    fn of<T: Element>(
+        spec: &AttentionSpec,
+        [q, k, v]: &[Vec<T>; 3],
+        seen: impl Fn(usize) -> Vec<usize>,
+    ) -> Self {
         let total = spec.batch * spec.heads * spec.q_len;
         let place = |i| [i / spec.q_len / spec.heads, i / spec.q_len % spec.heads, i % spec.q_len];
         let queries: Vec<_> = spread(total, 24).into_iter().map(place).collect();
-        let (reference, plain) = queries.iter().map(|&query| alone(query).both()).unzip();
+        let (reference, plain) = queries
+            .iter()
+            .map(|&query| Alone::seeing(spec, [q, k, v], query, &seen(query[2])).both())
+            .unzip();
         Self { spec: *spec, queries, reference, plain }
     }
 

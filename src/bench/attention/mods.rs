@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Alone, Given, Sample};
+use super::{Given, Sample};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
 use crate::bench::measure::{Bench, fetch};
@@ -126,11 +126,8 @@ fn measure<T: Element>(bench: &Bench<'_>, masked: &Masked) -> Result<(Figures, V
     let documents = Tensor::from_slice(gpu, &[spec.batch, spec.k_len], &documents)?;
     let tables = [("documents", Table::from(&documents))];
     let tables = if masked.mask == Mask::Documents { &tables[..] } else { &[] };
-    let [q, k, v] = &given.host;
-    let sample = Sample::of(&spec, |query| {
-        let seen: Vec<_> = (0..spec.k_len).filter(|&j| masked.shows(query[2], j)).collect();
-        Alone::seeing(&spec, [q, k, v], query, &seen)
-    });
+    let seen = |i: usize| (0..spec.k_len).filter(|&j| masked.shows(i, j)).collect();
+    let sample = Sample::of(&spec, &given.host, seen);
     let op = Attention::with_mods(gpu, spec, &masked.mods()?)?;
     let figures = contend(bench, "fused", &op, given.inputs().tables(tables), &spec, &sample)?;
 
