@@ -29,7 +29,7 @@ pub struct TensorFile<'a> {
 /// A tensor of a file, in one of the types that operations take.
 #[derive(Debug)]
 pub struct Stored<'a> {
-    name: String,
+    pub name: String,
     pub dtype: DType,
     pub shape: &'a [usize],
     data: &'a [u8],
@@ -305,7 +305,6 @@ impl Stored<'_> {
         Ok(Tensor::from_slice(gpu, self.shape, &self.values_f32())?)
     }
 
-    /// The values in f32.
     /// The elements in f32, which holds every f16 and bf16 exactly.
     pub fn values_f32(&self) -> Vec<f32> {
         match self.dtype {
@@ -326,6 +325,15 @@ impl Stored<'_> {
     }
 }
 
+/// What a file calls an element type.
+fn file_type(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::Bf16 => Dtype::BF16,
+    }
+}
+
 /// A tensor to be written.
 #[derive(Debug)]
 pub struct Output {
@@ -342,19 +350,14 @@ impl Output {
             let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
             bytemuck::cast_slice(&values).to_vec()
         });
-        Self { name, dtype, shape: shape.to_vec(), bytes }
+        Self { name, dtype: file_type(dtype), shape: shape.to_vec(), bytes }
     }
 
     /// Waits for the tensor and copies it from the device.
     pub fn download<T: Element>(name: &'static str, tensor: &Tensor<T>) -> Result<Self, Failure> {
         let values = tensor.read_blocking()?;
         let bytes = bytemuck::cast_slice(&values).to_vec();
-        let dtype = match T::DTYPE {
-            DType::F32 => Dtype::F32,
-            DType::F16 => Dtype::F16,
-            DType::Bf16 => Dtype::BF16,
-        };
-        Ok(Self { name, dtype, shape: tensor.shape().to_vec(), bytes })
+        Ok(Self { name, dtype: file_type(T::DTYPE), shape: tensor.shape().to_vec(), bytes })
     }
 
     /// The same for 8-bit integers.

@@ -11,6 +11,7 @@ mod attention_mods;
 mod block_sparse;
 mod butterfly;
 mod cached_attention;
+mod conv1d;
 mod gla;
 mod linear_attention;
 mod linear_scan;
@@ -19,6 +20,7 @@ mod merge;
 mod monarch;
 mod pixelfly;
 mod retnet;
+mod selective_scan;
 mod ssd;
 
 use std::fmt;
@@ -196,6 +198,8 @@ operations! {
     Ssd in ssd, "ssd" of Scan;
     Gla in gla, "gla" of Scan;
     Retnet in retnet, "retnet" of Scan;
+    Conv1d in conv1d, "conv1d" of Scan;
+    SelectiveScan in selective_scan, "selective-scan" of Scan;
 }
 
 /// The names of all operations, for messages.

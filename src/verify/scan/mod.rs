@@ -20,5 +20,9 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(boxed(linear_attention::cases(grid)));
     cases.extend(boxed(s4d::cases(grid)));
     cases.extend(boxed(h3::cases(grid)));
+    cases.extend(boxed(s4d::cases(grid)));
+    cases.extend(boxed(h3::cases(grid)));
+    cases.extend(boxed(conv1d::cases(grid)));
+    cases.extend(boxed(ssd::cases(grid)));
     cases
 }
