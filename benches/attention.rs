@@ -26,7 +26,7 @@ fn race(criterion: &mut Criterion, gpu: &Gpu, name: &str, spec: AttentionSpec) {
     let answer =
         Answer::of(|precision| oracle::attention(&spec, precision, &q.host, &k.host, &v.host, None).o);
     let mut race = Race::new(criterion, gpu, name, Throughput::Elements(spec.flops() as u64), answer);
-    let inputs = AttentionInputs { q: &q.device, k: &k.device, v: &v.device, alibi: None };
+    let inputs = AttentionInputs::new(&q.device, &k.device, &v.device);
 
     let fused = Attention::new(gpu, spec).expect("the spec fits");
     let outputs = fused.outputs().expect("the outputs fit");

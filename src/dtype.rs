@@ -70,10 +70,44 @@ mod sealed {
     impl Sealed for f32 {}
     impl Sealed for half::f16 {}
     impl Sealed for half::bf16 {}
+    impl Sealed for u32 {}
+    impl Sealed for i32 {}
+    impl Sealed for i8 {}
 }
 
-/// A Rust type that a [`Tensor`](crate::Tensor) can hold: `f32`, [`half::f16`] or [`half::bf16`].
-pub trait Element: sealed::Sealed + bytemuck::Pod + fmt::Debug + Send + Sync {
+/// A Rust type that a [`Tensor`](crate::Tensor) can hold: an [`Element`], `u32` or `i32` for tables, or `i8` for what was
+/// quantised.
+pub trait Stored: sealed::Sealed + bytemuck::Pod + fmt::Debug + Send + Sync {
+    /// Its name in messages.
+    const NAME: &'static str;
+}
+
+impl Stored for f32 {
+    const NAME: &'static str = "f32";
+}
+
+impl Stored for half::f16 {
+    const NAME: &'static str = "f16";
+}
+
+impl Stored for half::bf16 {
+    const NAME: &'static str = "bf16";
+}
+
+impl Stored for u32 {
+    const NAME: &'static str = "u32";
+}
+
+impl Stored for i32 {
+    const NAME: &'static str = "i32";
+}
+
+impl Stored for i8 {
+    const NAME: &'static str = "i8";
+}
+
+/// A Rust type of tensors that operations compute with: `f32`, [`half::f16`] or [`half::bf16`].
+pub trait Element: Stored {
     /// The element type on the device.
     const DTYPE: DType;
     /// Rounds to nearest, ties to even; what is too large becomes infinite.

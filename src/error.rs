@@ -1,6 +1,7 @@
 //! What can go wrong, with the numbers that a person needs to mend it.
 
 use crate::shader::ShaderError;
+use crate::shader::snippet::SnippetError;
 use crate::{Bytes, DType};
 
 /// Why a spec cannot be computed by anyone: the request itself is wrong.
@@ -34,6 +35,9 @@ pub enum PlanError {
     /// The spec itself is wrong.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// WGSL by the user is not what it must be.
+    #[error(transparent)]
+    Snippet(#[from] SnippetError),
     /// A tensor is larger than one storage binding of the adapter.
     #[error("{tensor}: {} needed ({bytes} bytes), this adapter binds at most {} at once ({limit} bytes)", Bytes(*.bytes), Bytes(*.limit))]
     Binding {
@@ -117,6 +121,14 @@ pub enum Error {
         /// Whether the spec needs it.
         expected: bool,
     },
+    /// A buffer that mods read is missing or holds something else, or one is given that they do not read.
+    #[error("the mods' buffer {name:?} {problem}")]
+    Buffer {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A tensor lives on another [`Gpu`](crate::Gpu) than the operation.
     #[error("{tensor} was made with another Gpu than the operation; clone one Gpu to share it")]
     Foreign {
@@ -160,6 +172,12 @@ pub enum Error {
 
 fn given(expected: bool, yes: &'static str, no: &'static str) -> &'static str {
     if expected { yes } else { no }
+}
+
+impl From<SnippetError> for Error {
+    fn from(error: SnippetError) -> Self {
+        Self::Plan(error.into())
+    }
 }
 
 impl From<SpecError> for Error {

@@ -182,6 +182,29 @@ impl Gpu {
         Ok(kernel)
     }
 
+    /// What the shader compiler has to say against a module: its words, and the line, where it names one.
+    pub(crate) async fn complaint(
+        &self,
+        label: &str,
+        wgsl: &str,
+    ) -> Result<Option<(Option<usize>, String)>, Error> {
+        self.check()?;
+        let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = self.inner.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(label),
+            source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+        });
+        let error = scope.pop().await;
+        let mut messages = module.get_compilation_info().await.messages.into_iter();
+        let found = messages.find(|message| message.message_type == wgpu::CompilationMessageType::Error);
+        Ok(match (found, error) {
+            (Some(found), _) => {
+                Some((found.location.map(|location| location.line_number as usize), found.message))
+            }
+            (None, error) => error.map(|error| (None, error.to_string())),
+        })
+    }
+
     pub(crate) fn unused(&self) -> &wgpu::Buffer {
         &self.inner.unused
     }
@@ -278,6 +301,21 @@ impl Gpu {
             Some(error) => Err(refused(error.to_string())),
             None => Ok((buffer, Arc::new(Lease::new(&self.inner.memory, bytes)))),
         }
+    }
+
+    /// A buffer of numbers that a call's kernels look up, such as where sequences lie.
+    pub(crate) fn upload(&self, words: &[u32]) -> Result<wgpu::Buffer, Error> {
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("look-up"),
+            size: size_of_val(words).max(16) as u64,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        };
+        self.guard("uploading", || {
+            let buffer = self.inner.device.create_buffer(&descriptor);
+            self.inner.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(words));
+            buffer
+        })
     }
 
     /// The first `bytes` of a buffer, once all submitted work is done.

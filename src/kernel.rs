@@ -1,6 +1,6 @@
 //! A compiled kernel: pipeline, bind-group layout, dispatch.
 
-use crate::shader::{Access, Shader};
+use crate::shader::{Access, Checks, Shader};
 use crate::{Error, Gpu};
 
 /// A [`Shader`] compiled for a [`Gpu`]. Cheap to clone.
@@ -153,12 +153,15 @@ fn module(gpu: &Gpu, shader: &Shader) -> wgpu::ShaderModule {
         label: Some(shader.label),
         source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
     };
-    if gpu.shader_checks() {
+    if gpu.shader_checks() || shader.checks == Checks::All {
         return gpu.device().create_shader_module(descriptor);
     }
+    let mut checks = wgpu::ShaderRuntimeChecks::unchecked();
+    checks.int_div_checks = shader.checks == Checks::Divisions;
     // SAFETY: kernels mask their own loads and stores, so no index leaves its buffer, and every loop's trip count
-    // is bounded by a uniform size. Every suite that runs kernels also runs with the checks on.
-    unsafe { gpu.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+    // is bounded by a uniform size. Every suite that runs kernels also runs with the checks on. A user's snippet is
+    // linked here only if it neither indexes nor loops, and its divisions keep their checks.
+    unsafe { gpu.device().create_shader_module_trusted(descriptor, checks) }
 }
 
 fn layout_entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {

@@ -50,6 +50,7 @@ mod dtype;
 mod error;
 mod gpu;
 mod kernel;
+pub mod mods;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
@@ -61,16 +62,31 @@ pub mod transforms;
 pub mod verify;
 
 pub use caps::{Bytes, Caps};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
-pub use ops::{Attention, AttentionInputs, AttentionOutputs};
-pub use ops::{Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs};
-pub use ops::{ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs};
-pub use ops::{LinearScan, LinearScanInputs, LinearScanOutputs};
-pub use ops::{Monarch, MonarchInputs};
+pub use ops::{
+    Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
+    AttentionOutputs, AttentionProbabilities, BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward,
+    ButterflyGradients, ButterflyInputs, ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs,
+    CacheIndex, CachedAttention, CachedAttentionInputs, Conv1d, Conv1dBackward, Conv1dGradients,
+    Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, KvCache, LinearScan, LinearScanInputs,
+    LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, Merge, Monarch,
+    MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs,
+    PixelflyLinear, RotaryTables, Rotate, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs,
+    SsdOutputGradients, SsdOutputs, SsdStep, Table,
+};
+pub use ops::{
+    LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
+    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
+};
+pub use shader::snippet::{Snippet, Word};
 pub use spec::{
-    Alibi, AttentionSpec, ButterflyLinearSpec, ButterflySpec, LinearScanSpec, LinearSpec, MonarchSpec, Window,
+    Alibi, AppendSpec, AttentionSpec, BlockLayout, BlockMask, BlockSoftmaxSpec, BlockSparseMode,
+    BlockSparseSpec, ButterflyLinearSpec, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec,
+    Conv1dSpec, CuSeqlens, Gate, LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, MergeSpec,
+    Mods, MonarchSpec, Packed, PixelflyConfig, PixelflySpec, PixelflyWeights, Rotary, RotaryPairs,
+    RotateSpec, Sequences, Skip, Span, SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

@@ -1,60 +1,94 @@
 //! Linking and specialising WGSL: strings in, string out.
 //!
-//! Shader files are plain WGSL with no directives and no template language. Three mechanisms turn them into the
+//! Shader files are plain WGSL with no directives and no template language. Five mechanisms turn them into the
 //! module that a plan asks for, and each refuses a name that is absent, duplicated or left unset:
 //!
 //! - **consts**: `const HEAD_DIM: u32 = 64;` in a file is a default; the plan sets another value.
 //! - **modules**: a kernel calls functions that it does not define (`reduce_max`, …); the plan chooses which file
 //!   defines them. That takes the place of `#ifdef`. A module may declare bindings of its own, which come after the
 //!   kernel's in the order in which modules are linked: what a plan does not use takes no binding.
+//! - **copies**: a file of functions that are the same for several tensors is linked once for each, with its words
+//!   replaced: `tensor_four` of `attention/load_keys` becomes `k_four` and `v_four`.
 //! - **tensors**: a kernel declares `var<storage, read> q: array<q_word>`, and the plan says how `q` is stored.
 //!   The files under `elem/` define `q_word`, and `q_load`, `q_load4` or `q_store`, `q_store4` around it.
+//! - **snippets**: a kernel calls functions that the user of the library writes; [`snippet`] checks and links them.
+
+pub mod snippet;
 
 use std::fmt::{self, Write as _};
 
 use crate::DType;
+use snippet::{Linked, SnippetError};
 
 /// How elements lie in a storage buffer, and in which unit a kernel addresses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Storage {
-    /// The element type.
-    pub dtype: DType,
-    /// f16 as a type of its own (`shader-f16`) instead of packed in u32. The bytes are the same.
-    pub native_f16: bool,
+    /// The words.
+    pub format: Format,
     /// Addressed four elements at a time: every row the kernel touches starts at a multiple of four.
     pub vectors: bool,
 }
 
+/// What the words of a buffer hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Format {
+    /// f32.
+    F32,
+    /// f16 as a type of its own (`shader-f16`).
+    F16,
+    /// Two f16 in a u32. The bytes are those of [`F16`](Self::F16).
+    F16Packed,
+    /// Two bf16 in a u32.
+    Bf16Packed,
+    /// Four 8-bit integers in a u32, rounded to nearest and kept within ±127; whoever stores or loads them applies a
+    /// scale.
+    I8Packed,
+}
+
 impl Storage {
     /// f32, addressed one element at a time.
-    pub const F32: Self = Self { dtype: DType::F32, native_f16: false, vectors: false };
+    pub const F32: Self = Self { format: Format::F32, vectors: false };
 
     /// How `dtype` is stored on an adapter with or without `shader-f16`.
     pub fn new(dtype: DType, shader_f16: bool, vectors: bool) -> Self {
-        Self { dtype, native_f16: shader_f16 && dtype == DType::F16, vectors }
+        let format = match dtype {
+            DType::F32 => Format::F32,
+            DType::F16 if shader_f16 => Format::F16,
+            DType::F16 => Format::F16Packed,
+            DType::Bf16 => Format::Bf16Packed,
+        };
+        Self { format, vectors }
     }
 
     /// The file name under `elem/load` and `elem/store`.
     fn module(self) -> &'static str {
-        match (self.dtype, self.native_f16, self.vectors) {
-            (DType::F32, _, false) => "f32",
-            (DType::F32, _, true) => "f32_x4",
-            (DType::F16, true, false) => "f16",
-            (DType::F16, true, true) => "f16_x4",
-            (DType::F16, false, false) => "f16_packed",
-            (DType::F16, false, true) => "f16_packed_x4",
-            (DType::Bf16, _, false) => "bf16_packed",
-            (DType::Bf16, _, true) => "bf16_packed_x4",
+        match (self.format, self.vectors) {
+            (Format::F32, false) => "f32",
+            (Format::F32, true) => "f32_x4",
+            (Format::F16, false) => "f16",
+            (Format::F16, true) => "f16_x4",
+            (Format::F16Packed, false) => "f16_packed",
+            (Format::F16Packed, true) => "f16_packed_x4",
+            (Format::Bf16Packed, false) => "bf16_packed",
+            (Format::Bf16Packed, true) => "bf16_packed_x4",
+            (Format::I8Packed, false) => "i8_packed",
+            (Format::I8Packed, true) => "i8_packed_x4",
         }
     }
 }
 
 impl fmt::Display for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let packed = if self.dtype == DType::F32 || self.native_f16 { "" } else { " packed in u32" };
-        let unit = if self.vectors { ", by fours" } else { "" };
-        write!(f, "{}{packed}{unit}", self.dtype)
+        let format = match self.format {
+            Format::F32 => "f32",
+            Format::F16 => "f16",
+            Format::F16Packed => "f16 packed in u32",
+            Format::Bf16Packed => "bf16 packed in u32",
+            Format::I8Packed => "i8 packed in u32",
+        };
+        write!(f, "{format}{}", if self.vectors { ", by fours" } else { "" })
     }
 }
 
@@ -65,6 +99,14 @@ pub enum Const {
     U32(u32),
     /// For `const NAME: bool`.
     Bool(bool),
+    /// For `const NAME: f32`.
+    F32(f32),
+}
+
+impl From<f32> for Const {
+    fn from(value: f32) -> Self {
+        Self::F32(value)
+    }
 }
 
 impl From<u32> for Const {
@@ -84,6 +126,7 @@ impl Const {
         match self {
             Self::U32(_) => "u32",
             Self::Bool(_) => "bool",
+            Self::F32(_) => "f32",
         }
     }
 }
@@ -93,6 +136,7 @@ impl fmt::Display for Const {
         match self {
             Self::U32(value) => write!(f, "{value}"),
             Self::Bool(value) => write!(f, "{value}"),
+            Self::F32(value) => write!(f, "{value:?}"),
         }
     }
 }
@@ -117,6 +161,18 @@ pub struct Binding {
     pub access: Access,
 }
 
+/// Which of the driver's checks a shader needs, because it holds code that is not ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Checks {
+    /// None: every index, loop and divisor is the kernel's own.
+    #[default]
+    None,
+    /// Those of divisors: snippets that neither index nor loop can do no other harm.
+    Divisions,
+    /// All.
+    All,
+}
+
 /// A linked, specialised shader with one entry point, `main`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shader {
@@ -128,6 +184,8 @@ pub struct Shader {
     pub bindings: Vec<Binding>,
     /// The fields of the kernel's `struct Params`, 4 bytes each, in order.
     pub params: Vec<String>,
+    /// The checks that its snippets need.
+    pub checks: Checks,
 }
 
 /// A mistake in how a kernel was put together: a bug of this library, never of its user's input.
@@ -153,6 +211,19 @@ pub enum ShaderError {
         /// How often it was found.
         count: usize,
     },
+    /// A word to be replaced does not occur.
+    #[error("{kernel}: {file:?} has no word {word:?} to replace")]
+    Word {
+        /// The kernel being linked.
+        kernel: &'static str,
+        /// The file to be copied.
+        file: &'static str,
+        /// The word.
+        word: &'static str,
+    },
+    /// A snippet that was not checked.
+    #[error(transparent)]
+    Snippet(#[from] SnippetError),
     /// The kernel's tensors and those that the plan stores differ.
     #[error("{kernel}: binding {name:?} is {problem}")]
     Binding {
@@ -180,10 +251,78 @@ macro_rules! files {
 }
 
 files![
+    "attention/alibi_facts",
+    "attention/alibi_none",
+    "attention/alibi_slopes",
+    "attention/append",
+    "attention/backward_keys",
+    "attention/backward_queries",
+    "attention/backward_rows",
+    "attention/blocks_all",
+    "attention/blocks_masked",
+    "attention/cache_index",
+    "attention/cache_pages",
+    "attention/cache_slots",
     "attention/combine",
+    "attention/dots",
+    "attention/dots_direct",
+    "attention/dropout_none",
+    "attention/dropout_philox",
+    "attention/facts",
     "attention/forward",
+    "attention/gather_direct",
+    "attention/gather_staged",
+    "attention/gradients",
+    "attention/keys_cached",
+    "attention/keys_contiguous",
+    "attention/kv_scales_heads",
+    "attention/kv_scales_none",
+    "attention/lengths",
+    "attention/load_keys",
+    "attention/load_rows",
     "attention/mask",
+    "attention/params",
+    "attention/parts_pair",
+    "attention/parts_stacked",
+    "attention/probabilities",
+    "attention/rotary_none",
+    "attention/rotary_pairs",
+    "attention/rows_grouped",
+    "attention/rows_plain",
+    "attention/scales_heads",
+    "attention/scales_none",
     "attention/score",
+    "attention/scores_modified",
+    "attention/scores_modified_bwd",
+    "attention/scores_plain",
+    "attention/sequences_cached",
+    "attention/sequences_dense",
+    "attention/sequences_listed",
+    "attention/shows_all",
+    "attention/shows_masked",
+    "attention/sinks_logits",
+    "attention/sinks_none",
+    "attention/slope_terms_none",
+    "attention/slope_terms_rows",
+    "attention/store_sums",
+    "attention/sum_parts",
+    "attention/sum_terms",
+    "attention/sums",
+    "attention/sums_direct",
+    "attention/task",
+    "attention/tile",
+    "attention/tile_direct",
+    "attention/visit_all",
+    "attention/visit_all_queries",
+    "attention/visit_classes",
+    "attention/visit_lists",
+    "attention/visit_table",
+    "baseline/butterfly_factor",
+    "baseline/conv_direct",
+    "baseline/conv_gate",
+    "baseline/conv_pad",
+    "baseline/conv_product",
+    "baseline/fft_pass",
     "baseline/matmul",
     "baseline/matmul_matrix",
     "baseline/matmul_operands",
@@ -201,23 +340,41 @@ files![
     "butterfly/block",
     "butterfly/block_diagonal",
     "butterfly/block_gradient",
+    "butterfly/block_outer",
+    "butterfly/block_row",
+    "butterfly/block_softmax",
+    "butterfly/block_softmax_backward",
+    "butterfly/block_sparse",
+    "butterfly/block_tile",
+    "butterfly/column_sums",
     "butterfly/complex",
     "butterfly/complex_entries",
+    "butterfly/dot_parts",
     "butterfly/factor",
+    "butterfly/further_low_rank",
+    "butterfly/further_none",
     "butterfly/monarch",
     "butterfly/no_bias",
     "butterfly/pairs",
+    "butterfly/pairs_diagonal",
+    "butterfly/pairs_listed",
     "butterfly/product",
     "butterfly/product_backward",
     "butterfly/real",
     "butterfly/real_entries",
+    "butterfly/row_bias",
+    "butterfly/row_no_bias",
     "butterfly/rows_1",
     "butterfly/rows_2",
     "butterfly/rows_4",
+    "butterfly/scale_gate",
+    "butterfly/scale_none",
+    "butterfly/sum_parts",
     "butterfly/sum_slices",
     "butterfly/tile",
     "butterfly/z_scalars",
     "butterfly/z_vectors",
+    "common/activation",
     "common/dispatch",
     "common/lane_subgroup",
     "common/lane_workgroup",
@@ -235,6 +392,8 @@ files![
     "elem/load/f16_x4",
     "elem/load/f32",
     "elem/load/f32_x4",
+    "elem/load/i8_packed",
+    "elem/load/i8_packed_x4",
     "elem/load/one_by_one",
     "elem/store/bf16_packed",
     "elem/store/bf16_packed_x4",
@@ -244,35 +403,109 @@ files![
     "elem/store/f16_x4",
     "elem/store/f32",
     "elem/store/f32_x4",
+    "elem/store/i8_packed",
+    "elem/store/i8_packed_x4",
     "elem/store/one_by_one",
+    "mods/alibi",
+    "mods/block_diagonal",
+    "mods/causal",
+    "mods/dilated",
+    "mods/documents",
+    "mods/identity",
+    "mods/prefix_lm",
+    "mods/relative_bias",
+    "mods/scaled",
+    "mods/softcap",
+    "mods/window",
     "scan/affine",
     "scan/carry",
+    "scan/chunk",
+    "scan/chunk_decay",
+    "scan/chunk_gradient",
+    "scan/chunk_mix",
+    "scan/chunk_pass",
     "scan/chunk_reduce",
     "scan/chunk_scan",
+    "scan/chunk_states",
+    "scan/chunk_steps",
+    "scan/conv1d",
+    "scan/conv1d_backward",
+    "scan/conv1d_row",
+    "scan/conv1d_step",
+    "scan/conv1d_taps",
+    "scan/decay_dt",
+    "scan/decay_given",
+    "scan/fft",
+    "scan/fft_halves",
+    "scan/gate_gradient",
+    "scan/gate_open",
+    "scan/gate_silu",
+    "scan/gradient_dt",
+    "scan/gradient_given",
     "scan/lanes_subgroup",
     "scan/lanes_workgroup",
+    "scan/long_conv",
+    "scan/long_conv_columns",
+    "scan/long_conv_lines",
+    "scan/long_conv_no_second",
+    "scan/long_conv_outputs",
+    "scan/long_conv_products",
+    "scan/long_conv_read",
+    "scan/long_conv_second",
+    "scan/long_conv_sequences",
+    "scan/long_conv_spectrum",
+    "scan/long_conv_spectrum_lines",
+    "scan/long_conv_sum",
+    "scan/long_conv_write",
+    "scan/mix_output",
+    "scan/mix_sums",
     "scan/row",
+    "scan/sequences_listed",
+    "scan/sequences_one",
+    "scan/skip_gradient",
+    "scan/step",
+    "scan/sum_rows",
+    "scan/sum_terms",
+    "scan/token",
 ];
+
+/// Words of a file and what takes their place.
+pub(crate) type Words = &'static [(&'static str, &'static str)];
+
+/// A file beside the kernel.
+#[derive(Clone, Copy, Debug)]
+struct Module {
+    file: &'static str,
+    words: Words,
+}
 
 /// Puts a shader together; see the [module](self) for the mechanisms.
 #[derive(Clone, Debug)]
 pub struct Linker {
     kernel: &'static str,
-    modules: Vec<&'static str>,
+    modules: Vec<Module>,
     consts: Vec<(&'static str, Const)>,
     tensors: Vec<(&'static str, Storage)>,
+    snippets: Option<Linked>,
 }
 
 impl Linker {
     /// Starts from the kernel in that file. `common/dispatch` is always linked.
     pub fn new(kernel: &'static str) -> Self {
-        Self { kernel, modules: vec!["common/dispatch"], consts: vec![], tensors: vec![] }
+        Self { kernel, modules: vec![], consts: vec![], tensors: vec![], snippets: None }
+            .module("common/dispatch")
     }
 
     /// Chooses the file that defines functions which the kernel calls.
     #[must_use]
-    pub fn module(mut self, file: &'static str) -> Self {
-        self.modules.push(file);
+    pub fn module(self, file: &'static str) -> Self {
+        self.copy(file, &[])
+    }
+
+    /// Links a copy of a file in which words are replaced.
+    #[must_use]
+    pub fn copy(mut self, file: &'static str, words: Words) -> Self {
+        self.modules.push(Module { file, words });
         self
     }
 
@@ -290,6 +523,13 @@ impl Linker {
         self
     }
 
+    /// Adds the user's functions. Their bindings come last.
+    #[must_use]
+    pub fn snippets(mut self, snippets: Linked) -> Self {
+        self.snippets = Some(snippets);
+        self
+    }
+
     /// Links everything into one module.
     pub fn link(self) -> Result<Shader, ShaderError> {
         let kernel_text = self.text(self.kernel)?;
@@ -297,18 +537,31 @@ impl Linker {
         let mut bindings = Vec::new();
         let kernel = self.number_bindings(kernel_text, &mut bindings)?;
         let mut body = String::new();
-        for name in &self.modules {
-            let module = self.number_bindings(self.text(name)?, &mut bindings)?;
-            let _ = writeln!(body, "// {name}.wgsl\n{module}");
+        for Module { file, words } in &self.modules {
+            let module = self.number_bindings(&self.replaced(file, words)?, &mut bindings)?;
+            let of = words.first().map_or_else(String::new, |(_, word)| format!(" for {word}"));
+            let _ = writeln!(body, "// {file}.wgsl{of}\n{module}");
+        }
+        if let Some(snippets) = &self.snippets {
+            body += &self.number_bindings(&snippets.text, &mut bindings)?;
         }
         self.expect_declared(&bindings)?;
         let _ = write!(body, "// {}.wgsl\n{kernel}", self.kernel);
         for (name, value) in &self.consts {
             body = self.set_const(&body, name, *value)?;
         }
-        let source = format!("{}{}{body}", self.enables(&body), self.accessors(&bindings)?);
         let params = params(&body);
-        Ok(Shader { label: self.kernel, source, bindings, params })
+        let source = format!("{}{}{body}", self.enables(&body), self.accessors(&bindings)?);
+        let checks = self.snippets.as_ref().map_or(Checks::None, |snippets| snippets.checks);
+        Ok(Shader { label: self.kernel, source, bindings, params, checks })
+    }
+
+    fn replaced(&self, file: &'static str, words: Words) -> Result<String, ShaderError> {
+        let text = self.text(file)?;
+        match words.iter().find(|(word, _)| !text.contains(word)) {
+            Some((word, _)) => Err(ShaderError::Word { kernel: self.kernel, file, word }),
+            None => Ok(words.iter().fold(text.to_owned(), |text, (word, by)| text.replace(word, by))),
+        }
     }
 
     fn text(&self, name: &str) -> Result<&'static str, ShaderError> {
@@ -319,7 +572,7 @@ impl Linker {
     /// alone, where wgpu 30 reports no subgroups, while naga 30 refuses it.
     fn enables(&self, body: &str) -> String {
         let matrices = body.contains("coop_mat");
-        let f16 = matrices || self.tensors.iter().any(|(_, storage)| storage.native_f16);
+        let f16 = matrices || self.tensors.iter().any(|(_, storage)| storage.format == Format::F16);
         let when = |on: bool, directive: &'static str| if on { directive } else { "" };
         [when(f16, "enable f16;\n"), when(matrices, "enable wgpu_cooperative_matrix;\n")].concat()
     }
@@ -398,28 +651,29 @@ impl Linker {
     }
 
     fn set_const(&self, text: &str, name: &'static str, value: Const) -> Result<String, ShaderError> {
-        let head = format!("const {name}: {} = ", value.wgsl_type());
-        let count = text.lines().filter(|line| line.starts_with(&head)).count();
-        if count != 1 {
-            return Err(ShaderError::Const {
-                kernel: self.kernel,
-                name,
-                wgsl_type: value.wgsl_type(),
-                count,
-            });
-        }
-        let mut lines = String::with_capacity(text.len());
-        for line in text.lines() {
-            if let Some(rest) = line.strip_prefix(&head) {
-                // What follows the semicolon is the comment that explains the const.
-                let comment = rest.split_once(';').map_or("", |(_, comment)| comment);
-                let _ = writeln!(lines, "{head}{value};{comment}");
-            } else {
-                let _ = writeln!(lines, "{line}");
-            }
-        }
-        Ok(lines)
+        let (kernel, wgsl_type) = (self.kernel, value.wgsl_type());
+        with_const(text, name, value).map_err(|count| ShaderError::Const { kernel, name, wgsl_type, count })
     }
+}
+
+/// The text with another value for a const; or how often it is declared, if not once.
+pub(crate) fn with_const(text: &str, name: &str, value: Const) -> Result<String, usize> {
+    let head = format!("const {name}: {} = ", value.wgsl_type());
+    let count = text.lines().filter(|line| line.starts_with(&head)).count();
+    if count != 1 {
+        return Err(count);
+    }
+    let mut lines = String::with_capacity(text.len());
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix(&head) {
+            // What follows the semicolon is the comment that explains the const.
+            let comment = rest.split_once(';').map_or("", |(_, comment)| comment);
+            let _ = writeln!(lines, "{head}{value};{comment}");
+        } else {
+            let _ = writeln!(lines, "{line}");
+        }
+    }
+    Ok(lines)
 }
 
 /// The field names of the shader's uniform struct, so that the host's side can be held against them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::gpu::Lease;
 use crate::spec::elements;
-use crate::{DType, Element, Error, Gpu};
+use crate::{DType, Element, Error, Gpu, Stored};
 
 /// A contiguous, row-major tensor on a [`Gpu`]. Cheap to clone: clones share the buffer.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct Tensor<T> {
 /// Kernels may address a buffer in words of four elements.
 const WORD: u64 = 16;
 
-impl<T: Element> Tensor<T> {
+impl<T: Stored> Tensor<T> {
     /// Copies `values` to the device. Fails if they do not fill `shape` exactly.
     pub fn from_slice(gpu: &Gpu, shape: &[usize], values: &[T]) -> Result<Self, Error> {
         let expected = elements("a tensor", shape)?;
@@ -50,11 +50,11 @@ impl<T: Element> Tensor<T> {
     pub fn from_buffer(gpu: &Gpu, buffer: wgpu::Buffer, shape: &[usize]) -> Result<Self, Error> {
         let expected = padded_bytes::<T>(elements("a tensor", shape)?);
         if buffer.size() < expected {
-            let found = buffer.size() as usize / T::DTYPE.bytes();
+            let found = buffer.size() as usize / size_of::<T>();
             return Err(Error::Length {
                 shape: shape.to_vec(),
                 found,
-                expected: expected as usize / T::DTYPE.bytes(),
+                expected: expected as usize / size_of::<T>(),
             });
         }
         Ok(Self { gpu: gpu.clone(), buffer, shape: shape.to_vec(), _lease: None, element: PhantomData })
@@ -62,7 +62,7 @@ impl<T: Element> Tensor<T> {
 
     fn allocate(gpu: &Gpu, shape: &[usize], mapped: bool) -> Result<Self, Error> {
         let bytes = padded_bytes::<T>(elements("a tensor", shape)?);
-        let what = || format!("a {} tensor of shape {shape:?}", T::DTYPE);
+        let what = || format!("a {} tensor of shape {shape:?}", T::NAME);
         let (buffer, lease) = gpu.allocate(bytes, mapped, what)?;
         Ok(Self {
             gpu: gpu.clone(),
@@ -76,11 +76,6 @@ impl<T: Element> Tensor<T> {
     /// Sizes, outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
-    }
-
-    /// The element type.
-    pub const fn dtype(&self) -> DType {
-        T::DTYPE
     }
 
     /// The underlying buffer: the elements in row-major order, little-endian, padded to 16 bytes.
@@ -105,7 +100,7 @@ impl<T: Element> Tensor<T> {
         if self.is_empty() {
             return Ok(vec![]);
         }
-        let bytes = (self.len() * T::DTYPE.bytes()) as u64;
+        let bytes = (self.len() * size_of::<T>()) as u64;
         let mut raw = self.gpu.download(&self.buffer, bytes.next_multiple_of(4)).await?;
         raw.truncate(bytes as usize);
         Ok(bytemuck::pod_collect_to_vec(&raw))
@@ -117,6 +112,27 @@ impl<T: Element> Tensor<T> {
         pollster::block_on(self.read())
     }
 
+    /// Fails unless the tensor is on this GPU.
+    pub(crate) fn expect_here(&self, gpu: &Gpu, name: &'static str) -> Result<(), Error> {
+        if self.gpu.is(gpu) { Ok(()) } else { Err(Error::Foreign { tensor: name }) }
+    }
+
+    /// Fails unless the tensor is on this GPU and has this shape.
+    pub(crate) fn expect_shape(&self, gpu: &Gpu, name: &'static str, shape: &[usize]) -> Result<(), Error> {
+        self.expect_here(gpu, name)?;
+        if self.shape != shape {
+            return Err(Error::Shape { tensor: name, found: self.shape.clone(), expected: shape.to_vec() });
+        }
+        Ok(())
+    }
+}
+
+impl<T: Element> Tensor<T> {
+    /// The element type.
+    pub const fn dtype(&self) -> DType {
+        T::DTYPE
+    }
+
     /// Fails unless the tensor is on this GPU and has this shape and the spec's element type.
     pub(crate) fn expect(
         &self,
@@ -125,16 +141,11 @@ impl<T: Element> Tensor<T> {
         dtype: DType,
         shape: &[usize],
     ) -> Result<(), Error> {
-        if !self.gpu.is(gpu) {
-            return Err(Error::Foreign { tensor: name });
-        }
+        self.expect_here(gpu, name)?;
         if T::DTYPE != dtype {
             return Err(Error::DType { tensor: name, found: T::DTYPE, expected: dtype });
         }
-        if self.shape != shape {
-            return Err(Error::Shape { tensor: name, found: self.shape.clone(), expected: shape.to_vec() });
-        }
-        Ok(())
+        self.expect_shape(gpu, name, shape)
     }
 }
 
@@ -154,7 +165,7 @@ pub(crate) fn expect_optional<T: Element>(
 }
 
 /// Bytes of a buffer for that many elements.
-fn padded_bytes<T: Element>(elements: usize) -> u64 {
+fn padded_bytes<T: Stored>(elements: usize) -> u64 {
     // A binding of no bytes does not exist, so the least is one word.
-    ((elements * T::DTYPE.bytes()) as u64).next_multiple_of(WORD).max(WORD)
+    ((elements * size_of::<T>()) as u64).next_multiple_of(WORD).max(WORD)
 }

@@ -74,7 +74,7 @@ fn run<T: Element>(gpu: &Gpu, spec: AttentionSpec) -> (Vec<T>, Vec<f32>) {
     };
     let (q, k, v) = (tensor(&spec.q_shape()), tensor(&spec.k_shape()), tensor(&spec.v_shape()));
     let attention = Attention::new(gpu, spec).unwrap();
-    let outputs = attention.run(AttentionInputs { q: &q, k: &k, v: &v, alibi: None }).unwrap();
+    let outputs = attention.run(AttentionInputs::new(&q, &k, &v)).unwrap();
     (outputs.o.read_blocking().unwrap(), outputs.lse.read_blocking().unwrap())
 }
 
@@ -85,7 +85,7 @@ fn low_scores_and_nans_are_not_taken_for_hidden() {
         let spec = AttentionSpec::new(DType::F32, 1, (2, 2), 1, 1).scale(1.0);
         let upload = |values: [f32; 2]| Tensor::from_slice(&gpu, &spec.q_shape(), &values).unwrap();
         let (q, k, v) = (upload([1e15, f32::NAN]), upload([-1e15, -2e15]), upload([3.0, 4.0]));
-        let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: None };
+        let inputs = AttentionInputs::new(&q, &k, &v);
         let outputs = Attention::new(&gpu, spec).unwrap().run(inputs).unwrap();
         let (o, lse) = (outputs.o.read_blocking().unwrap(), outputs.lse.read_blocking().unwrap());
         assert!((o[0] - 3.0).abs() < 1e-6 && (lse[0] / -1e30 - 1.0).abs() < 1e-6, "{name}: {o:?}, {lse:?}");

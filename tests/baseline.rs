@@ -5,14 +5,15 @@ mod common;
 
 use half::{bf16, f16};
 use tilewise::baseline::{
-    Dense, Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan, UnfusedAttention,
-    UnfusedLinearScan, UnfusedMonarch,
+    Dense, DirectLongConv, Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan,
+    UnfusedAttention, UnfusedButterfly, UnfusedLinearScan, UnfusedLongConv, UnfusedMonarch,
 };
 use tilewise::oracle::{self, Precision};
 use tilewise::verify::{Inputs, Outcome, Tolerance};
 use tilewise::{
-    Alibi, AttentionInputs, AttentionSpec, DType, Element, Gpu, LinearScanInputs, LinearScanOutputs,
-    LinearScanSpec, MonarchInputs, MonarchSpec, Tensor,
+    Alibi, AttentionInputs, AttentionSpec, ButterflyInputs, ButterflySpec, DType, Element, Gpu,
+    LinearScanInputs, LinearScanOutputs, LinearScanSpec, LongConvInputs, LongConvSpec, MonarchInputs,
+    MonarchSpec, Tensor,
 };
 
 /// Values rounded to `T`, on the host and on the device.
@@ -180,7 +181,7 @@ fn check_attention<T: Element>(gpu: &Gpu, case: &str, spec: AttentionSpec) {
         oracle::attention(&spec, precision, &q.host, &k.host, &v.host, slopes).o
     };
     let alibi = slopes.as_ref().map(|slopes| &slopes.tensor);
-    let given = AttentionInputs { q: &q.tensor, k: &k.tensor, v: &v.tensor, alibi };
+    let given = AttentionInputs::new(&q.tensor, &k.tensor, &v.tensor).alibi(alibi);
     check(gpu, case, &o, oracle, |encoder| attention.encode(encoder, given, &o, &scratch));
 }
 
@@ -217,6 +218,31 @@ fn check_monarch<T: Element>(gpu: &Gpu, case: &str, spec: MonarchSpec) {
     let oracle = |precision| oracle::monarch(&spec, precision, &x.host, &w1.host, &w2.host);
     let given = MonarchInputs { x: &x.tensor, w1: &w1.tensor, w2: &w2.tensor };
     check(gpu, case, &y, oracle, |encoder| monarch.encode(encoder, given, &y, &scratch));
+}
+
+#[test]
+fn butterfly() {
+    in_every_type!(check_butterflies);
+}
+
+fn check_butterflies<T: Element>(gpu: &Gpu, name: &str) {
+    for (batch, n) in [(1, 8), (33, 16), (5, 256)] {
+        for spec in
+            [ButterflySpec::new(T::DTYPE, batch, n), ButterflySpec::new(T::DTYPE, batch, n).nstacks(2)]
+        {
+            let spec = spec.nblocks(2);
+            let mut inputs = Inputs::new(n as u64);
+            let x = normal::<T>(gpu, &mut inputs, &spec.x_shape());
+            let twiddle = normal::<T>(gpu, &mut inputs, &spec.twiddle_shape());
+            let y = poisoned::<T>(gpu, &spec.y_shape());
+            let unfused = UnfusedButterfly::new(gpu, spec).unwrap();
+            let scratch = unfused.scratch().unwrap();
+            let oracle = |precision| oracle::butterfly(&spec, precision, &x.host, &twiddle.host);
+            let given = ButterflyInputs { x: &x.tensor, twiddle: &twiddle.tensor };
+            let record = |encoder: &mut wgpu::CommandEncoder| unfused.encode(encoder, given, &y, &scratch);
+            check(gpu, &format!("{spec} ({name})"), &y, oracle, record);
+        }
+    }
 }
 
 #[test]
@@ -311,6 +337,52 @@ fn check_scan<T: Element>(gpu: &Gpu, case: &str, spec: LinearScanSpec) {
 }
 
 #[test]
+fn long_conv() {
+    in_every_type!(check_long_convs);
+}
+
+fn check_long_convs<T: Element>(gpu: &Gpu, name: &str) {
+    for (batch, channels, length) in [(1, 1, 1), (2, 3, 61), (1, 2, 1000)] {
+        let spec = LongConvSpec::new(T::DTYPE, batch, channels, length);
+        let whole = spec.pre_gate().post_gate().skip();
+        check_long_conv::<T>(gpu, &format!("{whole} ({name})"), whole);
+    }
+    let spec = LongConvSpec::new(T::DTYPE, 1, 1, 256);
+    check_long_conv::<T>(gpu, &format!("{spec} ({name})"), spec);
+}
+
+fn check_long_conv<T: Element>(gpu: &Gpu, case: &str, spec: LongConvSpec) {
+    let mut inputs = Inputs::new(spec.length as u64);
+    let [u, pre, post] = [(); 3].map(|()| normal::<T>(gpu, &mut inputs, &spec.shape()));
+    let k = normal::<f32>(gpu, &mut inputs, &spec.kernel_shape());
+    let skip = normal::<f32>(gpu, &mut inputs, &[spec.channels]);
+    let operands = oracle::LongConvOperands {
+        u: &u.host,
+        k: &k.host,
+        skip: spec.skip.then_some(skip.host.as_slice()),
+        pre: spec.pre_gate.then_some(pre.host.as_slice()),
+        post: spec.post_gate.then_some(post.host.as_slice()),
+    };
+    let oracle = |precision: Precision| {
+        let conv = oracle::LongConv::new(&spec, precision, operands);
+        (0..spec.rows() * spec.length).map(|i| conv.y(i / spec.length, i % spec.length)).collect()
+    };
+    let given = LongConvInputs {
+        u: &u.tensor,
+        k: &k.tensor,
+        skip: spec.skip.then_some(&skip.tensor),
+        pre: spec.pre_gate.then_some(&pre.tensor),
+        post: spec.post_gate.then_some(&post.tensor),
+    };
+    let unfused = UnfusedLongConv::new(gpu, spec).unwrap();
+    let (scratch, y) = (unfused.scratch().unwrap(), poisoned::<T>(gpu, &spec.shape()));
+    check(gpu, case, &y, oracle, |encoder| unfused.encode(encoder, given, &y, &scratch));
+    let direct = DirectLongConv::new(gpu, spec).unwrap();
+    let y = poisoned::<T>(gpu, &spec.shape());
+    check(gpu, case, &y, oracle, |encoder| direct.encode(encoder, given, &y));
+}
+
+#[test]
 fn scores_past_the_binding_limit_are_refused_by_name() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
     let spec = AttentionSpec::new(DType::F32, 1, (8192, 8192), 8, 64);
@@ -379,7 +451,7 @@ fn scratch_of_another_operation_is_refused() {
         let spec = AttentionSpec::new(DType::F32, 1, (8, 12), 2, 16);
         let attention = UnfusedAttention::new(gpu, spec).unwrap();
         let (q, k, v) = (zeros(&spec.q_shape()), zeros(&spec.k_shape()), zeros(&spec.v_shape()));
-        let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: None };
+        let inputs = AttentionInputs::new(&q, &k, &v);
         let other = AttentionSpec { k_len: 8, ..spec };
         let scratch = UnfusedAttention::new(gpu, other).unwrap().scratch().unwrap();
         record("attention", attention.encode(&mut encoder, inputs, &attention.outputs().unwrap(), &scratch));

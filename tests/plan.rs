@@ -5,11 +5,12 @@ mod plans;
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
-    AttentionPlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, Exchange, LinearScanPlan,
-    MonarchPlan, Plan,
+    AttentionPlan, AttentionTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, Exchange,
+    LinearScanPlan, LongConvBackwardPlan, MonarchPlan, Plan,
 };
 use tilewise::{
-    AttentionSpec, ButterflySpec, Caps, DType, LinearScanSpec, MonarchSpec, PlanError, SpecError,
+    AttentionSpec, ButterflySpec, Caps, DType, LinearScanSpec, LongConvSpec, MonarchSpec, PlanError,
+    SpecError,
 };
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -48,6 +49,21 @@ fn fits(plan: &impl Plan, caps: &Caps) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn tiles_well(plan: &impl Plan, tile: &AttentionTile, rows: usize, caps: &Caps) -> Result<(), TestCaseError> {
+    prop_assert!(tile.columns().is_multiple_of(tile.column_slice), "{plan} stages whole slices");
+    prop_assert!(tile.rows() as usize <= (2 * rows).max(4), "{plan} wastes half its rows");
+    if let (Exchange::Subgroup, Some(sizes)) = (tile.exchange, caps.subgroups) {
+        let together = if tile.is_direct() { tile.part_lanes } else { tile.column_lanes };
+        prop_assert!(
+            sizes.min >= together,
+            "{plan}: lanes that exchange straddle subgroups of {}",
+            sizes.min
+        );
+        prop_assert!(tile.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -61,12 +77,8 @@ proptest! {
         match AttentionPlan::new(&spec, &caps) {
             Ok(plan) => {
                 fits(&plan, &caps)?;
-                prop_assert!(plan.keys().is_multiple_of(plan.key_slice), "{plan} stages whole slices");
-                prop_assert!(plan.queries() as usize <= (2 * q_len).max(4), "{plan} wastes half its rows");
-                if let (Exchange::Subgroup, Some(sizes)) = (plan.exchange, caps.subgroups) {
-                    prop_assert!(sizes.min >= plan.key_lanes, "{plan}: rows straddle subgroups of {}", sizes.min);
-                    prop_assert!(plan.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
-                }
+                let rows = if plan.grouped { q_len * group } else { q_len };
+                tiles_well(&plan, &plan.tile, rows, &caps)?;
             }
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
             Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
@@ -129,6 +141,31 @@ proptest! {
     }
 
     #[test]
+    fn long_conv_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(99), channels in size(3000), length in size(1 << 22),
+    ) {
+        let spec = LongConvSpec::new(dtype, batch, channels, length).pre_gate();
+        match LongConvBackwardPlan::new(&spec, &caps) {
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                fits(&plan.conv, &caps)?;
+                let conv = plan.conv;
+                let (points, chunks) = (conv.points as usize, conv.chunks as usize);
+                prop_assert!(points * chunks >= length && points * (chunks - 1) < length, "{plan} covers a sequence");
+                prop_assert!(conv.slice_batch.is_multiple_of(plan.share), "{plan} sums whole shares");
+                prop_assert!((plan.share * plan.parts) as usize >= batch, "{plan} sums every batch");
+            }
+            Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
+            Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
+                prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
+            }
+            // 3000 channels of a million samples are more than a kernel can address.
+            Err(PlanError::Spec(_)) => prop_assert!(batch * channels * length > i32::MAX as usize),
+            Err(error) => prop_assert!(false, "{spec}: {error}"),
+        }
+    }
+
+    #[test]
     fn monarch_plans_fit(
         dtype in dtype(), caps in machine(), batch in size(3000),
         k in size(130), q in size(130), p in size(130), l in size(16), s in size(130),
@@ -173,6 +210,20 @@ fn sizes_whose_product_overflows_are_refused() {
     assert!(error.to_string().contains("has too many elements"), "{error}");
 }
 
+#[test]
+fn empty_and_boundless_convolutions_are_refused() {
+    let caps = tilewise::caps::WEBGPU_BASELINE;
+    let refused = |spec: LongConvSpec| LongConvBackwardPlan::new(&spec, &caps).unwrap_err().to_string();
+    assert_eq!(refused(LongConvSpec::new(DType::F32, 1, 1, 0)), "length is 0, expected at least 1");
+    assert_eq!(refused(LongConvSpec::new(DType::F32, 1, 0, 5)), "channels is 0, expected at least 1");
+    let vast = LongConvSpec::new(DType::F32, usize::MAX, 2, usize::MAX);
+    assert!(refused(vast).contains("has too many elements"));
+    assert_eq!(
+        refused(LongConvSpec::new(DType::F32, 1, 1, 20 << 20)),
+        "the transforms of a sequence: 160 MiB needed (167772160 bytes), this adapter binds at most 128 MiB at once (134217728 bytes)"
+    );
+}
+
 /// Plans must be possible, and oracles right, where there is no GPU at all.
 #[test]
 fn specs_plans_and_oracles_never_mention_wgpu() {
@@ -209,7 +260,10 @@ fn impossible_capabilities_are_refused() {
         let spec = ButterflySpec::new(DType::F32, 3, 8);
         let butterfly = ButterflyPlan::new(&spec, &caps);
         let backward = ButterflyBackwardPlan::new(&spec, &caps);
-        for error in [attention.err(), monarch.err(), scan.err(), butterfly.err(), backward.err()] {
+        let conv = LongConvBackwardPlan::new(&LongConvSpec::new(DType::F32, 1, 1, 9), &caps);
+        let errors =
+            [attention.err(), monarch.err(), scan.err(), butterfly.err(), backward.err(), conv.err()];
+        for error in errors {
             assert!(matches!(error, Some(PlanError::TooSmall { .. })), "{error:?} on {caps:?}");
         }
     }

@@ -1,6 +1,12 @@
 //! The scan family on this machine's GPU, against its oracle.
 
 mod common;
+#[path = "scan/conv1d.rs"]
+mod conv1d;
+#[path = "scan/long_conv.rs"]
+mod long_conv;
+#[path = "scan/ssd.rs"]
+mod ssd;
 
 use tilewise::verify::{Family, Inputs};
 use tilewise::{DType, LinearScan, LinearScanInputs, LinearScanSpec, Tensor};

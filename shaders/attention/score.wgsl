@@ -1,23 +1,58 @@
 // From dot products to scores, in base 2: the host multiplies `scale` and `softcap` by log2(e), which makes exp2 of a
-// score what exp would be of the natural one. The kernel's params hold q_len, k_len, scale and softcap.
+// score what exp would be of the natural one.
 
 const SOFTCAP: bool = false;
-const ALIBI: bool = false;
 const LOG2_E = 1.4426950408889634;
 
-// The scores of one query and four neighbouring keys.
-fn score(dots: vec4<f32>, query: u32, key: u32, slope: f32) -> vec4<f32> {
-    var scores = dots * params.scale;
+// The scores of four rows and four neighbouring keys, from their dot products. Those of keys that a row does not see are
+// hidden; where every row sees every key, `whole` spares asking.
+fn finish_scores(dots: mat4x4<f32>, task: Task, row: u32, key: u32, whole: bool) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        finish_row(dots[0], task, row, key, whole),
+        finish_row(dots[1], task, row + 1u, key, whole),
+        finish_row(dots[2], task, row + 2u, key, whole),
+        finish_row(dots[3], task, row + 3u, key, whole),
+    );
+}
+
+fn finish_row(dots: vec4<f32>, task: Task, row: u32, key: u32, whole: bool) -> vec4<f32> {
+    let query = row_query(row);
+    let head = row_head(task, row);
+    var scores = modify(built_in(dots, task, row, key), task, head, query, key);
+    // A comparison, where `max` would lose a NaN.
+    scores = select(scores, vec4<f32>(LOWEST), scores < vec4<f32>(LOWEST));
+    if (whole) {
+        return scores;
+    }
+    return select(vec4<f32>(HIDDEN), scores, sees(task.sequence, query, key) & shows(task, head, query, key));
+}
+
+// Scores before the user's changes.
+fn built_in(dots: vec4<f32>, task: Task, row: u32, key: u32) -> vec4<f32> {
+    var scores = dots * (params.scale * key_scale(task));
     if (SOFTCAP) {
         scores = cap(scores);
     }
     if (ALIBI) {
-        let position = i32(query) - i32(params.q_len) + i32(params.k_len);
-        let distance = abs(vec4<i32>(position - i32(key)) - vec4<i32>(0, 1, 2, 3));
-        scores = fma(vec4<f32>(-slope), vec4<f32>(distance), scores);
+        let slopes = vec4<f32>(LOG2_E * slope(task, row));
+        scores = fma(-slopes, distances(task, row_query(row), key), scores);
     }
-    // A comparison, where `max` would lose a NaN.
-    return select(scores, vec4<f32>(LOWEST), scores < vec4<f32>(LOWEST));
+    return scores;
+}
+
+// From the query's position to four neighbouring keys.
+fn distances(task: Task, query: u32, key: u32) -> vec4<f32> {
+    return vec4<f32>(abs(vec4<i32>(position(task.sequence, query) - i32(key)) - vec4<i32>(0, 1, 2, 3)));
+}
+
+// Whether scores are those of keys that are seen.
+fn is_seen(scores: vec4<f32>) -> vec4<bool> {
+    return scores > vec4<f32>(0.5 * (HIDDEN + LOWEST));
+}
+
+// A NaN is not hidden: it goes on.
+fn is_hidden(scores: vec4<f32>) -> vec4<bool> {
+    return scores < vec4<f32>(0.5 * (HIDDEN + LOWEST));
 }
 
 // softcap · tanh(score / softcap). The built-in tanh becomes NaN for large arguments on some drivers, and loses the

@@ -14,17 +14,25 @@ mod matmul;
 mod scan;
 
 pub use attention::{AttentionScratch, SoftmaxPlan, UnfusedAttention, UnfusedAttentionPlan};
-pub use butterfly::{Dense, MonarchScratch, UnfusedMonarch, UnfusedMonarchPlan};
+pub use butterfly::{
+    ButterflyScratch, Dense, MonarchScratch, UnfusedButterfly, UnfusedButterflyPlan, UnfusedMonarch,
+    UnfusedMonarchPlan,
+};
 pub use matmul::{Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand};
 pub use scan::{
     ScanScratch, SequentialLinearScan, SequentialLinearScanPlan, UnfusedLinearScan, UnfusedLinearScanPlan,
 };
 
+pub use scan::{DirectLongConv, DirectLongConvPlan, LongConvScratch, UnfusedLongConv, UnfusedLongConvPlan};
+
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::shaders as attention;
+    pub use super::butterfly::butterfly_shaders as butterfly;
     pub use super::butterfly::shaders as monarch;
     pub use super::matmul::shaders as matmul;
+    pub use super::scan::direct_long_conv_shaders as direct_long_conv;
+    pub use super::scan::long_conv_shaders as long_conv;
     pub use super::scan::sequential_shaders as sequential_linear_scan;
     pub use super::scan::shaders as linear_scan;
 }

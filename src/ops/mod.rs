@@ -7,11 +7,26 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Attention, AttentionInputs, AttentionOutputs};
-pub use butterfly::{Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs};
-pub use butterfly::{ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs};
-pub use butterfly::{Monarch, MonarchInputs};
-pub use scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
+pub use attention::{
+    Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
+    AttentionOutputs, AttentionProbabilities, CacheIndex, CachedAttention, CachedAttentionInputs, KvCache,
+    Merge, RotaryTables, Rotate, Table, quantise,
+};
+pub use butterfly::{
+    BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs,
+    ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs, Monarch, MonarchBackward,
+    MonarchGradients, MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear,
+};
+pub use scan::{
+    Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
+    LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
+    LongConvInputs, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
+    SsdOutputs, SsdStep,
+};
+pub use scan::{
+    LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
+    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
+};
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,12 +34,26 @@ use crate::{Error, Gpu, Tensor};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
-    pub use super::attention::shaders as attention;
-    pub use super::butterfly::butterfly_backward_shaders as butterfly_backward;
-    pub use super::butterfly::butterfly_linear_shaders as butterfly_linear;
-    pub use super::butterfly::butterfly_shaders as butterfly;
-    pub use super::butterfly::monarch_shaders as monarch;
-    pub use super::scan::linear_scan_shaders as linear_scan;
+    pub use super::attention::{
+        append_shaders as append, backward_shaders as attention_backward,
+        backward_shaders_with_mods as attention_backward_with_mods, merge_shaders as merge,
+        probabilities_shaders as attention_probabilities, rotate_shaders as rotate, shaders as attention,
+        shaders_with_mods as attention_with_mods,
+    };
+    pub use super::butterfly::{
+        block_softmax_shaders as block_softmax, block_sparse_shaders as block_sparse,
+        butterfly_backward_shaders as butterfly_backward, butterfly_linear_shaders as butterfly_linear,
+        butterfly_shaders as butterfly, monarch_backward_shaders as monarch_backward,
+        monarch_shaders as monarch, pixelfly_backward_shaders as pixelfly_backward,
+        pixelfly_shaders as pixelfly,
+    };
+    pub use super::scan::{
+        chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,
+        conv1d_backward_shaders as conv1d_backward, conv1d_shaders as conv1d,
+        conv1d_step_shaders as conv1d_step, linear_scan_shaders as linear_scan,
+        long_conv_backward_shaders as long_conv_backward, long_conv_shaders as long_conv,
+        token_shaders as token,
+    };
 }
 
 /// Tensors between the kernels of an op: allocated when it is first encoded, and kept for the next time, since wgpu clears

@@ -11,12 +11,24 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionResult, attention};
-pub use butterfly::{
-    ButterflyGradients, ButterflyLinearGradients, butterfly, butterfly_backward, butterfly_linear,
-    butterfly_linear_backward, monarch,
+pub use attention::{
+    AttentionGiven, AttentionGradientsResult, AttentionResult, HostMods, Place, Tables, append, attention,
+    attention_backward, attention_of, cached_attention, kept, merge, philox, rotate,
 };
-pub use scan::{LinearScanResult, linear_scan};
+pub use butterfly::{
+    ButterflyGradients, ButterflyLinearGradients, MonarchGradients, PixelflyGradients, PixelflyOperands,
+    block_softmax, block_softmax_backward, block_sparse, butterfly, butterfly_backward, butterfly_linear,
+    butterfly_linear_backward, monarch, monarch_backward, pixelfly, pixelfly_backward,
+};
+pub use scan::{
+    Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,
+    LongConvOperands, SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, linear_scan, ssd,
+    ssd_backward,
+};
+pub use scan::{
+    LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,
+    linear_attention_backward,
+};
 
 use crate::DType;
 

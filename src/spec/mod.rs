@@ -8,9 +8,19 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Alibi, AttentionSpec, Window};
-pub use butterfly::{ButterflyLinearSpec, ButterflySpec, LinearSpec, MonarchSpec};
-pub use scan::LinearScanSpec;
+pub(crate) use attention::Parts;
+pub use attention::{
+    Alibi, AppendSpec, AttentionSpec, BlockMask, CacheSpec, CacheView, CachedAttentionSpec, CuSeqlens,
+    MergeSpec, Mods, Packed, Rotary, RotaryPairs, RotateSpec, Span, Window,
+};
+pub use butterfly::{
+    BlockLayout, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
+    LinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights,
+};
+pub use scan::{
+    Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
+};
+pub(crate) use scan::{Decay, LONGEST_CHUNK, Recurrence, Run};
 
 use crate::SpecError;
 
@@ -22,7 +32,11 @@ fn at_least_one(sizes: &[(&'static str, usize)]) -> Result<(), SpecError> {
     }
 }
 
-fn wrong(name: &'static str, found: &dyn std::fmt::Display, expected: impl Into<String>) -> SpecError {
+pub(crate) fn wrong(
+    name: &'static str,
+    found: &dyn std::fmt::Display,
+    expected: impl Into<String>,
+) -> SpecError {
     SpecError::Value { name, found: found.to_string(), expected: expected.into() }
 }
 

@@ -11,7 +11,7 @@ use scan::linear_scan;
 use tilewise::caps::{Caps, PROFILES, Profile};
 use tilewise::{
     AttentionSpec, DType, Element, Error, Gpu, GpuOptions, LinearScan, LinearScanInputs, LinearScanSpec,
-    Tensor, wgpu,
+    LongConv, LongConvBackward, LongConvInputs, LongConvSpec, Tensor, wgpu,
 };
 
 /// A GPU with exactly the capabilities of a profile.
@@ -83,6 +83,15 @@ fn a_new_length_compiles_nothing() {
     linear_scan::<f32>(&gpu, LinearScanSpec::new(DType::F32, 2, 3, 123_456));
     assert_eq!(gpu.kernels_compiled(), compiled);
 
+    scan::long_conv::<f32>(&gpu, LongConvSpec::new(DType::F32, 1, 8, 300));
+    let compiled = gpu.kernels_compiled();
+    scan::long_conv::<f32>(&gpu, LongConvSpec::new(DType::F32, 2, 3, 12));
+    assert_eq!(gpu.kernels_compiled(), compiled);
+    scan::long_conv::<f32>(&gpu, LongConvSpec::new(DType::F32, 1, 2, 10_000));
+    let compiled = gpu.kernels_compiled();
+    scan::long_conv::<f32>(&gpu, LongConvSpec::new(DType::F32, 2, 3, 200_000));
+    assert_eq!(gpu.kernels_compiled(), compiled);
+
     let spec = AttentionSpec::new(DType::F32, 1, (1000, 1000), 4, 64);
     attention::<f32>(&gpu, spec);
     let compiled = gpu.kernels_compiled();
@@ -130,6 +139,37 @@ fn tensors_that_do_not_match_the_spec_are_refused_with_numbers() {
     assert!(error.to_string().starts_with("cannot allocate 2 GiB for a f32 tensor"), "{error}");
     let error = Tensor::<f32>::zeros(&gpu, &[usize::MAX, 2]).unwrap_err();
     assert!(error.to_string().contains("has too many elements"), "{error}");
+}
+
+#[test]
+fn convolutions_of_mixed_lengths_are_refused_with_numbers() {
+    let gpu = pose(&PROFILES[0]);
+    let spec = LongConvSpec::new(DType::F32, 2, 3, 50).skip();
+    let (conv, backward) = (LongConv::new(&gpu, spec).unwrap(), LongConvBackward::new(&gpu, spec).unwrap());
+    let (u, k, skip) =
+        (zeros::<f32>(&gpu, &[2, 3, 50]), zeros::<f32>(&gpu, &[3, 50]), zeros::<f32>(&gpu, &[3]));
+    let good = LongConvInputs { u: &u, k: &k, skip: Some(&skip), pre: None, post: None };
+    let short = zeros::<f32>(&gpu, &[3, 49]);
+    let refused = |inputs| {
+        let error = conv.run(inputs).unwrap_err().to_string();
+        assert_eq!(backward.run(inputs, &u).unwrap_err().to_string(), error);
+        error
+    };
+    assert_eq!(refused(LongConvInputs { k: &short, ..good }), "k has shape [3, 49], expected [3, 50]");
+    assert_eq!(refused(LongConvInputs { skip: Some(&short), ..good }), "D has shape [3, 49], expected [3]");
+    assert_eq!(refused(LongConvInputs { skip: None, ..good }), "D is missing, but the spec needs it");
+    assert_eq!(
+        refused(LongConvInputs { pre: Some(&u), ..good }),
+        "the gate of u is given, but the spec has no use for it"
+    );
+    let error = backward.run(good, &zeros::<f32>(&gpu, &[2, 3, 51])).unwrap_err();
+    assert_eq!(error.to_string(), "dy has shape [2, 3, 51], expected [2, 3, 50]");
+    assert!(conv.run(good).is_ok() && backward.run(good, &u).is_ok());
+    let error = LongConv::with_tile(&gpu, spec, 48).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the tile of a long convolution is 48, expected a power of two from 32 to 2048"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Plans of the butterfly family.
 
-use tilewise::baseline::{self, UnfusedMonarchPlan};
+use tilewise::baseline::{self, UnfusedButterflyPlan, UnfusedMonarchPlan};
 use tilewise::plan::{ButterflyBackwardPlan, ButterflyLinearPlan, ButterflyPlan, MonarchPlan};
 use tilewise::{ButterflyLinearSpec, ButterflySpec, Caps, DType, MonarchSpec, ops};
 
@@ -44,6 +44,8 @@ fn butterflies(dtype: DType) -> Vec<ButterflySpec> {
 
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
+    let unfused = UnfusedButterflyPlan::new(&ButterflySpec::new(dtype, 7, 64), caps);
+    planned.push(Planned::new("a butterfly product, unfused", unfused, baseline::shaders::butterfly));
     for spec in butterflies(dtype) {
         planned.push(butterfly(&format!("{spec:?}"), spec, caps));
         planned.push(butterfly_backward(&format!("{spec:?}, backward"), spec, caps));

@@ -1,13 +1,49 @@
 //! Plans of the scan family.
 
-use tilewise::baseline::{self, SequentialLinearScanPlan, UnfusedLinearScanPlan};
-use tilewise::plan::LinearScanPlan;
-use tilewise::{Caps, DType, LinearScanSpec, ops};
+use tilewise::baseline::{
+    self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
+};
+use tilewise::plan::{
+    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
+};
+use tilewise::{Caps, Conv1dSpec, DType, LinearScanSpec, LongConvSpec, ops};
 
 use super::Planned;
 
 pub fn linear_scan(name: &str, spec: LinearScanSpec, caps: &Caps) -> Planned {
     Planned::new(name, LinearScanPlan::new(&spec, caps), ops::shaders::linear_scan)
+}
+
+pub fn long_conv(name: &str, spec: LongConvSpec, caps: &Caps) -> Planned {
+    Planned::new(name, LongConvPlan::new(&spec, caps), ops::shaders::long_conv)
+}
+
+/// One pass by ones and by fours, and two passes, with and without what is optional.
+fn long_convs(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let spec = |channels, length| LongConvSpec::new(dtype, 2, channels, length);
+    let whole = |spec: LongConvSpec| spec.pre_gate().post_gate().skip();
+    let specs = [whole(spec(3, 13)), spec(300, 1000), whole(spec(2, 100_000)), spec(1, 8191).post_gate()];
+    let mut planned = Vec::new();
+    for spec in specs {
+        planned.push(long_conv(&spec.to_string(), spec, caps));
+        let backward = LongConvBackwardPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::long_conv_backward));
+        let unfused = UnfusedLongConvPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, unfused"), unfused, baseline::shaders::long_conv));
+        let direct = DirectLongConvPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, direct"), direct, baseline::shaders::direct_long_conv));
+    }
+    planned
+}
+
+/// A convolution, its backward pass and its step.
+fn conv1d(spec: Conv1dSpec, caps: &Caps) -> [Planned; 3] {
+    let name = |pass| format!("{spec:?}, {pass}");
+    [
+        Planned::new(&name("forward"), Conv1dPlan::new(&spec, caps), ops::shaders::conv1d),
+        Planned::new(&name("backward"), Conv1dBackwardPlan::new(&spec, caps), ops::shaders::conv1d_backward),
+        Planned::new(&name("step"), Conv1dStepPlan::new(&spec, caps), ops::shaders::conv1d_step),
+    ]
 }
 
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
@@ -17,6 +53,7 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         planned.push(linear_scan(&format!("{spec:?}"), spec, caps));
         planned.push(linear_scan(&format!("{spec:?}, initial"), spec.initial(), caps));
     }
+    planned.extend(long_convs(dtype, caps));
     for spec in [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).initial()] {
         let plan = UnfusedLinearScanPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::linear_scan));
@@ -24,5 +61,9 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let shaders = baseline::shaders::sequential_linear_scan;
         planned.push(Planned::new(&format!("{spec:?}, sequential"), plan, shaders));
     }
+    let conv = Conv1dSpec::new(dtype, 2, 3, 96, 2);
+    planned.extend(conv1d(conv, caps));
+    planned.extend(conv1d(Conv1dSpec { length: 97, width: 3, ..conv }.bias().silu(), caps));
+    planned.extend(conv1d(Conv1dSpec { width: 4, ..conv }.bias().silu().sequences().initial(), caps));
     planned
 }

@@ -155,7 +155,7 @@ impl Operation for AttentionSpec {
             let tensor = |name| file.upload::<T>(gpu, name);
             let (q, k, v) = (tensor("q")?, tensor("k")?, tensor("v")?);
             let slopes = file.upload_f32(gpu, "alibi_slopes")?;
-            let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: slopes.as_ref() };
+            let inputs = AttentionInputs::new(&q, &k, &v).alibi(slopes.as_ref());
             let outputs = Attention::new(gpu, *self)?.run(inputs)?;
             Ok(vec![Output::download("o", &outputs.o)?, Output::download("lse", &outputs.lse)?])
         })

@@ -1,19 +1,15 @@
 //! The Monarch product.
 
+use super::block_tile::{block_diagonal, diagonal_params};
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
-use crate::plan::{BlockTile, MonarchPath, MonarchPlan, MonarchRows};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::plan::{MonarchPath, MonarchPlan, MonarchRows};
+use crate::shader::{Linker, Shader, ShaderError};
 use crate::{Element, Error, Gpu, MonarchSpec, Tensor};
 
 params! {
     /// `butterfly/monarch`.
     MonarchParams { batch: u32, rows: u32, k: u32, q: u32, p: u32, l: u32, s: u32, r: u32 }
-}
-
-params! {
-    /// `butterfly/block_diagonal`.
-    BlockParams { rows: u32, blocks: u32, height: u32, width: u32 }
 }
 
 /// Inputs of a [`Monarch`] product; shapes as in [`MonarchSpec`].
@@ -25,6 +21,15 @@ pub struct MonarchInputs<'a, T> {
     pub w1: &'a Tensor<T>,
     /// Second factor.
     pub w2: &'a Tensor<T>,
+}
+
+impl<T: Element> MonarchInputs<'_, T> {
+    /// Fails unless these are what the spec says.
+    pub(super) fn check(&self, gpu: &Gpu, spec: &MonarchSpec) -> Result<(), Error> {
+        self.x.expect(gpu, "x", spec.dtype, &[spec.batch, spec.n_in()])?;
+        self.w1.expect(gpu, "w1", spec.dtype, &spec.w1)?;
+        self.w2.expect(gpu, "w2", spec.dtype, &spec.w2)
+    }
 }
 
 /// The Monarch product `y = M x` (Dao et al. 2022), its permutations folded into the loads and stores.
@@ -42,8 +47,8 @@ pub fn shaders(plan: &MonarchPlan) -> Result<Vec<Shader>, ShaderError> {
     match &plan.path {
         MonarchPath::Fused(rows) => Ok(vec![fused(plan, rows)?]),
         MonarchPath::TwoPass { first, second, written, read } => Ok(vec![
-            factor(first, false, [plan.x, plan.w1, *written])?,
-            factor(second, true, [*read, plan.w2, plan.y])?,
+            block_diagonal(first, false, [plan.x, plan.w1, *written])?,
+            block_diagonal(second, false, [*read, plan.w2, plan.y])?,
         ]),
     }
 }
@@ -60,25 +65,6 @@ fn fused(plan: &MonarchPlan, rows: &MonarchRows) -> Result<Shader, ShaderError> 
         .tensor("w1", plan.w1)
         .tensor("w2", plan.w2)
         .tensor("y", plan.y)
-        .link()
-}
-
-fn factor(
-    tile: &BlockTile,
-    interleaved: bool,
-    [inputs, w, outputs]: [Storage; 3],
-) -> Result<Shader, ShaderError> {
-    Linker::new("butterfly/block_diagonal")
-        .module("butterfly/block")
-        .set("INTERLEAVED", interleaved)
-        .set("TILE_ROWS", tile.rows)
-        .set("TILE_BLOCKS", tile.blocks)
-        .set("TILE_HEIGHT", tile.height)
-        .set("TILE_WIDTH", tile.width)
-        .set("LANE_QUADS", tile.lane_quads)
-        .tensor("inputs", inputs)
-        .tensor("w", w)
-        .tensor("outputs", outputs)
         .link()
 }
 
@@ -139,9 +125,9 @@ impl Monarch {
             }
             (MonarchPath::TwoPass { first, second, .. }, [to_scratch, from_scratch]) => {
                 let z = scratch.tensors(gpu, &[&[spec.batch, spec.n_mid()]])?[0].buffer();
-                let params = block_params(spec.batch, spec.w1, first);
+                let params = diagonal_params(spec.batch, spec.w1, first);
                 to_scratch.dispatch(gpu, encoder, &params, &[x, w1, z])?;
-                let params = block_params(spec.batch, spec.w2, second);
+                let params = diagonal_params(spec.batch, spec.w2, second);
                 from_scratch.dispatch(gpu, encoder, &params, &[z, w2, y.buffer()])
             }
             _ => unreachable!("a fused product has one kernel, the other two"),
@@ -159,9 +145,7 @@ impl Monarch {
 
     fn check<T: Element>(&self, inputs: &MonarchInputs<'_, T>, y: &Tensor<T>) -> Result<(), Error> {
         let spec = &self.spec;
-        inputs.x.expect(&self.gpu, "x", spec.dtype, &[spec.batch, spec.n_in()])?;
-        inputs.w1.expect(&self.gpu, "w1", spec.dtype, &spec.w1)?;
-        inputs.w2.expect(&self.gpu, "w2", spec.dtype, &spec.w2)?;
+        inputs.check(&self.gpu, spec)?;
         y.expect(&self.gpu, "y", spec.dtype, &[spec.batch, spec.n_out()])
     }
 }
@@ -170,12 +154,4 @@ fn fused_params(spec: &MonarchSpec, rows: &MonarchRows) -> MonarchParams {
     let ([k, q, p], [l, s, r]) = (spec.w1.map(|size| size as u32), spec.w2.map(|size| size as u32));
     let batch = spec.batch as u32;
     MonarchParams { groups: batch.div_ceil(rows.rows), batch, rows: rows.rows, k, q, p, l, s, r }
-}
-
-fn block_params(batch: usize, shape: [usize; 3], tile: &BlockTile) -> BlockParams {
-    let [blocks, height, width] = shape.map(|size| size as u32);
-    let rows = batch as u32;
-    // No more tiles than elements: the product does not overflow.
-    let groups = rows.div_ceil(tile.rows) * blocks.div_ceil(tile.blocks) * height.div_ceil(tile.height);
-    BlockParams { groups, rows, blocks, height, width }
 }

@@ -1,6 +1,28 @@
 //! Operations of the scan family.
 
+mod chunked;
+mod conv1d;
+mod linear_attention;
 mod linear_scan;
+mod long_conv;
+mod ssd;
+mod sum_terms;
+mod token;
 
-pub use linear_scan::shaders as linear_scan_shaders;
-pub use linear_scan::{LinearScan, LinearScanInputs, LinearScanOutputs};
+pub use chunked::{backward_shaders as chunked_backward_shaders, shaders as chunked_shaders};
+pub use conv1d::{
+    Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
+    SequenceIndices, backward_shaders as conv1d_backward_shaders, shaders as conv1d_shaders,
+    step_shaders as conv1d_step_shaders,
+};
+pub use linear_attention::{
+    LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
+    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
+};
+pub use linear_scan::{LinearScan, LinearScanInputs, LinearScanOutputs, shaders as linear_scan_shaders};
+pub use long_conv::{
+    LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
+    backward_shaders as long_conv_backward_shaders, shaders as long_conv_shaders,
+};
+pub use ssd::{Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep};
+pub use token::shaders as token_shaders;

@@ -1,5 +1,17 @@
 //! Oracles of the scan family.
 
+mod conv1d;
+mod linear_attention;
 mod linear_scan;
+mod long_conv;
+mod recurrence;
+mod ssd;
 
+pub use conv1d::{Conv1dDerivatives, Conv1dResult, Conv1dTensors, conv1d, conv1d_backward};
+pub use linear_attention::{
+    LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,
+    linear_attention_backward,
+};
 pub use linear_scan::{LinearScanResult, linear_scan};
+pub use long_conv::{LongConv, LongConvGradients, LongConvOperands};
+pub use ssd::{SsdGradient, SsdResult, SsdValues, ssd, ssd_backward};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::caps::Caps;
 use crate::plan::{
-    ButterflyBackwardPlan, ButterflyPlan, Footprint, Plan, Side, SumPlan, check_binding, check_caps,
+    ButterflyBackwardPlan, ButterflyPlan, Footprint, Plan, Side, SliceSumPlan, check_binding, check_caps,
     check_turns,
 };
 use crate::shader::Storage;
@@ -19,9 +19,9 @@ pub struct ButterflyLinearPlan {
     /// The product's gradients.
     pub backward: ButterflyBackwardPlan,
     /// Where there are several products of one `x`, the sum of their gradients of it.
-    pub dx: Option<SumPlan>,
+    pub dx: Option<SliceSumPlan>,
     /// The gradient of the bias: the sum of `dy` over the batch.
-    pub dbias: Option<SumPlan>,
+    pub dbias: Option<SliceSumPlan>,
 }
 
 impl ButterflyLinearPlan {
@@ -35,7 +35,7 @@ impl ButterflyLinearPlan {
         let backward = ButterflyBackwardPlan::with_sides(&product, [x, y, dx], caps)?;
         let storage = |run: usize| Storage::new(spec.dtype, caps.f16, run.is_multiple_of(4));
         let between = |run: usize| Storage::new(DType::F32, caps.f16, run.is_multiple_of(4));
-        let dx = (product.nstacks > 1).then(|| SumPlan {
+        let dx = (product.nstacks > 1).then(|| SliceSumPlan {
             spread: 1,
             slices: between(spec.in_features),
             sums: storage(spec.in_features),
@@ -45,7 +45,8 @@ impl ButterflyLinearPlan {
             check_binding("the gradients of x, one for each stack", elements, DType::F32, caps)?;
         }
         let rows = storage(spec.out_features);
-        let dbias = spec.bias.then_some(SumPlan { spread: SumPlan::SPREAD, slices: rows, sums: rows });
+        let dbias =
+            spec.bias.then_some(SliceSumPlan { spread: SliceSumPlan::SPREAD, slices: rows, sums: rows });
         if let Some(plan) = dbias {
             check_turns(KERNEL, spec.batch.div_ceil(plan.spread as usize) as u64, caps)?;
         }
@@ -75,7 +76,7 @@ impl Sides {
 
 impl Plan for ButterflyLinearPlan {
     fn footprints(&self) -> Vec<Footprint> {
-        let sums = self.dx.iter().chain(&self.dbias).map(|_| SumPlan::footprint());
+        let sums = self.dx.iter().chain(&self.dbias).map(|_| SliceSumPlan::footprint());
         [self.forward.footprints(), self.backward.footprints(), sums.collect()].concat()
     }
 }

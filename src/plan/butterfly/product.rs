@@ -231,7 +231,7 @@ impl ButterflyBackwardPlan {
         };
         plan.chunks = plan.wanted_chunks(spec, caps);
         check_binding("the slices of dtwiddle", plan.slices_len(spec), DType::F32, caps)?;
-        let sums = plan.passes.iter().map(|pass| plan.slices(pass)).max().unwrap_or(0) / SumPlan::SPREAD;
+        let sums = plan.passes.iter().map(|pass| plan.slices(pass)).max().unwrap_or(0) / SliceSumPlan::SPREAD;
         let longest = plan.passes.iter().map(|pass| plan.turns(spec, pass)).max().unwrap_or(0);
         check_turns("the gradient of a butterfly product", longest.max(sums.into()), caps)?;
         Ok(plan)
@@ -282,9 +282,9 @@ impl ButterflyBackwardPlan {
     }
 
     /// How the slices of `dtwiddle` are summed: a matrix has four numbers, or as many entries.
-    pub(crate) fn sum(&self) -> SumPlan {
+    pub(crate) fn sum(&self) -> SliceSumPlan {
         let slices = Storage { vectors: true, ..Storage::F32 };
-        SumPlan { spread: SumPlan::SPREAD, slices, sums: Storage { vectors: true, ..self.twiddle } }
+        SliceSumPlan { spread: SliceSumPlan::SPREAD, slices, sums: Storage { vectors: true, ..self.twiddle } }
     }
 
     /// Pairs of factors that a lane keeps.
@@ -521,7 +521,7 @@ impl Plan for ButterflyPlan {
 /// How slices are summed, always in the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct SumPlan {
+pub struct SliceSumPlan {
     /// Lanes that share a sum.
     pub spread: u32,
     /// How what is summed is stored.
@@ -530,7 +530,7 @@ pub struct SumPlan {
     pub sums: Storage,
 }
 
-impl SumPlan {
+impl SliceSumPlan {
     /// Invocations of a workgroup.
     pub(crate) const LANES: u32 = 64;
 
@@ -555,7 +555,7 @@ impl Plan for ButterflyBackwardPlan {
         let (lanes, workgroup_bytes) = (self.tile.lanes, self.tile.workgroup_bytes());
         let forth = Footprint { kernel: "butterfly/product", lanes, workgroup_bytes, storage_buffers: 3 };
         let back = Footprint { kernel: "butterfly/product_backward", storage_buffers: 5, ..forth };
-        let sum = SumPlan::footprint();
+        let sum = SliceSumPlan::footprint();
         let passes = self.passes.len();
         let between = std::iter::repeat_n(forth, passes - 1);
         if self.tile.entry == 1 {

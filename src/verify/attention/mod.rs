@@ -1,5 +1,10 @@
 //! The acceptance grid of the attention family.
 
+mod append;
+mod cached;
+mod merge;
+mod mods;
+
 use std::fmt;
 
 use crate::oracle::attention;
@@ -93,7 +98,12 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let every = if grid == Grid::Full { 1 } else { 2 };
     cases.extend(value_dims().step_by(every));
     cases.extend(edges().chain(large_scores()).chain(far_windows()).chain(long_keys(grid)));
-    boxed(cases)
+    let mut cases = boxed(cases);
+    cases.extend(merge::cases(grid));
+    cases.extend(append::cases(grid));
+    cases.extend(cached::cases(grid));
+    cases.extend(mods::cases(grid));
+    cases
 }
 
 /// Few batches of long sequences.
@@ -209,7 +219,7 @@ async fn run<T: Element>(gpu: &Gpu, case: &Forward) -> Result<Vec<Outcome>, Erro
         lse: poisoned::<f32>(gpu, &spec.lse_shape())?,
     };
     let mut encoder = gpu.encoder();
-    let inputs = AttentionInputs { q: &q, k: &k, v: &v, alibi: alibi.as_ref() };
+    let inputs = AttentionInputs::new(&q, &k, &v).alibi(alibi.as_ref());
     Attention::new(gpu, spec)?.encode(&mut encoder, inputs, &outputs)?;
     gpu.submit(encoder)?;
     let (o, lse) = (download(&outputs.o).await?, download(&outputs.lse).await?);

@@ -1,9 +1,8 @@
 //! The acceptance grid of the Monarch product.
 
+use super::tolerance;
 use crate::oracle::monarch;
-use crate::verify::{
-    Case, Comparison, Grid, Inputs, Outcome, Tolerance, both, download, poisoned, rounded, upload,
-};
+use crate::verify::{Case, Comparison, Grid, Inputs, Outcome, both, download, poisoned, rounded, upload};
 use crate::{DType, Element, Error, Gpu, Monarch, MonarchInputs, MonarchSpec, by_dtype};
 
 /// Shapes of w1 and w2 that are small, odd, or thin in one direction.
@@ -66,13 +65,6 @@ fn product(cases: &mut Vec<MonarchSpec>, shapes: &[([usize; 3], [usize; 3])], ba
             cases.extend(DType::ALL.map(|dtype| MonarchSpec::new(dtype, batch, w1, w2)));
         }
     }
-}
-
-/// Twice the plain error, and a unit in the last place of the largest output beside it: a small product is a small
-/// sample of roundings, whose maximum is luck.
-fn tolerance(y: &[f64]) -> Tolerance {
-    let largest = y.iter().fold(0.0, |max: f64, y| max.max(y.abs()));
-    Tolerance { multiple: 2.0, atol: f64::from(f32::EPSILON) * largest }
 }
 
 impl Case for MonarchSpec {

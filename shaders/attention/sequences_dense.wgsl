@@ -1,0 +1,11 @@
+// Sequences of the same length, one after another.
+
+fn find_sequence(batch: u32) -> Sequence {
+    let sums = batch * params.heads * params.q_len;
+    return Sequence(batch * params.q_len, params.q_len, batch * params.k_len, params.k_len, sums);
+}
+
+// The last tile of a sequence comes first: under a causal mask it has the most keys to see.
+fn find_work(index: u32) -> Work {
+    return Work(index / params.tiles, params.tiles - 1u - index % params.tiles);
+}

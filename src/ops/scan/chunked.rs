@@ -1,0 +1,496 @@
+//! Recurrences in chunks: the kernels that state-space duality and linear attention share, and how they follow one
+//! another. Which tensors they are given, and under which names, is the concern of the operations.
+
+use crate::kernel::{Kernel, compile, params};
+use crate::ops::Scratch;
+use crate::plan::{ChunkKernel, ChunkedBackwardPlan, ChunkedPlan, Mixed, Steps, record_words};
+use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::spec::{Decay, Recurrence};
+use crate::{Error, Gpu, Skip, Tensor};
+
+params! {
+    /// `scan/chunk_steps`.
+    StepsParams { count: u32, heads: u32, low: f32, high: f32 }
+}
+
+params! {
+    /// `scan/chunk_states`.
+    StatesParams {
+        heads: u32, b_share: u32, x_dim: u32, b_dim: u32, row_tiles: u32, column_tiles: u32, scale: f32,
+    }
+}
+
+params! {
+    /// `scan/chunk_pass`.
+    PassParams { count: u32, heads: u32, cells: u32, has_initial: u32 }
+}
+
+params! {
+    /// `scan/chunk_mix`.
+    MixParams {
+        units: u32, repeat: u32, row_tiles: u32, column_tiles: u32, q_share: u32, k_share: u32, v_share: u32,
+        q_dim: u32, v_dim: u32, scale: f32, state_scale: f32, skip_head: u32, skip_channel: u32, tokens: u32,
+        plane: u32,
+    }
+}
+
+params! {
+    /// `scan/gate_gradient`.
+    GateParams { count: u32 }
+}
+
+params! {
+    /// `scan/chunk_decay`.
+    DecayParams { heads: u32, b_share: u32, x_dim: u32, b_dim: u32, scale: f32 }
+}
+
+params! {
+    /// `scan/chunk_gradient`.
+    GradientParams { heads: u32, chunks: u32, tokens: u32, planes: u32, low: f32, high: f32 }
+}
+
+params! {
+    /// `scan/skip_gradient`.
+    SkipParams { chunks: u32, heads: u32, x_dim: u32, tiles: u32 }
+}
+
+params! {
+    /// `scan/sum_rows`.
+    SumParams { first: u32, count: u32 }
+}
+
+/// The linked shaders of a plan, in the order of its footprints.
+pub fn shaders(plan: &ChunkedPlan) -> Result<Vec<Shader>, ShaderError> {
+    plan.kernels().into_iter().map(|kernel| shader(plan, kernel)).collect()
+}
+
+/// The linked shaders of a plan of gradients, in the order of its footprints.
+pub fn backward_shaders(plan: &ChunkedBackwardPlan) -> Result<Vec<Shader>, ShaderError> {
+    plan.kernels().into_iter().map(|kernel| shader(&plan.forward, kernel)).collect()
+}
+
+/// Defines `take_step`, whose tensors come after the kernel's.
+pub(super) fn link_steps(linker: Linker, steps: Steps, dt: Storage) -> Linker {
+    let linker = linker.module("scan/step");
+    match steps {
+        Steps::Dt { bias, softplus, limits } => linker
+            .module("common/activation")
+            .module("scan/decay_dt")
+            .tensor("dt", dt)
+            .set("HAS_BIAS", bias)
+            .set("HAS_SOFTPLUS", softplus)
+            .set("HAS_LIMITS", limits),
+        Steps::Given { constant } => linker.module("scan/decay_given").set("CONSTANT", constant),
+    }
+}
+
+/// Defines `gated`, whose tensor comes after the kernel's.
+pub(super) fn link_gate(linker: Linker, gated: bool, z: Storage) -> Linker {
+    if gated {
+        linker.module("common/activation").module("scan/gate_silu").tensor("z", z)
+    } else {
+        linker.module("scan/gate_open")
+    }
+}
+
+/// How `dt` and its gradient are stored: one element at a time, since a lane's steps are a row of heads apart.
+pub(super) fn by_ones(storage: Storage) -> Storage {
+    Storage { vectors: false, ..storage }
+}
+
+fn shader(plan: &ChunkedPlan, kernel: ChunkKernel) -> Result<Shader, ShaderError> {
+    let linker = Linker::new(kernel.file());
+    let chunked = |linker: Linker| linker.module("scan/chunk").set("CHUNK", plan.room);
+    let dt = by_ones(plan.x);
+    match kernel {
+        ChunkKernel::Steps => link_steps(linker, plan.steps, dt).set("CHUNK", plan.room).link(),
+        ChunkKernel::States { reverse } => chunked(linker)
+            .tensor("x", if reverse { plan.dy() } else { plan.x })
+            .tensor("b", plan.b)
+            .tensor("states", plan.states())
+            .set("ROW_LANES", plan.state_lanes)
+            .set("FOURS", plan.b_fours)
+            .set("REVERSE", reverse)
+            .link(),
+        ChunkKernel::Pass { reverse } => linker.set("REVERSE", reverse).link(),
+        ChunkKernel::Mix(mixed) => mix_shader(plan, mixed, chunked(linker)),
+        ChunkKernel::Gate => {
+            let linker = linker.module("common/activation");
+            ["z", "dout", "dz"].into_iter().fold(linker, |linker, name| linker.tensor(name, plan.x)).link()
+        }
+        ChunkKernel::Decay => chunked(linker)
+            .module("common/product")
+            .tensor("b", plan.b)
+            .tensor("c", plan.b)
+            .tensor("x", plan.x)
+            .tensor("dy", plan.dy())
+            .tensor("states", plan.states())
+            .tensor("dstates", plan.states())
+            .link(),
+        ChunkKernel::Gradient => {
+            let linker = link_steps(chunked(linker), plan.steps, dt);
+            match plan.steps {
+                Steps::Dt { .. } => linker.module("scan/gradient_dt").tensor("ddt", dt).link(),
+                Steps::Given { .. } => linker.module("scan/gradient_given").link(),
+            }
+        }
+        ChunkKernel::Skip => chunked(linker).tensor("x", plan.x).tensor("dy", plan.dy()).link(),
+        ChunkKernel::Sum => linker.link(),
+    }
+}
+
+fn mix_shader(plan: &ChunkedPlan, mixed: Mixed, linker: Linker) -> Result<Shader, ShaderError> {
+    let (x, b, dy) = (plan.x, plan.b, plan.dy());
+    let [q, k, v] = match mixed {
+        Mixed::Result | Mixed::Ungated => [b, b, x],
+        Mixed::X => [b, b, dy],
+        Mixed::C => [dy, x, b],
+        Mixed::B => [x, dy, b],
+    };
+    let of_x = !matches!(mixed, Mixed::C | Mixed::B);
+    let linker = linker
+        .module("common/product")
+        .tensor("q", q)
+        .tensor("k", k)
+        .tensor("v", v)
+        .tensor("states", plan.states())
+        .set("ROW_LANES", plan.step_lanes)
+        .set("FOURS", plan.mix_fours(mixed))
+        .set("REVERSE", matches!(mixed, Mixed::X | Mixed::B))
+        .set("STATE_TURNED", of_x);
+    if !of_x {
+        return linker.module("scan/mix_sums").tensor("other", b).tensor("out", b).link();
+    }
+    let out = if mixed == Mixed::Ungated { plan.x_in_f32() } else { x };
+    let linker = linker.module("scan/mix_output").tensor("out", out).set("HAS_SKIP", plan.skip);
+    link_gate(linker, plan.gated && mixed == Mixed::Result, x).link()
+}
+
+/// Numbers that kernels look up.
+pub(super) fn table(gpu: &Gpu, words: &[u32]) -> Result<Tensor<u32>, Error> {
+    Tensor::from_slice(gpu, &[words.len()], words)
+}
+
+/// Where chunks lie, and which of them follow one another: no chunk holds steps of two sequences, so that nothing of one
+/// can reach the other.
+#[derive(Clone, Debug)]
+struct Layout {
+    chunks: Tensor<u32>,
+    runs: Tensor<u32>,
+    run_count: u32,
+}
+
+impl Layout {
+    fn new(gpu: &Gpu, of: &Recurrence, chunk: usize) -> Result<Self, Error> {
+        let (mut chunks, mut runs) = (Vec::new(), Vec::new());
+        for run in of.sequences.runs(of.batch, of.length) {
+            let first = chunks.len() / 2;
+            for start in (0..run.steps.max(1)).step_by(chunk) {
+                chunks.extend([run.first + start, chunk.min(run.steps - start)].map(|word| word as u32));
+            }
+            let slot = |state: Option<usize>| state.map_or(u32::MAX, |state| state as u32);
+            runs.extend([first as u32, (chunks.len() / 2) as u32, slot(run.initial), slot(run.last)]);
+        }
+        let run_count = (runs.len() / 4) as u32;
+        Ok(Self { chunks: table(gpu, &chunks)?, runs: table(gpu, &runs)?, run_count })
+    }
+}
+
+/// What a recurrence reads.
+pub(super) struct Given<'a> {
+    pub x: &'a wgpu::Buffer,
+    pub b: &'a wgpu::Buffer,
+    pub c: &'a wgpu::Buffer,
+    /// What steps are made of: `dt`, `a`, `dt_bias`, or `g`.
+    pub steps: Vec<&'a wgpu::Buffer>,
+    pub skip: &'a wgpu::Buffer,
+    pub z: &'a wgpu::Buffer,
+    pub initial: Option<&'a wgpu::Buffer>,
+}
+
+/// Where gradients go, under the names of what they belong to.
+pub(super) struct Gradients<'a> {
+    pub x: &'a wgpu::Buffer,
+    pub b: &'a wgpu::Buffer,
+    pub c: &'a wgpu::Buffer,
+    /// Of each step: `dt`, or `g` where it is not constant.
+    pub step: &'a wgpu::Buffer,
+    /// Of each head: `a` and `dt_bias`, or a constant `g`.
+    pub heads: Vec<&'a wgpu::Buffer>,
+    pub skip: Option<&'a wgpu::Buffer>,
+    pub z: &'a wgpu::Buffer,
+    pub initial: &'a wgpu::Buffer,
+}
+
+/// A recurrence with its compiled kernels.
+#[derive(Clone, Debug)]
+pub(super) struct Chunked {
+    pub gpu: Gpu,
+    of: Recurrence,
+    plan: ChunkedPlan,
+    kernels: Vec<(ChunkKernel, Kernel)>,
+    layout: Layout,
+    scratch: Scratch,
+}
+
+/// The parameters of a kernel that are the same at each call.
+struct Sizes {
+    chunks: u32,
+    heads: u32,
+    b_share: u32,
+    x_dim: u32,
+    b_dim: u32,
+    tokens: u32,
+    limits: [f32; 2],
+}
+
+impl Chunked {
+    pub fn forward(gpu: &Gpu, of: Recurrence, plan: ChunkedPlan) -> Result<Self, Error> {
+        let kernels = compile(gpu, &shaders(&plan)?)?;
+        Self::new(gpu, of, plan, plan.kernels().into_iter().zip(kernels).collect())
+    }
+
+    pub fn backward(gpu: &Gpu, of: Recurrence, plan: &ChunkedBackwardPlan) -> Result<Self, Error> {
+        let kernels = compile(gpu, &backward_shaders(plan)?)?;
+        Self::new(gpu, of, plan.forward, plan.kernels().into_iter().zip(kernels).collect())
+    }
+
+    fn new(
+        gpu: &Gpu,
+        of: Recurrence,
+        plan: ChunkedPlan,
+        kernels: Vec<(ChunkKernel, Kernel)>,
+    ) -> Result<Self, Error> {
+        let layout = Layout::new(gpu, &of, plan.chunk as usize)?;
+        Ok(Self { gpu: gpu.clone(), of, plan, kernels, layout, scratch: Scratch::default() })
+    }
+
+    fn kernel(&self, wanted: ChunkKernel) -> &Kernel {
+        let found = self.kernels.iter().find(|(kernel, _)| *kernel == wanted);
+        &found.expect("a plan lists every kernel that its operation runs").1
+    }
+
+    fn sizes(&self) -> Sizes {
+        let of = &self.of;
+        Sizes {
+            chunks: self.plan.chunks,
+            heads: of.heads as u32,
+            b_share: (of.heads / of.groups) as u32,
+            x_dim: of.x_dim as u32,
+            b_dim: of.b_dim as u32,
+            tokens: of.tokens() as u32,
+            limits: limits(of),
+        }
+    }
+
+    /// Records the recurrence: steps, what chunks add to states, states from chunk to chunk, results.
+    pub fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        given: &Given<'_>,
+        out: &wgpu::Buffer,
+        last: &wgpu::Buffer,
+    ) -> Result<(), Error> {
+        let (records, states, totals) = self.shared_shapes();
+        let between = self.scratch.tensors(&self.gpu, &[&records, &states, &totals])?;
+        let [records, states, totals] = [0, 1, 2].map(|i| between[i].buffer());
+        self.encode_states(encoder, given, [records, states, totals], last)?;
+        let mut buffers = vec![given.c, given.b, given.x, states, records, given.skip, out];
+        if self.plan.gated {
+            buffers.push(given.z);
+        }
+        self.mix(encoder, Mixed::Result, &buffers)
+    }
+
+    /// Shapes of the scratch of every chunk: records of steps, states, and decays of whole chunks.
+    fn shared_shapes(&self) -> ([usize; 3], [usize; 3], [usize; 2]) {
+        let (chunks, heads) = (self.plan.chunks as usize, self.of.heads);
+        let records = [chunks, heads, record_words(self.plan.room as usize)];
+        (records, [chunks, heads, self.of.cells()], [chunks, heads])
+    }
+
+    /// Leaves in `states` the state with which each chunk begins.
+    fn encode_states(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        given: &Given<'_>,
+        [records, states, totals]: [&wgpu::Buffer; 3],
+        last: &wgpu::Buffer,
+    ) -> Result<(), Error> {
+        let Sizes { chunks, heads, limits: [low, high], .. } = self.sizes();
+        let count = chunks * self.plan.room / 4 * heads;
+        let params = StepsParams { groups: count.div_ceil(64), count, heads, low, high };
+        let mut buffers = vec![self.layout.chunks.buffer(), records];
+        buffers.extend(&given.steps);
+        self.kernel(ChunkKernel::Steps).dispatch(&self.gpu, encoder, &params, &buffers)?;
+        self.sum_states(encoder, false, 1.0, &[given.x, given.b, states, totals, records])?;
+        self.pass(encoder, false, totals, given.initial, states, last)
+    }
+
+    fn sum_states(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        reverse: bool,
+        scale: f32,
+        buffers: &[&wgpu::Buffer],
+    ) -> Result<(), Error> {
+        let Sizes { chunks, heads, b_share, x_dim, b_dim, .. } = self.sizes();
+        let row_tiles = x_dim.div_ceil(4 * self.plan.state_lanes);
+        let column_tiles = b_dim.div_ceil(32 * self.plan.b_fours);
+        let groups = chunks * heads * row_tiles * column_tiles;
+        let params = StatesParams { groups, heads, b_share, x_dim, b_dim, row_tiles, column_tiles, scale };
+        self.kernel(ChunkKernel::States { reverse }).dispatch(&self.gpu, encoder, &params, buffers)
+    }
+
+    fn pass(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        reverse: bool,
+        totals: &wgpu::Buffer,
+        initial: Option<&wgpu::Buffer>,
+        states: &wgpu::Buffer,
+        last: &wgpu::Buffer,
+    ) -> Result<(), Error> {
+        let (heads, cells) = (self.of.heads as u32, self.of.cells() as u32);
+        let count = self.layout.run_count * heads * cells;
+        let has_initial = u32::from(initial.is_some());
+        let params = PassParams { groups: count.div_ceil(64), count, heads, cells, has_initial };
+        let initial = initial.unwrap_or(self.gpu.unused());
+        let buffers = [self.layout.runs.buffer(), totals, initial, states, last];
+        self.kernel(ChunkKernel::Pass { reverse }).dispatch(&self.gpu, encoder, &params, &buffers)
+    }
+
+    fn mix(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        mixed: Mixed,
+        buffers: &[&wgpu::Buffer],
+    ) -> Result<(), Error> {
+        let Sizes { chunks, heads, b_share, x_dim, b_dim, tokens, .. } = self.sizes();
+        let of_x = !matches!(mixed, Mixed::C | Mixed::B);
+        let (repeat, q_dim, v_dim) = if of_x { (1, b_dim, x_dim) } else { (b_share, x_dim, b_dim) };
+        let [q_share, v_share] = if of_x { [b_share, 1] } else { [1, b_share] };
+        let units = heads / repeat;
+        let row_tiles = self.plan.room / (4 * self.plan.step_lanes);
+        let column_tiles = v_dim.div_ceil(32 * self.plan.mix_fours(mixed));
+        let scale = self.of.scale;
+        let [skip_head, skip_channel] = skip_distances(&self.of);
+        let params = MixParams {
+            groups: chunks * units * row_tiles * column_tiles,
+            units,
+            repeat,
+            row_tiles,
+            column_tiles,
+            q_share,
+            k_share: q_share,
+            v_share,
+            q_dim,
+            v_dim,
+            scale,
+            // The gradients of states are scaled already: what follows the last step is not.
+            state_scale: if matches!(mixed, Mixed::X | Mixed::B) { 1.0 } else { scale },
+            skip_head,
+            skip_channel,
+            tokens,
+            plane: if mixed == Mixed::B { column_tiles } else { 0 },
+        };
+        self.kernel(ChunkKernel::Mix(mixed)).dispatch(&self.gpu, encoder, &params, buffers)
+    }
+
+    /// Records the gradients, given those of the result and, if anything follows, of the last states.
+    pub fn encode_backward(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        given: &Given<'_>,
+        dout: &wgpu::Buffer,
+        dlast: Option<&wgpu::Buffer>,
+        gradients: &Gradients<'_>,
+    ) -> Result<(), Error> {
+        let (gpu, of) = (&self.gpu, &self.of);
+        let Sizes { chunks, heads, b_share, x_dim, b_dim, tokens, limits: [low, high] } = self.sizes();
+        let planes = b_dim.div_ceil(32 * self.plan.b_fours);
+        let (records, states, totals) = self.shared_shapes();
+        let (length, wide) = (of.tokens(), of.heads * of.x_dim);
+        let shapes: [&[usize]; 9] = [
+            &records,
+            &states,
+            &totals,
+            &states,
+            &[of.states(), of.heads, of.cells()],
+            &[self.plan.chunks as usize, of.heads, self.plan.room as usize],
+            &[2 * planes as usize, length, of.heads, 2],
+            &[2 + of.x_dim, of.heads, self.plan.chunks as usize],
+            &[if self.plan.gated { length * wide } else { 0 }],
+        ];
+        let between = self.scratch.tensors(gpu, &shapes)?;
+        let buffers: Vec<_> = between.iter().map(Tensor::buffer).collect();
+        let [records, states, totals, dstates, last, within, dots, parts, y] = buffers[..] else {
+            unreachable!("scratch has as many tensors as shapes")
+        };
+        self.encode_states(encoder, given, [records, states, totals], last)?;
+        let dy = if self.plan.gated {
+            self.mix(encoder, Mixed::Ungated, &[given.c, given.b, given.x, states, records, given.skip, y])?;
+            let count = tokens * heads * x_dim;
+            let params = GateParams { groups: count.div_ceil(4 * 64), count };
+            let buffers = [given.z, dout, y, gradients.z];
+            self.kernel(ChunkKernel::Gate).dispatch(gpu, encoder, &params, &buffers)?;
+            y
+        } else {
+            dout
+        };
+        self.sum_states(encoder, true, of.scale, &[dy, given.c, dstates, totals, records])?;
+        self.pass(encoder, true, totals, dlast, dstates, gradients.initial)?;
+
+        let (x, b, c) = (given.x, given.b, given.c);
+        self.mix(encoder, Mixed::X, &[b, c, dy, dstates, records, given.skip, gradients.x])?;
+        self.mix(encoder, Mixed::C, &[dy, x, b, states, records, c, gradients.c, dots])?;
+        self.mix(encoder, Mixed::B, &[x, dy, c, dstates, records, b, gradients.b, dots])?;
+
+        let params = DecayParams { groups: chunks * heads, heads, b_share, x_dim, b_dim, scale: of.scale };
+        let buffers = [b, c, x, dy, states, dstates, within, records];
+        self.kernel(ChunkKernel::Decay).dispatch(gpu, encoder, &params, &buffers)?;
+        let params = GradientParams { groups: chunks * heads, heads, chunks, tokens, planes, low, high };
+        let mut buffers = vec![within, dots, parts, records];
+        buffers.extend(&given.steps);
+        buffers.push(gradients.step);
+        self.kernel(ChunkKernel::Gradient).dispatch(gpu, encoder, &params, &buffers)?;
+        for (i, sums) in (0..).zip(&gradients.heads) {
+            self.sum_rows(encoder, parts, [heads, i * heads, chunks], sums)?;
+        }
+        let Some(skip) = gradients.skip else { return Ok(()) };
+        // The parts of the heads' gradients have been summed.
+        let tiles = x_dim.div_ceil(64);
+        let params = SkipParams { groups: chunks * heads * tiles, chunks, heads, x_dim, tiles };
+        self.kernel(ChunkKernel::Skip).dispatch(gpu, encoder, &params, &[x, dy, parts, records])?;
+        let [groups, count] =
+            if of.skip == Skip::PerChannel { [heads * x_dim, chunks] } else { [heads, x_dim * chunks] };
+        self.sum_rows(encoder, parts, [groups, 0, count], skip)
+    }
+
+    fn sum_rows(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        parts: &wgpu::Buffer,
+        [groups, first, count]: [u32; 3],
+        sums: &wgpu::Buffer,
+    ) -> Result<(), Error> {
+        let params = SumParams { groups, first, count };
+        self.kernel(ChunkKernel::Sum).dispatch(&self.gpu, encoder, &params, &[parts, sums])
+    }
+}
+
+/// The limits of a weight, where there are any.
+pub(super) fn limits(of: &Recurrence) -> [f32; 2] {
+    match of.decay {
+        Decay::Dt { limits: Some(limits), .. } => limits,
+        _ => [0.0, 0.0],
+    }
+}
+
+/// Elements of the skipping factor from head to head and from channel to channel.
+pub(super) fn skip_distances(of: &Recurrence) -> [u32; 2] {
+    match of.skip {
+        Skip::PerChannel => [of.x_dim as u32, 1],
+        Skip::None | Skip::PerHead => [1, 0],
+    }
+}

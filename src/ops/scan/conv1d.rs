@@ -1,0 +1,427 @@
+//! The causal depthwise convolution.
+
+use crate::kernel::{Kernel, compile_array, params};
+use crate::ops::Scratch;
+use crate::ops::scan::sum_terms::{self, Terms};
+use crate::plan::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan};
+use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::tensor::expect_optional;
+use crate::{Conv1dSpec, DType, Element, Error, Gpu, Tensor};
+
+params! {
+    /// `scan/conv1d`.
+    ForwardParams { rows: u32, channels: u32, length: u32, shares: u32 }
+}
+
+params! {
+    /// `scan/conv1d_backward`.
+    BackwardParams {
+        channels: u32,
+        length: u32,
+        chunk: u32,
+        chunks: u32,
+        first_bias: u32,
+        first_state: u32,
+    }
+}
+
+params! {
+    /// `scan/conv1d_step`.
+    StepParams { rows: u32, channels: u32, oldest: u32 }
+}
+
+/// To which sequence of its row each step belongs, on the device.
+#[derive(Clone, Debug)]
+pub struct SequenceIndices {
+    /// The bits of i32 numbers.
+    tensor: Tensor<f32>,
+}
+
+impl SequenceIndices {
+    /// Copies the indices, of shape (batch, length), to the device. Neighbouring steps of equal index are one sequence.
+    /// Fails if they do not fill the shape.
+    pub fn new(gpu: &Gpu, shape: [usize; 2], indices: &[i32]) -> Result<Self, Error> {
+        Ok(Self { tensor: Tensor::from_slice(gpu, &shape, bytemuck::cast_slice(indices))? })
+    }
+}
+
+/// Inputs of a [`Conv1d`]; shapes as in [`Conv1dSpec`].
+#[derive(Clone, Copy, Debug)]
+pub struct Conv1dInputs<'a, T> {
+    /// What is convolved.
+    pub x: &'a Tensor<T>,
+    /// Taps.
+    pub weight: &'a Tensor<f32>,
+    /// Terms added to every output of a channel, if the spec has them.
+    pub bias: Option<&'a Tensor<f32>>,
+    /// The sequence of each step, if the spec has them.
+    pub sequences: Option<&'a SequenceIndices>,
+    /// Inputs before the first step, if the spec has them.
+    pub initial: Option<&'a Tensor<f32>>,
+}
+
+/// Outputs of a [`Conv1d`]; shapes as in [`Conv1dSpec`].
+#[derive(Clone, Debug)]
+pub struct Conv1dOutputs<T> {
+    /// What the convolution gives.
+    pub y: Tensor<T>,
+    /// The inputs of the last steps: an initial state for what follows, and the state of a [`Conv1dStep`].
+    pub last: Tensor<f32>,
+}
+
+impl<'a, T: Element> Conv1dInputs<'a, T> {
+    /// Inputs without a bias, sequences or an initial state.
+    pub fn new(x: &'a Tensor<T>, weight: &'a Tensor<f32>) -> Self {
+        Self { x, weight, bias: None, sequences: None, initial: None }
+    }
+
+    fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
+        self.x.expect(gpu, "x", spec.dtype, &spec.shape())?;
+        check_parameters(gpu, spec, self.weight, self.bias)?;
+        let sequences = self.sequences.map(|indices| &indices.tensor);
+        expect_optional(gpu, sequences, "the sequences", spec.sequences, &spec.sequences_shape())?;
+        expect_optional(gpu, self.initial, "the initial state", spec.initial, &spec.state_shape())
+    }
+
+    /// The buffers that every kernel of a row reads first.
+    fn buffers(&self, gpu: &'a Gpu) -> [&'a wgpu::Buffer; 4] {
+        let [bias, initial] = [self.bias, self.initial].map(|one| one.map_or(gpu.unused(), Tensor::buffer));
+        [self.x.buffer(), self.weight.buffer(), bias, initial]
+    }
+
+    fn sequences(&self) -> Option<&'a wgpu::Buffer> {
+        self.sequences.map(|indices| indices.tensor.buffer())
+    }
+}
+
+fn check_parameters(
+    gpu: &Gpu,
+    spec: &Conv1dSpec,
+    weight: &Tensor<f32>,
+    bias: Option<&Tensor<f32>>,
+) -> Result<(), Error> {
+    weight.expect(gpu, "weight", DType::F32, &spec.weight_shape())?;
+    expect_optional(gpu, bias, "bias", spec.bias, &spec.bias_shape())
+}
+
+impl<T: Element> Conv1dOutputs<T> {
+    pub(crate) fn zeros(gpu: &Gpu, spec: &Conv1dSpec) -> Result<Self, Error> {
+        Ok(Self { y: Tensor::zeros(gpu, &spec.shape())?, last: Tensor::zeros(gpu, &spec.state_shape())? })
+    }
+
+    fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
+        self.y.expect(gpu, "y", spec.dtype, &spec.shape())?;
+        self.last.expect(gpu, "the last state", DType::F32, &spec.state_shape())
+    }
+}
+
+/// A causal depthwise convolution of two to four taps.
+#[derive(Clone, Debug)]
+pub struct Conv1d {
+    gpu: Gpu,
+    spec: Conv1dSpec,
+    plan: Conv1dPlan,
+    kernel: Kernel,
+}
+
+/// The linked shaders of a plan, in the order of its footprints.
+pub fn shaders(plan: &Conv1dPlan) -> Result<Vec<Shader>, ShaderError> {
+    Ok(vec![row_linker("scan/conv1d", plan).tensor("y", plan.storage).link()?])
+}
+
+/// What the kernels that take whole rows have in common.
+fn row_linker(kernel: &'static str, plan: &Conv1dPlan) -> Linker {
+    Linker::new(kernel)
+        .module("scan/conv1d_taps")
+        .module("scan/conv1d_row")
+        .module(if plan.sequences { "scan/sequences_listed" } else { "scan/sequences_one" })
+        .set("LANES", plan.lanes)
+        .set("QUADS", plan.quads)
+        .set("WIDTH", plan.width)
+        .set("SILU", plan.silu)
+        .set("HAS_BIAS", plan.bias)
+        .set("HAS_INITIAL", plan.initial)
+        .tensor("x", plan.storage)
+}
+
+impl Conv1d {
+    /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
+    /// more than the adapter holds.
+    pub fn new(gpu: &Gpu, spec: Conv1dSpec) -> Result<Self, Error> {
+        let plan = Conv1dPlan::new(&spec, gpu.caps())?;
+        let [kernel] = compile_array(gpu, &shaders(&plan)?)?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernel })
+    }
+
+    /// How it runs here.
+    pub fn plan(&self) -> &Conv1dPlan {
+        &self.plan
+    }
+
+    /// Tensors for the outputs. Fails if the device has no memory for them.
+    pub fn outputs<T: Element>(&self) -> Result<Conv1dOutputs<T>, Error> {
+        Conv1dOutputs::zeros(&self.gpu, &self.spec)
+    }
+
+    /// Records the convolution into an encoder of the same device.
+    ///
+    /// Fails, before anything is recorded, if a tensor lives on another [`Gpu`], has another shape or element type than
+    /// the spec, or is given where the spec has no use for it. No output may share a buffer with an input: the submission
+    /// would fail.
+    pub fn encode<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: Conv1dInputs<'_, T>,
+        outputs: &Conv1dOutputs<T>,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, kernel } = self;
+        inputs.check(gpu, spec)?;
+        outputs.check(gpu, spec)?;
+        let (rows, shares) = (spec.rows() as u32, plan.shares(spec));
+        let params = ForwardParams {
+            groups: (rows * shares).div_ceil(plan.lanes),
+            rows,
+            channels: spec.channels as u32,
+            length: spec.length as u32,
+            shares,
+        };
+        let mut buffers = inputs.buffers(gpu).to_vec();
+        buffers.extend([outputs.y.buffer(), outputs.last.buffer()]);
+        buffers.extend(inputs.sequences());
+        kernel.dispatch(gpu, encoder, &params, &buffers)
+    }
+
+    /// Allocates the outputs, records the convolution and submits it. Fails like [`encode`](Self::encode).
+    pub fn run<T: Element>(&self, inputs: Conv1dInputs<'_, T>) -> Result<Conv1dOutputs<T>, Error> {
+        let outputs = self.outputs()?;
+        let mut encoder = self.gpu.encoder();
+        self.encode(&mut encoder, inputs, &outputs)?;
+        self.gpu.submit(encoder)?;
+        Ok(outputs)
+    }
+}
+
+/// Gradients of a [`Conv1d`], of the shapes of what they belong to.
+#[derive(Clone, Debug)]
+pub struct Conv1dGradients<T> {
+    /// Of `x`.
+    pub dx: Tensor<T>,
+    /// Of `weight`.
+    pub dweight: Tensor<f32>,
+    /// Of `bias`, if the spec has one.
+    pub dbias: Option<Tensor<f32>>,
+    /// Of the initial state, if the spec has one.
+    pub dinitial: Option<Tensor<f32>>,
+}
+
+impl<T: Element> Conv1dGradients<T> {
+    pub(crate) fn zeros(gpu: &Gpu, spec: &Conv1dSpec) -> Result<Self, Error> {
+        let optional = |on: bool, shape: &[usize]| on.then(|| Tensor::zeros(gpu, shape)).transpose();
+        Ok(Self {
+            dx: Tensor::zeros(gpu, &spec.shape())?,
+            dweight: Tensor::zeros(gpu, &spec.weight_shape())?,
+            dbias: optional(spec.bias, &spec.bias_shape())?,
+            dinitial: optional(spec.initial, &spec.state_shape())?,
+        })
+    }
+
+    fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
+        self.dx.expect(gpu, "dx", spec.dtype, &spec.shape())?;
+        self.dweight.expect(gpu, "dweight", DType::F32, &spec.weight_shape())?;
+        expect_optional(gpu, self.dbias.as_ref(), "dbias", spec.bias, &spec.bias_shape())?;
+        let state = "the gradient of the initial state";
+        expect_optional(gpu, self.dinitial.as_ref(), state, spec.initial, &spec.state_shape())
+    }
+}
+
+/// The backward pass of a [`Conv1d`]: it computes the sums before the activation again, so that nothing has to be kept
+/// of the forward pass. Gradients of parameters are summed in a fixed order and repeatable bit by bit.
+#[derive(Clone, Debug)]
+pub struct Conv1dBackward {
+    gpu: Gpu,
+    spec: Conv1dSpec,
+    plan: Conv1dBackwardPlan,
+    backward: Kernel,
+    sum: Kernel,
+    scratch: Scratch,
+}
+
+/// The linked shaders of a plan, in the order of its footprints.
+pub fn backward_shaders(plan: &Conv1dBackwardPlan) -> Result<Vec<Shader>, ShaderError> {
+    let backward = row_linker("scan/conv1d_backward", &plan.forward)
+        .module("common/lane_workgroup")
+        .module("common/reduce_workgroup")
+        .set("REDUCE_LANES", plan.forward.lanes)
+        .tensor("dy", plan.forward.storage)
+        .tensor("dx", plan.forward.storage);
+    Ok(vec![backward.link()?, sum_terms::shader(&plan.sum, Storage::F32)?])
+}
+
+impl Conv1dBackward {
+    /// Plans the spec's backward pass for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the
+    /// spec is wrong or more than the adapter holds.
+    pub fn new(gpu: &Gpu, spec: Conv1dSpec) -> Result<Self, Error> {
+        let plan = Conv1dBackwardPlan::new(&spec, gpu.caps())?;
+        let [backward, sum] = compile_array(gpu, &backward_shaders(&plan)?)?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, backward, sum, scratch: Scratch::default() })
+    }
+
+    /// How it runs here.
+    pub fn plan(&self) -> &Conv1dBackwardPlan {
+        &self.plan
+    }
+
+    /// Tensors for the gradients. Fails if the device has no memory for them.
+    pub fn gradients<T: Element>(&self) -> Result<Conv1dGradients<T>, Error> {
+        Conv1dGradients::zeros(&self.gpu, &self.spec)
+    }
+
+    /// Records the gradients for `dy`, those of the outputs, into an encoder of the same device. Fails like
+    /// [`Conv1d::encode`], and if scratch cannot be allocated; clones of the op share its scratch.
+    pub fn encode<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: Conv1dInputs<'_, T>,
+        dy: &Tensor<T>,
+        gradients: &Conv1dGradients<T>,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, .. } = self;
+        inputs.check(gpu, spec)?;
+        dy.expect(gpu, "dy", spec.dtype, &spec.shape())?;
+        gradients.check(gpu, spec)?;
+        let parts = &self.scratch.tensors(gpu, &[&[plan.partials(spec)]])?[0];
+        let count = plan.terms(spec);
+        let first_bias = count * spec.channels * spec.width;
+        let first_state = first_bias + count * spec.channels;
+        let params = BackwardParams {
+            groups: spec.rows() as u32 * plan.chunks,
+            channels: spec.channels as u32,
+            length: spec.length as u32,
+            chunk: plan.chunk,
+            chunks: plan.chunks,
+            first_bias: first_bias as u32,
+            first_state: first_state as u32,
+        };
+        let mut buffers = inputs.buffers(gpu).to_vec();
+        buffers.extend([dy.buffer(), gradients.dx.buffer(), parts.buffer()]);
+        buffers.extend(inputs.sequences());
+        self.backward.dispatch(gpu, encoder, &params, &buffers)?;
+        let mut sum = |first: usize, count: usize, sums: &Tensor<f32>| {
+            let terms = Terms { first, count, inner: sums.len() };
+            sum_terms::encode(gpu, encoder, (&self.sum, &plan.sum), (parts, terms), sums)
+        };
+        sum(0, count, &gradients.dweight)?;
+        gradients.dbias.as_ref().map_or(Ok(()), |dbias| sum(first_bias, count, dbias))?;
+        gradients.dinitial.as_ref().map_or(Ok(()), |dinitial| sum(first_state, 1, dinitial))
+    }
+
+    /// Allocates the gradients, records them and submits. Fails like [`encode`](Self::encode).
+    pub fn run<T: Element>(
+        &self,
+        inputs: Conv1dInputs<'_, T>,
+        dy: &Tensor<T>,
+    ) -> Result<Conv1dGradients<T>, Error> {
+        let gradients = self.gradients()?;
+        let mut encoder = self.gpu.encoder();
+        self.encode(&mut encoder, inputs, dy, &gradients)?;
+        self.gpu.submit(encoder)?;
+        Ok(gradients)
+    }
+}
+
+/// Inputs of a [`Conv1dStep`].
+#[derive(Clone, Copy, Debug)]
+pub struct Conv1dStepInputs<'a, T> {
+    /// One input a row, of shape (batch, channels).
+    pub x: &'a Tensor<T>,
+    /// Taps.
+    pub weight: &'a Tensor<f32>,
+    /// Terms added to every output of a channel, if the spec has them.
+    pub bias: Option<&'a Tensor<f32>>,
+}
+
+/// One step of a convolution at a time, as decoding takes them: the same arithmetic as [`Conv1d`], bit by bit.
+///
+/// The state is a circular buffer of the last inputs. What a [`Conv1d`] leaves as its last state, or zeros, is the state
+/// before step 0; step `n` then reads and writes it in place.
+#[derive(Clone, Debug)]
+pub struct Conv1dStep {
+    gpu: Gpu,
+    spec: Conv1dSpec,
+    plan: Conv1dStepPlan,
+    kernel: Kernel,
+}
+
+/// The linked shaders of a plan, in the order of its footprints.
+pub fn step_shaders(plan: &Conv1dStepPlan) -> Result<Vec<Shader>, ShaderError> {
+    let step = Linker::new("scan/conv1d_step")
+        .module("scan/conv1d_taps")
+        .set("LANES", plan.lanes)
+        .set("WIDTH", plan.width)
+        .set("SILU", plan.silu)
+        .set("HAS_BIAS", plan.bias)
+        .tensor("x", plan.storage)
+        .tensor("y", plan.storage);
+    Ok(vec![step.link()?])
+}
+
+impl Conv1dStep {
+    /// Plans a step for this GPU and compiles what the plan needs; the spec's length, sequences and initial state mean
+    /// nothing to it. Fails with [`Error::Plan`] if the spec is wrong or more than the adapter holds.
+    pub fn new(gpu: &Gpu, spec: Conv1dSpec) -> Result<Self, Error> {
+        let plan = Conv1dStepPlan::new(&spec, gpu.caps())?;
+        let [kernel] = compile_array(gpu, &step_shaders(&plan)?)?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernel })
+    }
+
+    /// How it runs here.
+    pub fn plan(&self) -> &Conv1dStepPlan {
+        &self.plan
+    }
+
+    /// A tensor for one output a row. Fails if the device has no memory for it.
+    pub fn outputs<T: Element>(&self) -> Result<Tensor<T>, Error> {
+        Tensor::zeros(&self.gpu, &[self.spec.batch, self.spec.channels])
+    }
+
+    /// Records step `n` after the state was made, counted from 0. Fails like [`Conv1d::encode`].
+    pub fn encode<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: Conv1dStepInputs<'_, T>,
+        state: &Tensor<f32>,
+        n: usize,
+        y: &Tensor<T>,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, kernel } = self;
+        let shape = [spec.batch, spec.channels];
+        inputs.x.expect(gpu, "x", spec.dtype, &shape)?;
+        check_parameters(gpu, spec, inputs.weight, inputs.bias)?;
+        state.expect(gpu, "the state", DType::F32, &spec.state_shape())?;
+        y.expect(gpu, "y", spec.dtype, &shape)?;
+        let rows = spec.rows() as u32;
+        let params = StepParams {
+            groups: rows.div_ceil(4 * plan.lanes),
+            rows,
+            channels: spec.channels as u32,
+            oldest: (n % (spec.width - 1)) as u32,
+        };
+        let bias = inputs.bias.map_or(gpu.unused(), Tensor::buffer);
+        let buffers = [inputs.x.buffer(), inputs.weight.buffer(), bias, state.buffer(), y.buffer()];
+        kernel.dispatch(gpu, encoder, &params, &buffers)
+    }
+
+    /// Allocates the output, records the step and submits it. Fails like [`encode`](Self::encode).
+    pub fn run<T: Element>(
+        &self,
+        inputs: Conv1dStepInputs<'_, T>,
+        state: &Tensor<f32>,
+        n: usize,
+    ) -> Result<Tensor<T>, Error> {
+        let y = self.outputs()?;
+        let mut encoder = self.gpu.encoder();
+        self.encode(&mut encoder, inputs, state, n, &y)?;
+        self.gpu.submit(encoder)?;
+        Ok(y)
+    }
+}

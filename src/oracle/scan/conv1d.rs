@@ -1,0 +1,189 @@
+//! The causal depthwise convolution.
+
+use crate::Conv1dSpec;
+use crate::oracle::Precision;
+
+/// What a causal depthwise convolution reads; layouts as in [`Conv1dSpec`].
+#[derive(Clone, Copy, Debug)]
+pub struct Conv1dTensors<'a> {
+    /// Inputs.
+    pub x: &'a [f64],
+    /// Taps.
+    pub weight: &'a [f64],
+    /// Terms added to every output of a channel.
+    pub bias: Option<&'a [f64]>,
+    /// The sequence of each step.
+    pub sequences: Option<&'a [i32]>,
+    /// Inputs before the first step.
+    pub initial: Option<&'a [f64]>,
+}
+
+/// What a causal depthwise convolution computes.
+#[derive(Clone, Debug)]
+pub struct Conv1dResult {
+    /// Outputs.
+    pub y: Vec<f64>,
+    /// The inputs of the last steps.
+    pub last: Vec<f64>,
+}
+
+/// The gradients of a causal depthwise convolution.
+#[derive(Clone, Debug)]
+pub struct Conv1dDerivatives {
+    /// Of the inputs.
+    pub dx: Vec<f64>,
+    /// Of the taps.
+    pub dweight: Vec<f64>,
+    /// Of the bias.
+    pub dbias: Vec<f64>,
+    /// Of the initial state.
+    pub dinitial: Vec<f64>,
+}
+
+impl Conv1dTensors<'_> {
+    /// Where the input `lag` steps before step `t` of a row lies, in `x` or in the initial state, and what it is; none
+    /// if it belongs to another sequence.
+    fn tap(&self, spec: &Conv1dSpec, row: usize, t: usize, lag: usize) -> Option<(Place, f64)> {
+        let (length, width) = (spec.length, spec.width);
+        let sequence = |t: usize| self.sequences.map(|all| all[row / spec.channels * length + t]);
+        if sequence(t) != sequence(t.saturating_sub(lag)) {
+            return None;
+        }
+        if lag <= t {
+            let place = row * length + t - lag;
+            return Some((Place::X(place), self.x[place]));
+        }
+        let place = row * (width - 1) + width - 1 + t - lag;
+        self.initial.map(|initial| (Place::Initial(place), initial[place]))
+    }
+
+    /// A sum before its activation.
+    fn sum(&self, spec: &Conv1dSpec, precision: Precision, row: usize, t: usize) -> f64 {
+        let channel = row % spec.channels;
+        (0..spec.width).fold(self.bias.map_or(0.0, |bias| bias[channel]), |sum, k| {
+            let input = self.tap(spec, row, t, spec.width - 1 - k).map_or(0.0, |(_, input)| input);
+            precision.sum(sum + precision.sum(self.weight[channel * spec.width + k] * input))
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    X(usize),
+    Initial(usize),
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// `y_t = act(bias + Σ_k weight_k x_(t - width + 1 + k))`, an output at a time.
+pub fn conv1d(spec: &Conv1dSpec, precision: Precision, tensors: Conv1dTensors<'_>) -> Conv1dResult {
+    let mut y = Vec::with_capacity(tensors.x.len());
+    let mut last = Vec::with_capacity(spec.rows() * (spec.width - 1));
+    for row in 0..spec.rows() {
+        for t in 0..spec.length {
+            let sum = tensors.sum(spec, precision, row, t);
+            y.push(precision.store(if spec.silu { sum * precision.sum(sigmoid(sum)) } else { sum }));
+        }
+        let lags = (0..spec.width - 1).rev();
+        last.extend(lags.map(|lag| tensors.tap(spec, row, spec.length - 1, lag).map_or(0.0, |(_, x)| x)));
+    }
+    Conv1dResult { y, last }
+}
+
+/// The gradients for those of the outputs: each output passes its own on to the inputs that it took in.
+pub fn conv1d_backward(
+    spec: &Conv1dSpec,
+    precision: Precision,
+    tensors: Conv1dTensors<'_>,
+    dy: &[f64],
+) -> Conv1dDerivatives {
+    let mut result = Conv1dDerivatives {
+        dx: vec![0.0; dy.len()],
+        dweight: vec![0.0; spec.channels * spec.width],
+        dbias: vec![0.0; spec.channels],
+        dinitial: vec![0.0; spec.rows() * (spec.width - 1)],
+    };
+    let add = |sum: &mut f64, term: f64| *sum = precision.sum(*sum + precision.sum(term));
+    for row in 0..spec.rows() {
+        let channel = row % spec.channels;
+        for t in 0..spec.length {
+            let sum = tensors.sum(spec, precision, row, t);
+            let share = sigmoid(sum);
+            let slope = if spec.silu { share * (1.0 + sum * (1.0 - share)) } else { 1.0 };
+            let dsum = precision.sum(dy[row * spec.length + t] * slope);
+            add(&mut result.dbias[channel], dsum);
+            for k in 0..spec.width {
+                let Some((place, input)) = tensors.tap(spec, row, t, spec.width - 1 - k) else { continue };
+                let tap = channel * spec.width + k;
+                add(&mut result.dweight[tap], dsum * input);
+                match place {
+                    Place::X(place) => add(&mut result.dx[place], dsum * tensors.weight[tap]),
+                    Place::Initial(place) => add(&mut result.dinitial[place], dsum * tensors.weight[tap]),
+                }
+            }
+        }
+    }
+    result.dx.iter_mut().for_each(|value| *value = precision.store(*value));
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DType;
+
+    const X: [f64; 4] = [1.0, 2.0, 3.0, 4.0];
+    const TENSORS: Conv1dTensors<'static> = Conv1dTensors {
+        x: &X,
+        weight: &[100.0, 10.0, 1.0],
+        bias: Some(&[0.5]),
+        sequences: None,
+        initial: None,
+    };
+
+    #[test]
+    fn taps_reach_back_and_sequences_stop_them() {
+        let spec = Conv1dSpec::new(DType::F32, 1, 1, 4, 3).bias();
+        let run = |spec: Conv1dSpec, tensors| {
+            let Conv1dResult { y, last } = conv1d(&spec, Precision::Exact, tensors);
+            (y, last)
+        };
+        assert_eq!(run(spec, TENSORS), (vec![1.5, 12.5, 123.5, 234.5], vec![3.0, 4.0]));
+        let begun = Conv1dTensors { initial: Some(&[8.0, 9.0]), ..TENSORS };
+        assert_eq!(run(spec.initial(), begun).0, [891.5, 912.5, 123.5, 234.5]);
+        let split = Conv1dTensors { sequences: Some(&[5, 5, 5, 2]), ..begun };
+        let expected = (vec![891.5, 912.5, 123.5, 4.5], vec![0.0, 4.0]);
+        assert_eq!(run(spec.initial().sequences(), split), expected);
+        let one = Conv1dTensors { sequences: None, x: &[4.0], ..begun };
+        assert_eq!(run(Conv1dSpec { length: 1, ..spec.initial() }, one), (vec![894.5], vec![9.0, 4.0]));
+    }
+
+    #[test]
+    fn gradients_follow_the_taps_back() {
+        let spec = Conv1dSpec::new(DType::F32, 1, 1, 4, 3).bias().initial();
+        let begun = Conv1dTensors { initial: Some(&[8.0, 9.0]), ..TENSORS };
+        let found = conv1d_backward(&spec, Precision::Exact, begun, &[1.0, 0.0, 0.0, 2.0]);
+        assert_eq!(found.dx, [1.0, 200.0, 20.0, 2.0]);
+        assert_eq!(found.dweight, [8.0 + 2.0 * 2.0, 9.0 + 2.0 * 3.0, 1.0 + 2.0 * 4.0]);
+        assert_eq!(found.dbias, [3.0]);
+        assert_eq!(found.dinitial, [100.0, 10.0]);
+    }
+
+    /// The derivative of silu, against a difference of its values.
+    #[test]
+    fn silu_has_its_slope() {
+        let spec = Conv1dSpec::new(DType::F32, 1, 1, 1, 2).silu();
+        fn tensors(x: &[f64]) -> Conv1dTensors<'_> {
+            Conv1dTensors { x, weight: &[0.0, 1.0], bias: None, ..TENSORS }
+        }
+        let value = |x: f64| conv1d(&spec, Precision::Exact, tensors(&[x])).y[0];
+        assert_eq!(value(0.0), 0.0);
+        for x in [-3.0, -0.5, 0.0, 2.0] {
+            let slope = conv1d_backward(&spec, Precision::Exact, tensors(&[x]), &[1.0]).dx[0];
+            let difference = (value(x + 1e-6) - value(x - 1e-6)) / 2e-6;
+            assert!((slope - difference).abs() < 1e-8, "{slope} against {difference} at {x}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Plans of the causal depthwise convolution.
+
+use std::fmt;
+
+use crate::caps::Caps;
+use crate::plan::scan::SumPlan;
+use crate::plan::{Footprint, Plan, check_binding, check_caps, check_turns};
+use crate::shader::Storage;
+use crate::{Conv1dSpec, DType, PlanError};
+
+/// How to run a [`Conv1dSpec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Conv1dPlan {
+    /// Invocations of a workgroup.
+    pub lanes: u32,
+    /// Quads of consecutive outputs that a lane takes.
+    pub quads: u32,
+    /// Taps.
+    pub width: u32,
+    /// How `x` and `y` are stored.
+    pub storage: Storage,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// Whether outputs pass through silu.
+    pub silu: bool,
+    /// Whether rows hold several sequences.
+    pub sequences: bool,
+    /// Whether an initial state is given.
+    pub initial: bool,
+}
+
+/// Lanes of a workgroup: they share nothing, so a few subgroups of any size will do.
+const LANES: u32 = 64;
+
+/// Quads of a lane: the inputs in front of the first one are read twice.
+const QUADS: u32 = 2;
+
+impl Conv1dPlan {
+    /// Plans a convolution. Fails if the spec is wrong or a tensor exceeds a binding.
+    pub fn new(spec: &Conv1dSpec, caps: &Caps) -> Result<Self, PlanError> {
+        spec.check()?;
+        check_caps("a convolution", caps)?;
+        let elements = spec.rows() * spec.length;
+        for tensor in ["x", "y"] {
+            check_binding(tensor, elements, spec.dtype, caps)?;
+        }
+        check_binding("weight", spec.channels * spec.width, DType::F32, caps)?;
+        check_binding("the state", spec.rows() * (spec.width - 1), DType::F32, caps)?;
+        check_binding("the sequences", spec.batch * spec.length, DType::F32, caps)?;
+        Ok(Self {
+            lanes: LANES,
+            quads: QUADS,
+            width: spec.width as u32,
+            storage: Storage::new(spec.dtype, caps.f16, spec.length.is_multiple_of(4)),
+            bias: spec.bias,
+            silu: spec.silu,
+            sequences: spec.sequences,
+            initial: spec.initial,
+        })
+    }
+
+    /// Lanes that take a row.
+    pub(crate) fn shares(&self, spec: &Conv1dSpec) -> u32 {
+        (spec.length as u32).div_ceil(4 * self.quads)
+    }
+}
+
+impl Plan for Conv1dPlan {
+    fn footprints(&self) -> Vec<Footprint> {
+        let storage_buffers = 6 + u32::from(self.sequences);
+        vec![Footprint { kernel: "scan/conv1d", lanes: self.lanes, workgroup_bytes: 0, storage_buffers }]
+    }
+}
+
+impl fmt::Display for Conv1dPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lanes, quads, storage, .. } = self;
+        write!(f, "one pass; {lanes} lanes × {} steps of a row, {storage}", 4 * quads)
+    }
+}
+
+/// How to run the backward pass of a [`Conv1dSpec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Conv1dBackwardPlan {
+    /// The forward pass, whose sums are computed again.
+    pub forward: Conv1dPlan,
+    /// Steps of a chunk, which a workgroup takes.
+    pub chunk: u32,
+    /// Chunks of a row.
+    pub chunks: u32,
+    /// How what the workgroups leave apart is summed.
+    pub sum: SumPlan,
+}
+
+/// Workgroups that fill a large GPU.
+const FULL: u32 = 1024;
+
+impl Conv1dBackwardPlan {
+    /// Plans a backward pass. Fails if the spec is wrong or a tensor exceeds a binding.
+    pub fn new(spec: &Conv1dSpec, caps: &Caps) -> Result<Self, PlanError> {
+        let forward = Conv1dPlan::new(spec, caps)?;
+        let (length, tile) = (spec.length as u32, forward.lanes * forward.quads * 4);
+        let wanted = FULL.div_ceil(spec.rows() as u32).min(length.div_ceil(tile));
+        let chunk = length.div_ceil(wanted).next_multiple_of(tile);
+        let plan = Self { forward, chunk, chunks: length.div_ceil(chunk), sum: SumPlan::new() };
+        check_turns("a convolution", u64::from(chunk / tile) * 32 + u64::from(forward.lanes), caps)?;
+        plan.sum.check(plan.terms(spec), caps)?;
+        check_binding("the parts of the gradients", plan.partials(spec), DType::F32, caps)?;
+        Ok(plan)
+    }
+
+    /// Parts of which the gradient of a parameter is the sum.
+    pub fn terms(&self, spec: &Conv1dSpec) -> usize {
+        spec.batch * self.chunks as usize
+    }
+
+    /// Numbers that workgroups leave apart: parts of dweight, those of dbias, and the gradient of the initial state.
+    pub fn partials(&self, spec: &Conv1dSpec) -> usize {
+        self.terms(spec) * spec.channels * (spec.width + 1) + spec.rows() * (spec.width - 1)
+    }
+}
+
+impl Plan for Conv1dBackwardPlan {
+    fn footprints(&self) -> Vec<Footprint> {
+        let Conv1dPlan { lanes, sequences, .. } = self.forward;
+        let kernel = "scan/conv1d_backward";
+        let storage_buffers = 7 + u32::from(sequences);
+        vec![Footprint { kernel, lanes, workgroup_bytes: lanes * 16, storage_buffers }, self.sum.footprint()]
+    }
+}
+
+impl fmt::Display for Conv1dBackwardPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { forward, chunk, chunks, .. } = self;
+        write!(
+            f,
+            "{chunks} chunks of {chunk} steps a row, parts of the parameters' gradients summed after; "
+        )?;
+        write!(f, "{} lanes × {} steps, {}", forward.lanes, 4 * forward.quads, forward.storage)
+    }
+}
+
+/// How to take one step of a [`Conv1dSpec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Conv1dStepPlan {
+    /// Invocations of a workgroup, each of which takes four rows.
+    pub lanes: u32,
+    /// Taps.
+    pub width: u32,
+    /// How `x` and `y` are stored.
+    pub storage: Storage,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// Whether outputs pass through silu.
+    pub silu: bool,
+}
+
+impl Conv1dStepPlan {
+    /// Plans a step; the spec's length, sequences and initial state mean nothing to it. Fails if the spec is wrong or a
+    /// tensor exceeds a binding.
+    pub fn new(spec: &Conv1dSpec, caps: &Caps) -> Result<Self, PlanError> {
+        let spec = Conv1dSpec { length: 1, ..*spec };
+        let Conv1dPlan { lanes, width, bias, silu, .. } = Conv1dPlan::new(&spec, caps)?;
+        // All rows are taken as one, so that its vectors start at multiples of four.
+        Ok(Self { lanes, width, storage: Storage::new(spec.dtype, caps.f16, true), bias, silu })
+    }
+}
+
+impl Plan for Conv1dStepPlan {
+    fn footprints(&self) -> Vec<Footprint> {
+        let kernel = "scan/conv1d_step";
+        vec![Footprint { kernel, lanes: self.lanes, workgroup_bytes: 0, storage_buffers: 5 }]
+    }
+}
+
+impl fmt::Display for Conv1dStepPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "one pass; {} lanes × 4 rows, {}", self.lanes, self.storage)
+    }
+}

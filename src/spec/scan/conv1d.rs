@@ -1,0 +1,130 @@
+//! The causal depthwise convolution.
+
+use std::fmt;
+
+use crate::spec::{at_least_one, elements, wrong};
+use crate::{DType, SpecError};
+
+/// The short causal convolution in front of a selective scan, independently for every batch and channel:
+/// `y_t = act(bias + Σ_k weight_k x_(t - width + 1 + k))`, where `act` is the identity or `silu(s) = s σ(s)`.
+///
+/// Tensors: `x` and `y` of shape (batch, channels, length) in `dtype`; `weight` (channels, width) and `bias` (channels)
+/// in f32; the initial and the last state of shape (batch, channels, width - 1) in f32: the inputs before the first
+/// step and up to the last one, the oldest first. Without an initial state rows begin after zeros.
+///
+/// With `sequences`, a row holds several sequences one after the other, and a tensor of shape (batch, length) says to
+/// which of them each step belongs: a step takes in only inputs of its own. The initial state belongs to the sequence
+/// of the first step; the last state holds zeros in place of inputs that belong to another sequence than the last step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Conv1dSpec {
+    /// Storage of `x` and `y`.
+    pub dtype: DType,
+    /// Batch size.
+    pub batch: usize,
+    /// Channels of a batch.
+    pub channels: usize,
+    /// Steps.
+    pub length: usize,
+    /// Taps, 2 to 4.
+    pub width: usize,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// Whether outputs pass through silu.
+    pub silu: bool,
+    /// Whether rows hold several sequences.
+    pub sequences: bool,
+    /// Whether an initial state is given.
+    pub initial: bool,
+}
+
+impl Conv1dSpec {
+    /// A convolution with neither bias nor activation, over rows that begin after zeros.
+    pub fn new(dtype: DType, batch: usize, channels: usize, length: usize, width: usize) -> Self {
+        let (bias, silu, sequences, initial) = (false, false, false, false);
+        Self { dtype, batch, channels, length, width, bias, silu, sequences, initial }
+    }
+
+    /// Adds a bias.
+    #[must_use]
+    pub fn bias(self) -> Self {
+        Self { bias: true, ..self }
+    }
+
+    /// Passes outputs through silu.
+    #[must_use]
+    pub fn silu(self) -> Self {
+        Self { silu: true, ..self }
+    }
+
+    /// Takes the sequence of each step.
+    #[must_use]
+    pub fn sequences(self) -> Self {
+        Self { sequences: true, ..self }
+    }
+
+    /// Takes an initial state.
+    #[must_use]
+    pub fn initial(self) -> Self {
+        Self { initial: true, ..self }
+    }
+
+    /// Shape of `x` and `y`.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.batch, self.channels, self.length]
+    }
+
+    /// Shape of `weight`.
+    pub fn weight_shape(&self) -> [usize; 2] {
+        [self.channels, self.width]
+    }
+
+    /// Shape of `bias`.
+    pub fn bias_shape(&self) -> [usize; 1] {
+        [self.channels]
+    }
+
+    /// Shape of the tensor that names each step's sequence.
+    pub fn sequences_shape(&self) -> [usize; 2] {
+        [self.batch, self.length]
+    }
+
+    /// Shape of the initial and the last state.
+    pub fn state_shape(&self) -> [usize; 3] {
+        [self.batch, self.channels, self.width - 1]
+    }
+
+    /// Independent rows.
+    pub fn rows(&self) -> usize {
+        self.batch * self.channels
+    }
+
+    /// Bytes that must move at least: `x` in, `y` out.
+    pub fn least_bytes(&self) -> u64 {
+        2 * (self.rows() * self.length * self.dtype.bytes()) as u64
+    }
+
+    /// Fails if a size is 0, the width is none that kernels are made for, or a tensor has too many elements.
+    pub fn check(&self) -> Result<(), SpecError> {
+        at_least_one(&[("batch", self.batch), ("channels", self.channels), ("length", self.length)])?;
+        if !(2..=4).contains(&self.width) {
+            return Err(wrong("width", &self.width, "2 to 4"));
+        }
+        elements("x", &self.shape())?;
+        elements("the state", &self.state_shape()).map(drop)
+    }
+}
+
+impl fmt::Display for Conv1dSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dtype, batch, channels, length, width, .. } = self;
+        write!(f, "conv1d {dtype} {batch} × {channels} × {length}, width {width}")?;
+        let options = [
+            (self.bias, ", bias"),
+            (self.silu, ", silu"),
+            (self.sequences, ", sequences"),
+            (self.initial, ", initial state"),
+        ];
+        options.iter().filter(|(on, _)| *on).try_for_each(|(_, name)| f.write_str(name))
+    }
+}

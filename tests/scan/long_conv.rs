@@ -1,0 +1,102 @@
+//! The long convolution on this machine's GPU, beyond the acceptance grid.
+
+use tilewise::verify::Inputs;
+use tilewise::{
+    DType, Gpu, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvSpec, Tensor,
+};
+
+use crate::common;
+
+fn uniform(random: &mut Inputs, count: usize) -> Vec<f32> {
+    random.uniform(count, -1.0, 1.0).iter().map(|&x| x as f32).collect()
+}
+
+fn upload(gpu: &Gpu, shape: &[usize], values: &[f32]) -> Tensor<f32> {
+    Tensor::from_slice(gpu, shape, values).unwrap()
+}
+
+/// Everything that a convolution and its gradients give, one tensor after the other.
+fn everything(gpu: &Gpu, spec: LongConvSpec, tile: u32, given: [&[f32]; 6]) -> Vec<Vec<f32>> {
+    let [u, dy, pre, post] = [0, 1, 2, 3].map(|i| upload(gpu, &spec.shape(), given[i]));
+    let k = upload(gpu, &spec.kernel_shape(), given[4]);
+    let skip = upload(gpu, &[spec.channels], given[5]);
+    let inputs = LongConvInputs { u: &u, k: &k, skip: Some(&skip), pre: Some(&pre), post: Some(&post) };
+    let y = LongConv::with_tile(gpu, spec, tile).unwrap().run(inputs).unwrap();
+    let gradients = LongConvBackward::with_tile(gpu, spec, tile).unwrap().run(inputs, &dy).unwrap();
+    let LongConvGradients { du, dk, dskip, dpre, dpost } = gradients;
+    let tensors = [y, du, dpre.unwrap(), dpost.unwrap(), dk, dskip.unwrap()];
+    tensors.iter().map(|tensor| tensor.read_blocking().unwrap()).collect()
+}
+
+/// Sums over batches, chunks and parts have one order, whoever finishes first.
+#[test]
+fn repeated_gradients_are_bitwise_equal() {
+    let spec = LongConvSpec::new(DType::F32, 7, 2, 784).pre_gate().post_gate().skip();
+    let mut random = Inputs::new(11);
+    let sequences = [(); 4].map(|()| uniform(&mut random, 7 * 2 * 784));
+    let (k, skip) = (uniform(&mut random, 2 * 784), uniform(&mut random, 2));
+    let [u, dy, pre, post] = &sequences;
+    let Some(gpu) = common::open(None) else { return };
+    let run = || everything(&gpu, spec, 64, [u, dy, pre, post, &k, &skip]);
+    let first = run();
+    assert!(first.iter().flatten().all(|value| value.is_finite()));
+    assert!((0..5).all(|_| run() == first));
+}
+
+/// Sequences share workgroups, but never a transform.
+#[test]
+fn a_nan_stays_in_its_sequence() {
+    // Many sequences a tile, and two passes over chunks.
+    for (length, tile) in [(13, 512), (600, 64)] {
+        let spec = LongConvSpec::new(DType::F32, 2, 3, length).pre_gate().post_gate().skip();
+        let mut random = Inputs::new(13);
+        let sequences = [(); 4].map(|()| uniform(&mut random, spec.rows() * length));
+        let (k, skip) = (uniform(&mut random, 3 * length), uniform(&mut random, 3));
+        let [mut u, mut dy, pre, post] = sequences;
+        let Some(gpu) = common::open(None) else { return };
+        let clean = everything(&gpu, spec, tile, [&u, &dy, &pre, &post, &k, &skip]);
+        // Batch 1 of channel 1.
+        let (row, channel) = (4, 1);
+        u[row * length + length / 2] = f32::NAN;
+        dy[row * length + 1] = f32::INFINITY;
+        let dirty = everything(&gpu, spec, tile, [&u, &dy, &pre, &post, &k, &skip]);
+        for (i, (clean, dirty)) in clean.iter().zip(&dirty).enumerate() {
+            let hit = if i < 4 { row } else { channel };
+            let width = if i == 5 { 1 } else { length };
+            for (other, (clean, dirty)) in clean.chunks(width).zip(dirty.chunks(width)).enumerate() {
+                if other == hit {
+                    assert!(dirty.iter().any(|value| value.is_nan()), "tensor {i} of length {length}");
+                } else {
+                    assert_eq!(clean, dirty, "tensor {i} of length {length}, sequence {other}");
+                }
+            }
+        }
+    }
+}
+
+/// More sequences than a slice of scratch holds: what one slice leaves must not reach the next.
+#[test]
+fn slices_are_one_convolution() {
+    let spec = LongConvSpec::new(DType::F32, 2, 9, 1 << 18);
+    let mut random = Inputs::new(17);
+    let k = uniform(&mut random, 9 << 18);
+    let Some(gpu) = common::open(None) else { return };
+    let conv = LongConv::new(&gpu, spec).unwrap();
+    let plan = conv.plan();
+    assert!(plan.slice_batch * plan.slice_channels < 18, "{plan}");
+    // An impulse in each sequence, at a place of its own, gives the kernel from there on.
+    let mut u = vec![0.0; 18 << 18];
+    let place = |row: usize| (row * 14_563) % (1 << 18);
+    for row in 0..18 {
+        u[(row << 18) + place(row)] = 1.0;
+    }
+    let (u, kernels) = (upload(&gpu, &spec.shape(), &u), upload(&gpu, &spec.kernel_shape(), &k));
+    let inputs = LongConvInputs { u: &u, k: &kernels, skip: None, pre: None, post: None };
+    let y = conv.run(inputs).unwrap().read_blocking().unwrap();
+    for (row, y) in y.chunks(1 << 18).enumerate() {
+        let kernel = &k[(row % 9) << 18..];
+        let expected = |t: usize| if t < place(row) { 0.0 } else { kernel[t - place(row)] };
+        let wrong = (0..1 << 18).find(|&t| (y[t] - expected(t)).abs() > 1e-5);
+        assert_eq!(wrong, None, "sequence {row}");
+    }
+}
