@@ -10,7 +10,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tilewise::baseline::{UnfusedButterfly, UnfusedMonarch};
 use tilewise::oracle;
 use tilewise::verify::Inputs;
-use tilewise::{Butterfly, ButterflyInputs, ButterflySpec, DType, Monarch, MonarchInputs, MonarchSpec};
+use tilewise::{
+    Butterfly, ButterflyInputs, ButterflySpec, DType, LinearSpec as _, Monarch, MonarchInputs, MonarchSpec,
+};
 
 fn monarch(criterion: &mut Criterion) {
     let Some(gpu) = common::gpu() else { return };

@@ -69,24 +69,25 @@ pub use ops::{
     Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
     AttentionOutputs, AttentionProbabilities, BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward,
     ButterflyGradients, ButterflyInputs, ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs,
-    CacheIndex, CachedAttention, CachedAttentionInputs, Conv1d, Conv1dBackward, Conv1dGradients,
-    Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, KvCache, LinearScan, LinearScanInputs,
-    LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, Merge, Monarch,
-    MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs,
-    PixelflyLinear, RotaryTables, Rotate, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs,
-    SsdOutputGradients, SsdOutputs, SsdStep, Table,
-};
-pub use ops::{
-    LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
-    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
+    CacheIndex, CachedAttention, CachedAttentionInputs, CoefficientGradient, CoefficientTensor, Conv1d,
+    Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, H3,
+    H3Backward, H3Gradients, H3Inputs, H3States, H3Step, KvCache, LinearAttention, LinearAttentionBackward,
+    LinearAttentionGradients, LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionOutputs,
+    LinearAttentionStep, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward,
+    LongConvGradients, LongConvInputs, LongConvStep, Merge, Monarch, MonarchBackward, MonarchGradients,
+    MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear, RotaryTables, Rotate,
+    S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, SelectiveScan, SelectiveScanBackward,
+    SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep, SequenceIndices,
+    Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
-    Alibi, AppendSpec, AttentionSpec, BlockLayout, BlockMask, BlockSoftmaxSpec, BlockSparseMode,
+    Alibi, AppendSpec, AttentionSpec, BlockMask, BlockPattern, BlockSoftmaxSpec, BlockSparseMode,
     BlockSparseSpec, ButterflyLinearSpec, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec,
-    Conv1dSpec, CuSeqlens, Gate, LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, MergeSpec,
-    Mods, MonarchSpec, Packed, PixelflyConfig, PixelflySpec, PixelflyWeights, Rotary, RotaryPairs,
-    RotateSpec, Sequences, Skip, Span, SsdSpec, Window,
+    Coefficients, Conv1dSpec, CuSeqlens, Discretization, Gate, H3Spec, LinearAttentionSpec, LinearScanSpec,
+    LinearSpec, LongConvSpec, MergeSpec, Mods, MonarchSpec, Packed, PixelflyConfig, PixelflySpec,
+    PixelflyWeights, Rotary, RotaryPairs, RotateSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences,
+    Skip, Span, SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

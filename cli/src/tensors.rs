@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors, serialize};
-use tilewise::{DType, Element, Gpu, Tensor};
+use tilewise::{DType, Element, Gpu, Tensor, by_dtype};
 
 use crate::failure::Failure;
 
@@ -33,6 +33,13 @@ pub struct Stored<'a> {
     pub dtype: DType,
     pub shape: &'a [usize],
     data: &'a [u8],
+}
+
+/// Numbers of a file that count or index something.
+#[derive(Debug)]
+pub struct Integers {
+    pub shape: Vec<usize>,
+    pub values: Vec<u32>,
 }
 
 // The files of `run`. Not a doc comment: clap would give it to the command.
@@ -121,6 +128,60 @@ impl<'a> TensorFile<'a> {
         };
         self.used.borrow_mut().insert(name.to_owned());
         Ok(Some((view.shape(), values)))
+    /// Whether there is a tensor of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The tensor of that name, of any type.
+    fn view(&self, name: &str) -> Result<&TensorView<'a>, Failure> {
+        if let Some(view) = self.tensors.get(name) {
+            self.used.borrow_mut().insert(name.to_owned());
+            return Ok(view);
+        }
+        let names = list(self.tensors.keys().map(String::as_str));
+        Err(Failure::Input(format!("{} has no tensor {name:?}; there are: {names}", self.path.display())))
+    }
+
+    /// Its shape, whatever its type.
+    pub fn shape(&self, name: &str) -> Result<Vec<usize>, Failure> {
+        Ok(self.view(name)?.shape().to_vec())
+    }
+
+    /// Whether it holds 8-bit integers.
+    pub fn is_int8(&self, name: &str) -> Result<bool, Failure> {
+        Ok(self.view(name)?.dtype() == Dtype::I8)
+    }
+
+    /// The tensor of that name, of 8-bit integers, on the device.
+    pub fn upload_int8(&self, gpu: &Gpu, name: &str) -> Result<Tensor<i8>, Failure> {
+        let view = self.view(name)?;
+        match view.dtype() {
+            Dtype::I8 => Ok(Tensor::from_slice(gpu, view.shape(), bytemuck::cast_slice(view.data()))?),
+            other => Err(Failure::Input(format!("{name} holds {other:?}, expected I8"))),
+        }
+    }
+
+    /// The numbers of that name that count or index something, if they are there.
+    pub fn find_integers(&self, name: &str) -> Result<Option<Integers>, Failure> {
+        if !self.has(name) {
+            return Ok(None);
+        }
+        let view = self.view(name)?;
+        let data = view.data();
+        let values: Vec<i64> = match view.dtype() {
+            Dtype::I32 => bytemuck::pod_collect_to_vec::<u8, i32>(data).into_iter().map(i64::from).collect(),
+            Dtype::U32 => bytemuck::pod_collect_to_vec::<u8, u32>(data).into_iter().map(i64::from).collect(),
+            Dtype::I64 => bytemuck::pod_collect_to_vec(data),
+            other => return Err(Failure::Input(format!("{name} holds {other:?}, expected I32, U32 or I64"))),
+        };
+        let value = |value: i64| {
+            u32::try_from(value).map_err(|_| {
+                Failure::Input(format!("{name} holds {value}, expected numbers from 0 to 2^32 - 1"))
+            })
+        };
+        let values = values.into_iter().map(value).collect::<Result<_, _>>()?;
+        Ok(Some(Integers { shape: view.shape().to_vec(), values }))
     }
 
     /// The tensor of that name on the device. `T` is its element type.
@@ -230,12 +291,21 @@ impl Stored<'_> {
 
     /// Copies the tensor to the device in f32, which holds every f16 and bf16 exactly.
     pub fn upload_f32(&self, gpu: &Gpu) -> Result<Tensor<f32>, Failure> {
-        let values: Vec<f32> = match self.dtype {
+        Ok(Tensor::from_slice(gpu, self.shape, &self.values_f32())?)
+    }
+
+    /// The values in f32.
+    pub fn values_f32(&self) -> Vec<f32> {
+        match self.dtype {
             DType::F32 => self.values(),
             DType::F16 => self.values::<half::f16>().into_iter().map(f32::from).collect(),
             DType::Bf16 => self.values::<half::bf16>().into_iter().map(f32::from).collect(),
-        };
-        Ok(Tensor::from_slice(gpu, self.shape, &values)?)
+        }
+    }
+
+    /// The values in f64, which holds every type exactly.
+    pub fn to_f64(&self) -> Vec<f64> {
+        by_dtype!(self.dtype, T => self.values::<T>().into_iter().map(Element::to_f64).collect())
     }
 
     /// The file's bytes need not be aligned, so they are copied.
@@ -248,26 +318,46 @@ impl Stored<'_> {
 #[derive(Debug)]
 pub struct Output {
     pub name: &'static str,
-    pub dtype: DType,
     pub shape: Vec<usize>,
+    dtype: Dtype,
     bytes: Vec<u8>,
 }
 
 impl Output {
+    /// A tensor of these values, rounded to the type.
+    pub fn of(name: &'static str, dtype: DType, shape: &[usize], values: &[f64]) -> Self {
+        let bytes = by_dtype!(dtype, T => {
+            let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
+            bytemuck::cast_slice(&values).to_vec()
+        });
+        Self { name, dtype, shape: shape.to_vec(), bytes }
+    }
+
     /// Waits for the tensor and copies it from the device.
     pub fn download<T: Element>(name: &'static str, tensor: &Tensor<T>) -> Result<Self, Failure> {
         let values = tensor.read_blocking()?;
         let bytes = bytemuck::cast_slice(&values).to_vec();
-        Ok(Self { name, dtype: T::DTYPE, shape: tensor.shape().to_vec(), bytes })
-    }
-
-    fn view(&self) -> Result<(&'static str, TensorView<'_>), SafeTensorError> {
-        let dtype = match self.dtype {
+        let dtype = match T::DTYPE {
             DType::F32 => Dtype::F32,
             DType::F16 => Dtype::F16,
             DType::Bf16 => Dtype::BF16,
         };
-        Ok((self.name, TensorView::new(dtype, self.shape.clone(), &self.bytes)?))
+        Ok(Self { name, dtype, shape: tensor.shape().to_vec(), bytes })
+    }
+
+    /// The same for 8-bit integers.
+    pub fn download_int8(name: &'static str, tensor: &Tensor<i8>) -> Result<Self, Failure> {
+        let bytes = bytemuck::cast_slice(&tensor.read_blocking()?).to_vec();
+        Ok(Self { name, dtype: Dtype::I8, shape: tensor.shape().to_vec(), bytes })
+    }
+
+    /// The element type, as operations call it.
+    pub fn type_name(&self) -> String {
+        format!("{:?}", self.dtype).to_lowercase()
+    }
+
+    fn view(&self) -> Result<(&'static str, TensorView<'_>), SafeTensorError> {
+        Ok((self.name, TensorView::new(self.dtype, self.shape.clone(), &self.bytes)?))
     }
 }
 

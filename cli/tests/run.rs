@@ -42,7 +42,8 @@ const OPS: &[(&str, Gradients)] = &[
     ("butterfly", Gradients::Yes),
     ("linear-scan", Gradients::No),
     ("long-conv", Gradients::Yes),
-    ("monarch", Gradients::No),
+    ("monarch", Gradients::Yes),
+    ("block-sparse", Gradients::Yes),
 ];
 
 #[derive(Clone, Copy, PartialEq)]

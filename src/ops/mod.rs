@@ -18,14 +18,14 @@ pub use butterfly::{
     MonarchGradients, MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear,
 };
 pub use scan::{
-    Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
-    LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
-    LongConvInputs, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
-    SsdOutputs, SsdStep,
-};
-pub use scan::{
+    CoefficientGradient, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs,
+    Conv1dOutputs, Conv1dStep, Conv1dStepInputs, H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step,
     LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
-    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
+    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep, LinearScan,
+    LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
+    LongConvStep, S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, SelectiveScan, SelectiveScanBackward,
+    SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep, SequenceIndices,
+    Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep,
 };
 
 use std::sync::{Arc, OnceLock};
@@ -52,6 +52,8 @@ pub mod shaders {
         conv1d_backward_shaders as conv1d_backward, conv1d_shaders as conv1d,
         conv1d_step_shaders as conv1d_step, linear_scan_shaders as linear_scan,
         long_conv_backward_shaders as long_conv_backward, long_conv_shaders as long_conv,
+        long_conv_step_shaders as long_conv_step, s4d_shaders as s4d,
+        selective_scan_backward_shaders as selective_scan_backward, selective_scan_shaders as selective_scan,
         token_shaders as token,
     };
 }

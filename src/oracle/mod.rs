@@ -21,13 +21,11 @@ pub use butterfly::{
     butterfly_linear_backward, monarch, monarch_backward, pixelfly, pixelfly_backward,
 };
 pub use scan::{
-    Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,
-    LongConvOperands, SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, linear_scan, ssd,
-    ssd_backward,
-};
-pub use scan::{
-    LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,
-    linear_attention_backward,
+    Conv1dDerivatives, Conv1dResult, Conv1dTensors, H3Operands, H3Result, LinearAttentionGradient,
+    LinearAttentionResult, LinearAttentionValues, LinearScanResult, LongConv, LongConvGradients,
+    LongConvOperands, SelectiveScanDerivatives, SelectiveScanResult, SelectiveScanTensors, SsdGradient,
+    SsdResult, SsdValues, conv1d, conv1d_backward, h3, linear_attention, linear_attention_backward,
+    linear_scan, s4d_kernel, selective_scan, selective_scan_backward, ssd, ssd_backward,
 };
 
 use crate::DType;

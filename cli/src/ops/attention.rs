@@ -7,10 +7,10 @@ use tilewise::ops::shaders;
 use tilewise::plan::AttentionPlan;
 use tilewise::{Alibi, Attention, AttentionInputs, AttentionSpec, Caps, DType, Gpu, Window, by_dtype};
 
-use super::{FromFile, FromSizes, Operation, Planned, fields};
+use super::{FromFile, FromSizes, Operation, Planned, cached_attention, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
-use crate::tensors::{Output, TensorFile};
+use crate::tensors::{Output, Stored, TensorFile};
 
 /// Scaled dot-product attention
 #[derive(Debug, Args)]
@@ -50,10 +50,19 @@ pub struct Sizes {
 /// q (batch, q_len, heads, head_dim), k (batch, k_len, kv_heads, head_dim), v (batch, k_len, kv_heads, value_dim),
 /// alibi_slopes (heads) or (batch, heads) in any of the types; o (batch, q_len, heads, value_dim), and lse (batch, heads,
 /// q_len) in F32.
+///
+/// Or from a cache: k_cache and v_cache (slots, keys, kv_heads, dim), or (pages, page size, kv_heads, dim) with block_table
+/// (batch, max_pages), in the type of q, or in I8 with k_scale and v_scale (kv_heads). cache_seqlens (batch) counts the keys
+/// of each sequence, leftpad_k (batch) those of them that are padding, and cache_batch_idx (batch) says in which slot a
+/// sequence lies. New keys and values k and v (batch, new keys, kv_heads, dim) are appended first, and the caches then written
+/// too. rotary_cos and rotary_sin (positions, rotary dim / 2) turn new keys and queries.
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(flatten)]
     mathematics: Mathematics,
+    /// Turn neighbouring elements together, where rotary_cos and rotary_sin are given, instead of the two halves
+    #[arg(long)]
+    rotary_interleaved: bool,
 }
 
 // What no shape of a tensor says. Not a doc comment: clap would give it to the command.
@@ -115,8 +124,25 @@ impl FromSizes for Sizes {
     }
 }
 
+/// Which biases these slopes make.
+pub(super) fn alibi(slopes: Option<&Stored<'_>>) -> Alibi {
+    match slopes.map(|slopes| slopes.shape.len()) {
+        None => Alibi::None,
+        Some(1) => Alibi::PerHead,
+        Some(_) => Alibi::PerBatchHead,
+    }
+}
+
 impl FromFile for Options {
     fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
+        if cached_attention::is_cached(file) {
+            let complete = |spec| self.mathematics.apply(spec);
+            return cached_attention::operation(file, complete, self.rotary_interleaved);
+        }
+        if self.rotary_interleaved {
+            let message = "--rotary-interleaved is for attention to a cache; there is no tensor \"k_cache\"";
+            return Err(Failure::Input(message.to_owned()));
+        }
         let (q, k, v) = (file.get("q")?, file.get("k")?, file.get("v")?);
         let slopes = file.find("alibi_slopes")?;
         k.expect_dtype_of(&q)?;
@@ -124,11 +150,7 @@ impl FromFile for Options {
         let [batch, q_len, heads, head_dim] = q.sizes("batch, q_len, heads, head_dim")?;
         let [_, k_len, kv_heads, _] = k.sizes("batch, k_len, kv_heads, head_dim")?;
         let [_, _, _, value_dim] = v.sizes("batch, k_len, kv_heads, value_dim")?;
-        let alibi = match slopes.as_ref().map(|slopes| slopes.shape.len()) {
-            None => Alibi::None,
-            Some(1) => Alibi::PerHead,
-            Some(_) => Alibi::PerBatchHead,
-        };
+        let alibi = alibi(slopes.as_ref());
         let spec = AttentionSpec::new(q.dtype, batch, (q_len, k_len), heads, head_dim);
         let spec = self.mathematics.apply(spec.kv_heads(kv_heads).value_dim(value_dim).alibi(alibi));
         k.expect_shape(&spec.k_shape())?;

@@ -15,7 +15,7 @@ pub struct KvCache<T> {
 #[derive(Clone, Debug)]
 enum Rows<T> {
     Whole { k: Tensor<T>, v: Tensor<T> },
-    Int8 { k: Tensor<i8>, v: Tensor<i8>, scales: Scales },
+    Int8 { k: Tensor<i8>, v: Tensor<i8>, scales: Box<Scales> },
 }
 
 /// The scales of an 8-bit cache, for each head: keys and values are `scale` times the integers kept.
@@ -87,7 +87,7 @@ impl<T: Element> KvCache<T> {
         k.expect_shape(gpu, "the cache of keys", &spec.k_shape())?;
         v.expect_shape(gpu, "the cache of values", &spec.v_shape())?;
         let scales = Scales::new(gpu, &spec, k_scales, v_scales)?;
-        Ok(Self { gpu: gpu.clone(), spec, rows: Rows::Int8 { k, v, scales } })
+        Ok(Self { gpu: gpu.clone(), spec, rows: Rows::Int8 { k, v, scales: Box::new(scales) } })
     }
 
     /// What it holds.

@@ -5,6 +5,7 @@ mod conv1d;
 mod linear_attention;
 mod linear_scan;
 mod long_conv;
+mod selective_scan;
 mod ssd;
 mod sum_terms;
 mod token;
@@ -19,10 +20,23 @@ pub use linear_attention::{
     LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
     LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
 };
+mod h3;
+mod long_conv_step;
+mod s4d;
+
+pub use h3::{H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step};
 pub use linear_scan::{LinearScan, LinearScanInputs, LinearScanOutputs, shaders as linear_scan_shaders};
 pub use long_conv::{
     LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
     backward_shaders as long_conv_backward_shaders, shaders as long_conv_shaders,
+};
+pub use long_conv_step::{LongConvStep, shaders as long_conv_step_shaders};
+pub use s4d::{S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, shaders as s4d_shaders};
+
+pub use selective_scan::{
+    CoefficientGradient, CoefficientTensor, SelectiveScan, SelectiveScanBackward, SelectiveScanGradients,
+    SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep,
+    backward_shaders as selective_scan_backward_shaders, shaders as selective_scan_shaders,
 };
 pub use ssd::{Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep};
 pub use token::shaders as token_shaders;
