@@ -317,6 +317,7 @@ files![
     "attention/visit_classes",
     "attention/visit_lists",
     "attention/visit_table",
+    "baseline/butterfly_factor",
     "baseline/conv_direct",
     "baseline/conv_gate",
     "baseline/conv_pad",

@@ -1,6 +1,6 @@
 //! Plans of the butterfly family.
 
-use tilewise::baseline::{self, UnfusedMonarchPlan};
+use tilewise::baseline::{self, UnfusedButterflyPlan, UnfusedMonarchPlan};
 use tilewise::plan::{
     BlockSoftmaxPlan, BlockSparsePlan, ButterflyBackwardPlan, ButterflyLinearPlan, ButterflyPlan,
     MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan,
@@ -103,6 +103,8 @@ fn of_blocks(dtype: DType, caps: &Caps) -> Vec<Planned> {
 
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = of_blocks(dtype, caps);
+    let unfused = UnfusedButterflyPlan::new(&ButterflySpec::new(dtype, 7, 64), caps);
+    planned.push(Planned::new("a butterfly product, unfused", unfused, baseline::shaders::butterfly));
     for spec in butterflies(dtype) {
         planned.push(butterfly(&format!("{spec:?}"), spec, caps));
         planned.push(butterfly_backward(&format!("{spec:?}, backward"), spec, caps));

@@ -50,7 +50,7 @@ pub struct ButterflyLinear {
 pub fn shaders(plan: &ButterflyLinearPlan) -> Result<Vec<Shader>, ShaderError> {
     let mut shaders = forward_shaders(&plan.forward)?;
     shaders.extend(backward_shaders(&plan.backward)?);
-    for sum in plan.dx.iter().chain(&plan.dbias) {
+    for sum in plan.dx.into_iter().chain(plan.dbias) {
         shaders.push(sum_shader(sum)?);
     }
     Ok(shaders)
@@ -61,14 +61,14 @@ impl ButterflyLinear {
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: ButterflyLinearSpec) -> Result<Self, Error> {
         let plan = ButterflyLinearPlan::new(&spec, gpu.caps())?;
-        let sum = |sum: &SliceSumPlan| gpu.kernel(&sum_shader(sum)?);
+        let sum = |sum: SliceSumPlan| gpu.kernel(&sum_shader(sum)?);
         Ok(Self {
             gpu: gpu.clone(),
             spec,
             forward: compile(gpu, &forward_shaders(&plan.forward)?)?,
             backward: compile(gpu, &backward_shaders(&plan.backward)?)?,
-            sum_dx: plan.dx.as_ref().map(sum).transpose()?,
-            sum_dbias: plan.dbias.as_ref().map(sum).transpose()?,
+            sum_dx: plan.dx.map(sum).transpose()?,
+            sum_dbias: plan.dbias.map(sum).transpose()?,
             plan,
             scratch: Default::default(),
         })
@@ -168,7 +168,7 @@ impl ButterflyLinear {
         };
         let given = [inputs.x, inputs.twiddle, dy].map(Tensor::buffer);
         let (dx, dtwiddle) = (gradients.dx.buffer(), gradients.dtwiddle.buffer());
-        match (&self.sum_dx, &plan.dx) {
+        match (&self.sum_dx, plan.dx) {
             (Some(kernel), Some(plan)) => {
                 let parts = scratch[2].tensors(gpu, &[&product.x_shape()])?[0].buffer();
                 run.encode(encoder, given, [parts, dtwiddle])?;
@@ -176,7 +176,7 @@ impl ButterflyLinear {
             }
             _ => run.encode(encoder, given, [dx, dtwiddle])?,
         }
-        if let (Some(kernel), Some(plan), Some(dbias)) = (&self.sum_dbias, &plan.dbias, &gradients.dbias) {
+        if let (Some(kernel), Some(plan), Some(dbias)) = (&self.sum_dbias, plan.dbias, &gradients.dbias) {
             kernel.dispatch(gpu, encoder, &dbias_params(spec, plan), &[dy.buffer(), dbias.buffer()])?;
         }
         Ok(())
@@ -222,7 +222,7 @@ fn check_bias<T: Element>(
 }
 
 /// The sum of the gradients of `x` over the stacks, for each row.
-fn dx_params(spec: &ButterflyLinearSpec, plan: &SliceSumPlan) -> SumParams {
+fn dx_params(spec: &ButterflyLinearSpec, plan: SliceSumPlan) -> SumParams {
     let (rows, width, stacks) = (spec.batch as u32, spec.in_features as u32, spec.product().nstacks as u32);
     SumParams {
         groups: sum_groups(plan, rows, width),
@@ -237,7 +237,7 @@ fn dx_params(spec: &ButterflyLinearSpec, plan: &SliceSumPlan) -> SumParams {
 }
 
 /// The sum of `dy` over the batch.
-fn dbias_params(spec: &ButterflyLinearSpec, plan: &SliceSumPlan) -> SumParams {
+fn dbias_params(spec: &ButterflyLinearSpec, plan: SliceSumPlan) -> SumParams {
     let width = spec.out_features as u32;
     SumParams {
         groups: sum_groups(plan, 1, width),

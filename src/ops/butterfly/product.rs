@@ -105,7 +105,7 @@ pub fn backward_shaders(plan: &ButterflyBackwardPlan) -> Result<Vec<Shader>, Sha
         if tile.entry == 1 {
             let dx = if i == 0 { plan.dx } else { *between };
             shaders.push(backward_shader(plan, [before(i), after(i), dx])?);
-            shaders.push(sum_shader(&plan.sum())?);
+            shaders.push(sum_shader(plan.sum())?);
             continue;
         }
         for factor in (0..pass.factors).rev() {
@@ -117,7 +117,7 @@ pub fn backward_shaders(plan: &ButterflyBackwardPlan) -> Result<Vec<Shader>, Sha
             let dx = if first && i == 0 { plan.dx } else { *between };
             let dy = if factor + 1 == pass.factors { after(i) } else { *between };
             shaders.push(gradient_shader(tile, [x, dy])?);
-            shaders.push(sum_shader(&plan.sum())?);
+            shaders.push(sum_shader(plan.sum())?);
             shaders.push(product_shader(tile, Way::Back, [dy, *twiddle, dx], false)?);
         }
     }
@@ -199,7 +199,7 @@ fn gradient_shader(tile: &ButterflyTile, sides: [Storage; 2]) -> Result<Shader, 
         .link()
 }
 
-pub(super) fn sum_shader(plan: &SliceSumPlan) -> Result<Shader, ShaderError> {
+pub(super) fn sum_shader(plan: SliceSumPlan) -> Result<Shader, ShaderError> {
     Linker::new("butterfly/sum_slices")
         .set("LANES", SliceSumPlan::LANES)
         .set("SPREAD", plan.spread)
@@ -609,7 +609,7 @@ fn sum_params(spec: &ButterflySpec, plan: &ButterflyBackwardPlan, pass: &Butterf
     let first = if spec.transposed { spec.factors() as u32 - pass.first - pass.factors } else { pass.first };
     let (sums, count) = (spec.nstacks as u32, pass.factors * factor);
     SumParams {
-        groups: sum_groups(&plan.sum(), sums, count),
+        groups: sum_groups(plan.sum(), sums, count),
         sums,
         slices: plan.slices(pass),
         count,
@@ -621,6 +621,6 @@ fn sum_params(spec: &ButterflySpec, plan: &ButterflyBackwardPlan, pass: &Butterf
 }
 
 /// Workgroups for that many sums of that many numbers.
-pub(super) fn sum_groups(plan: &SliceSumPlan, sums: u32, count: u32) -> u32 {
+pub(super) fn sum_groups(plan: SliceSumPlan, sums: u32, count: u32) -> u32 {
     (sums * count.div_ceil(4)).div_ceil(SliceSumPlan::LANES / plan.spread)
 }
