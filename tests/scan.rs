@@ -5,6 +5,8 @@ mod common;
 mod conv1d;
 #[path = "scan/long_conv.rs"]
 mod long_conv;
+#[path = "scan/s4d.rs"]
+mod s4d;
 #[path = "scan/selective_scan.rs"]
 mod selective_scan;
 #[path = "scan/ssd.rs"]

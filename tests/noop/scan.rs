@@ -4,8 +4,9 @@ use super::zeros;
 use tilewise::{
     Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gpu,
     LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, LongConv,
-    LongConvBackward, LongConvInputs, LongConvSpec, SelectiveScan, SelectiveScanBackward,
-    SelectiveScanInputs, SelectiveScanSpec, SelectiveScanStep, SequenceIndices, by_dtype,
+    LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, S4d, S4dBackward, S4dInputs, S4dParameters,
+    S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs, SelectiveScanSpec,
+    SelectiveScanStep, SequenceIndices, by_dtype,
 };
 
 pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
@@ -29,6 +30,22 @@ pub fn long_conv<T: Element>(gpu: &Gpu, spec: LongConvSpec) {
     };
     LongConv::new(gpu, spec).unwrap().run(inputs).unwrap();
     LongConvBackward::new(gpu, spec).unwrap().run(inputs, &dy).unwrap();
+    let step = LongConvStep::new(gpu, spec).unwrap();
+    let [u, pre, post] = [(); 3].map(|()| zeros::<T>(gpu, &[spec.batch, spec.channels]));
+    let (pre, post) = (spec.pre_gate.then_some(&pre), spec.post_gate.then_some(&post));
+    step.run(LongConvInputs { u: &u, pre, post, ..inputs }, 7, &step.history().unwrap()).unwrap();
+}
+
+pub fn s4d<T: Element>(gpu: &Gpu, spec: S4dSpec) {
+    let [u, dy] = [(); 2].map(|()| zeros::<T>(gpu, &spec.conv.shape()));
+    let s4d = S4d::new(gpu, spec).unwrap();
+    let modes = s4d.modes(&S4dParameters::lin(&spec, 0.1)).unwrap();
+    let inputs = S4dInputs { u: &u, modes: &modes, skip: None, pre: None, post: None };
+    s4d.run(inputs).unwrap();
+    S4dBackward::new(gpu, spec).unwrap().run(inputs, &dy).unwrap();
+    let step = S4dStep::new(gpu, spec).unwrap();
+    let sample = zeros::<T>(gpu, &[spec.conv.batch, spec.conv.channels]);
+    step.run(S4dInputs { u: &sample, ..inputs }, &step.states().unwrap()).unwrap();
 }
 
 fn conv1d<T: Element>(gpu: &Gpu, spec: Conv1dSpec) {
@@ -89,6 +106,7 @@ pub fn run_all(gpu: &Gpu) {
                 by_dtype!(dtype, T => linear_scan::<T>(gpu, spec));
             }
         }
+        by_dtype!(dtype, T => s4d::<T>(gpu, S4dSpec::new(LongConvSpec::new(dtype, 2, 3, 97), 4)));
         for spec in [LongConvSpec::new(dtype, 2, 3, 97), LongConvSpec::new(dtype, 1, 2, 20_000)] {
             for spec in [spec, spec.pre_gate().post_gate().skip()] {
                 by_dtype!(dtype, T => long_conv::<T>(gpu, spec));

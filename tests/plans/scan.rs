@@ -5,9 +5,12 @@ use tilewise::baseline::{
 };
 use tilewise::plan::{
     Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan, LinearScanPlan,
-    LongConvBackwardPlan, LongConvPlan, SelectiveScanBackwardPlan, SelectiveScanPlan,
+    LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
+    SelectiveScanPlan,
 };
-use tilewise::{Caps, Coefficients, Conv1dSpec, DType, LinearScanSpec, LongConvSpec, SelectiveScanSpec, ops};
+use tilewise::{
+    Caps, Coefficients, Conv1dSpec, DType, LinearScanSpec, LongConvSpec, S4dSpec, SelectiveScanSpec, ops,
+};
 
 use super::Planned;
 
@@ -25,10 +28,16 @@ fn long_convs(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let whole = |spec: LongConvSpec| spec.pre_gate().post_gate().skip();
     let specs = [whole(spec(3, 13)), spec(300, 1000), whole(spec(2, 100_000)), spec(1, 8191).post_gate()];
     let mut planned = Vec::new();
+    for spec in [whole(spec(3, 13)), spec(300, 1000)] {
+        let spec = S4dSpec::new(spec, 16);
+        planned.push(Planned::new(&spec.to_string(), S4dPlan::new(&spec, caps), ops::shaders::s4d));
+    }
     for spec in specs {
         planned.push(long_conv(&spec.to_string(), spec, caps));
         let backward = LongConvBackwardPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::long_conv_backward));
+        let step = LongConvStepPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, step"), step, ops::shaders::long_conv_step));
         let unfused = UnfusedLongConvPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, unfused"), unfused, baseline::shaders::long_conv));
         let direct = DirectLongConvPlan::new(&spec, caps);

@@ -9,10 +9,14 @@
 mod attention;
 mod butterfly;
 mod conv1d;
+mod gla;
+mod linear_attention;
 mod linear_scan;
 mod long_conv;
 mod monarch;
+mod retnet;
 mod selective_scan;
+mod ssd;
 
 use std::fmt;
 
@@ -171,6 +175,9 @@ operations! {
     LongConv in long_conv, "long-conv" of Scan;
     Conv1d in conv1d, "conv1d" of Scan;
     SelectiveScan in selective_scan, "selective-scan" of Scan;
+    Ssd in ssd, "ssd" of Scan;
+    Gla in gla, "gla" of Scan;
+    Retnet in retnet, "retnet" of Scan;
 }
 
 /// The names of all operations, for messages.

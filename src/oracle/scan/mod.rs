@@ -1,6 +1,7 @@
 //! Oracles of the scan family.
 
 mod conv1d;
+mod linear_attention;
 mod linear_scan;
 mod long_conv;
 mod recurrence;
@@ -8,8 +9,17 @@ mod selective_scan;
 mod ssd;
 
 pub use conv1d::{Conv1dDerivatives, Conv1dResult, Conv1dTensors, conv1d, conv1d_backward};
+pub use linear_attention::{
+    LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,
+    linear_attention_backward,
+};
+mod h3;
+mod s4d;
+
+pub use h3::{H3Operands, H3Result, h3};
 pub use linear_scan::{LinearScanDerivatives, LinearScanResult, linear_scan, linear_scan_backward};
 pub use long_conv::{LongConv, LongConvGradients, LongConvOperands};
+pub use s4d::s4d_kernel;
 pub use selective_scan::{
     SelectiveScanDerivatives, SelectiveScanResult, SelectiveScanTensors, selective_scan,
     selective_scan_backward,

@@ -3,6 +3,8 @@
 mod conv1d;
 mod linear_scan;
 mod long_conv;
+mod long_conv_step;
+mod s4d;
 mod selective_scan;
 mod sum_terms;
 
@@ -17,5 +19,7 @@ mod token;
 
 pub(crate) use chunked::{ChunkKernel, Mixed, record_words};
 pub use chunked::{ChunkedBackwardPlan, ChunkedPlan, Steps};
+pub use long_conv_step::LongConvStepPlan;
+pub use s4d::S4dPlan;
 pub(crate) use token::ROOM as TOKEN_ROOM;
 pub use token::TokenPlan;

@@ -1,8 +1,10 @@
 //! Specs of the scan family.
 
 mod conv1d;
+mod h3;
 mod linear_scan;
 mod long_conv;
+mod s4d;
 mod selective_scan;
 
 pub use conv1d::Conv1dSpec;
@@ -14,8 +16,11 @@ mod recurrence;
 mod sequences;
 mod ssd;
 
+pub use h3::H3Spec;
 pub use linear_attention::{Gate, LinearAttentionSpec};
 pub(crate) use recurrence::{Decay, Recurrence};
+pub(crate) use s4d::Complex;
+pub use s4d::{Discretization, S4dParameters, S4dSpec};
 pub(crate) use sequences::Run;
 pub use sequences::Sequences;
 pub(crate) use ssd::{LONGEST_CHUNK, check_chunk};

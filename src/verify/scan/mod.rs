@@ -1,8 +1,11 @@
 //! The acceptance grids of the scan family.
 
 mod conv1d;
+mod h3;
+mod linear_attention;
 mod linear_scan;
 mod long_conv;
+mod s4d;
 mod selective_scan;
 mod ssd;
 
@@ -14,5 +17,8 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(boxed(conv1d::cases(grid)));
     cases.extend(boxed(selective_scan::cases(grid)));
     cases.extend(boxed(ssd::cases(grid)));
+    cases.extend(boxed(linear_attention::cases(grid)));
+    cases.extend(boxed(s4d::cases(grid)));
+    cases.extend(boxed(h3::cases(grid)));
     cases
 }
