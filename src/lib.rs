@@ -65,19 +65,29 @@ pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{
-    Attention, AttentionInputs, AttentionOutputs, Butterfly, ButterflyBackward, ButterflyGradients,
-    ButterflyInputs, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep,
-    Conv1dStepInputs, H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step, LinearScan, LinearScanInputs,
-    LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep, Monarch,
-    MonarchBackward, MonarchGradients, MonarchInputs, S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep,
-    SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep,
-    Table,
+    Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
+    AttentionOutputs, AttentionProbabilities, BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward,
+    ButterflyGradients, ButterflyInputs, CacheIndex, CachedAttention, CachedAttentionInputs,
+    CoefficientGradient, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs,
+    Conv1dOutputs, Conv1dStep, Conv1dStepInputs, H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step,
+    Hyena, HyenaBackward, HyenaGradients, HyenaInputs, HyenaStates, HyenaStep, KvCache, LinearAttention,
+    LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs, LinearAttentionOutputGradients,
+    LinearAttentionOutputs, LinearAttentionStep, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv,
+    LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep, Merge, Monarch, MonarchBackward,
+    MonarchGradients, MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear,
+    Projection, RotaryTables, Rotate, S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, SelectiveScan,
+    SelectiveScanBackward, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs,
+    SelectiveScanStep, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
+    SsdOutputs, SsdStep, Table,
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
-    Alibi, AttentionSpec, BlockMask, ButterflySpec, Conv1dSpec, Discretization, Gate, H3Spec,
-    LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, Mods, MonarchSpec, S4dParameters, S4dSpec,
-    Sequences, Skip, SsdSpec, Window,
+    Alibi, AppendSpec, AttentionSpec, BlockLayout, BlockMask, BlockSoftmaxSpec, BlockSparseMode,
+    BlockSparseSpec, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec, Coefficients, Conv1dSpec,
+    CuSeqlens, Discretization, Gate, H3Spec, HyenaSpec, LinearAttentionSpec, LinearScanSpec, LinearSpec,
+    LongConvSpec, MergeSpec, Mods, MonarchSpec, Packed, PixelflyConfig, PixelflySpec, PixelflyWeights,
+    Rotary, RotaryPairs, RotateSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, Span,
+    SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

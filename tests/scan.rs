@@ -7,6 +7,8 @@ mod conv1d;
 mod long_conv;
 #[path = "scan/s4d.rs"]
 mod s4d;
+#[path = "scan/selective_scan.rs"]
+mod selective_scan;
 #[path = "scan/ssd.rs"]
 mod ssd;
 

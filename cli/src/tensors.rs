@@ -105,6 +105,24 @@ impl<'a> TensorFile<'a> {
         Ok(Some(Stored { name: name.to_owned(), dtype, shape: view.shape(), data: view.data() }))
     }
 
+    /// The integers of that name with their shape, if they are there.
+    pub fn integers(&self, name: &str) -> Result<Option<(&[usize], Vec<i64>)>, Failure> {
+        let Some(view) = self.tensors.get(name) else { return Ok(None) };
+        // The file's bytes need not be aligned, so they are copied.
+        let values = match view.dtype() {
+            Dtype::I32 => {
+                bytemuck::pod_collect_to_vec::<u8, i32>(view.data()).into_iter().map(i64::from).collect()
+            }
+            Dtype::U32 => {
+                bytemuck::pod_collect_to_vec::<u8, u32>(view.data()).into_iter().map(i64::from).collect()
+            }
+            Dtype::I64 => bytemuck::pod_collect_to_vec(view.data()),
+            other => return Err(Failure::Input(format!("{name} holds {other:?}, expected I32, U32 or I64"))),
+        };
+        self.used.borrow_mut().insert(name.to_owned());
+        Ok(Some((view.shape(), values)))
+    }
+
     /// The tensor of that name on the device. `T` is its element type.
     pub fn upload<T: Element>(&self, gpu: &Gpu, name: &str) -> Result<Tensor<T>, Failure> {
         self.get(name)?.upload(gpu)

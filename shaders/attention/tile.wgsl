@@ -49,6 +49,11 @@ fn add_dots(place: Place, dots: ptr<function, Scores>) {
     }
 }
 
+// The largest of each row that the lane is to measure against: that of the whole tile.
+fn share_max(lane: Lane, values: vec4<f32>) -> vec4<f32> {
+    return reduce_max(lane, values);
+}
+
 // Leaves a lane's share of weights where the weighted sums look for them.
 fn stage_weights(place: Place, row: u32, weights: mat4x4<f32>) {
     let at = (place.row + row * 4u) * LEFT_STRIDE + place.column;

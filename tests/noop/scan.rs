@@ -4,7 +4,9 @@ use super::zeros;
 use tilewise::{
     Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gpu,
     LinearScan, LinearScanInputs, LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec,
-    LongConvStep, S4d, S4dBackward, S4dInputs, S4dParameters, S4dSpec, S4dStep, SequenceIndices, by_dtype,
+    LongConvStep, S4d, S4dBackward, S4dInputs, S4dParameters, S4dSpec, S4dStep, SelectiveScan,
+    SelectiveScanBackward, SelectiveScanInputs, SelectiveScanSpec, SelectiveScanStep, SequenceIndices,
+    by_dtype,
 };
 
 pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
@@ -65,6 +67,36 @@ fn conv1d<T: Element>(gpu: &Gpu, spec: Conv1dSpec) {
     Conv1dStep::new(gpu, spec).unwrap().run(inputs, &outputs.last, 7).unwrap();
 }
 
+fn selective_scan<T: Element>(gpu: &Gpu, spec: SelectiveScanSpec) {
+    let steps = |length: usize| SelectiveScanSpec { length, ..spec };
+    let tensors = |spec: &SelectiveScanSpec| {
+        let shapes = [spec.shape().to_vec(), spec.shape().to_vec(), spec.b_shape(), spec.c_shape()];
+        shapes.map(|shape| zeros::<T>(gpu, &shape))
+    };
+    let [u, delta, b, c] = tensors(&spec);
+    let a = zeros(gpu, &spec.a_shape());
+    let channels = zeros(gpu, &spec.channel_shape());
+    let initial = zeros(gpu, &spec.state_shape());
+    let inputs = SelectiveScanInputs {
+        skip: spec.skip.then_some(&channels),
+        z: spec.gated.then_some(&u),
+        delta_bias: spec.delta_bias.then_some(&channels),
+        initial: spec.initial.then_some(&initial),
+        ..SelectiveScanInputs::new(&u, &delta, &a, &b, &c)
+    };
+    let outputs = SelectiveScan::new(gpu, spec).unwrap().run(inputs).unwrap();
+    SelectiveScanBackward::new(gpu, spec).unwrap().run(inputs, &outputs.out).unwrap();
+    let [u, delta, b, c] = tensors(&steps(1));
+    let step = SelectiveScanStep::new(gpu, spec).unwrap();
+    let inputs = SelectiveScanInputs {
+        skip: inputs.skip,
+        z: spec.gated.then_some(&u),
+        delta_bias: inputs.delta_bias,
+        ..SelectiveScanInputs::new(&u, &delta, &a, &b, &c)
+    };
+    step.run(inputs, &step.outputs().unwrap()).unwrap();
+}
+
 pub fn run_all(gpu: &Gpu) {
     for dtype in DType::ALL {
         for spec in [LinearScanSpec::new(dtype, 2, 3, 97), LinearScanSpec::new(dtype, 1, 2, 100_000)] {
@@ -77,6 +109,10 @@ pub fn run_all(gpu: &Gpu) {
             for spec in [spec, spec.pre_gate().post_gate().skip()] {
                 by_dtype!(dtype, T => long_conv::<T>(gpu, spec));
             }
+        }
+        let spec = SelectiveScanSpec::new(dtype, 2, 3, 97, 4);
+        for spec in [spec, spec.skip().gated().delta_bias().delta_softplus().initial().complex()] {
+            by_dtype!(dtype, T => selective_scan::<T>(gpu, spec));
         }
         let spec = Conv1dSpec::new(dtype, 2, 3, 97, 4);
         for spec in [spec, spec.bias().silu().sequences().initial()] {

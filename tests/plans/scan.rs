@@ -5,9 +5,11 @@ use tilewise::baseline::{
 };
 use tilewise::plan::{
     Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
-    LongConvStepPlan, S4dPlan,
+    LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan,
 };
-use tilewise::{Caps, Conv1dSpec, DType, LinearScanSpec, LongConvSpec, S4dSpec, ops};
+use tilewise::{
+    Caps, Coefficients, Conv1dSpec, DType, LinearScanSpec, LongConvSpec, S4dSpec, SelectiveScanSpec, ops,
+};
 
 use super::Planned;
 
@@ -53,6 +55,16 @@ fn conv1d(spec: Conv1dSpec, caps: &Caps) -> [Planned; 3] {
     ]
 }
 
+/// A selective scan and its backward pass.
+fn selective_scan(spec: SelectiveScanSpec, caps: &Caps) -> [Planned; 2] {
+    let (forward, backward) =
+        (SelectiveScanPlan::new(&spec, caps), SelectiveScanBackwardPlan::new(&spec, caps));
+    [
+        Planned::new(&format!("{spec:?}"), forward, ops::shaders::selective_scan),
+        Planned::new(&format!("{spec:?}, backward"), backward, ops::shaders::selective_scan_backward),
+    ]
+}
+
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
     for (channels, length) in [(1, 5), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)] {
@@ -72,5 +84,13 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned.extend(conv1d(conv, caps));
     planned.extend(conv1d(Conv1dSpec { length: 97, width: 3, ..conv }.bias().silu(), caps));
     planned.extend(conv1d(Conv1dSpec { width: 4, ..conv }.bias().silu().sequences().initial(), caps));
+    let plain = SelectiveScanSpec::new(dtype, 1, 6, 64, 1);
+    planned.extend(selective_scan(plain, caps));
+    let all = plain.skip().gated().delta_bias().delta_softplus().initial();
+    let all = all.coefficients(Coefficients::PerGroup(2), Coefficients::PerChannel);
+    planned.extend(selective_scan(SelectiveScanSpec { length: 1001, state_dim: 16, ..all }, caps));
+    let complex = SelectiveScanSpec { length: 2000, state_dim: 256, ..plain }.complex();
+    let complex = complex.coefficients(Coefficients::PerChannel, Coefficients::PerStep);
+    planned.extend(selective_scan(complex, caps));
     planned
 }

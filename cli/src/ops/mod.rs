@@ -8,9 +8,13 @@
 
 mod attention;
 mod butterfly;
+mod gla;
+mod linear_attention;
 mod linear_scan;
 mod long_conv;
 mod monarch;
+mod retnet;
+mod ssd;
 
 use std::fmt;
 
@@ -167,6 +171,9 @@ operations! {
     Monarch in monarch, "monarch" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
     LongConv in long_conv, "long-conv" of Scan;
+    Ssd in ssd, "ssd" of Scan;
+    Gla in gla, "gla" of Scan;
+    Retnet in retnet, "retnet" of Scan;
 }
 
 /// The names of all operations, for messages.

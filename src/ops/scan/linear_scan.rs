@@ -14,7 +14,7 @@ params! {
 
 params! {
     /// `scan/carry`.
-    CarryParams { chunks: u32 }
+    CarryParams { chunks: u32, first: u32 }
 }
 
 /// Inputs of a [`LinearScan`]; shapes as in [`LinearScanSpec`].
@@ -76,7 +76,7 @@ pub fn shaders(plan: &LinearScanPlan) -> Result<Vec<Shader>, ShaderError> {
 }
 
 fn shader(plan: &LinearScanPlan, kernel: &'static str) -> Result<Shader, ShaderError> {
-    let linker = Linker::new(kernel).module("scan/affine").set("LANES", plan.lanes);
+    let linker = Linker::new(kernel).module("scan/affine").module("scan/lane_scan").set("LANES", plan.lanes);
     let linker = match plan.exchange {
         Exchange::Workgroup => linker.module("common/lane_workgroup").module("scan/lanes_workgroup"),
         Exchange::Subgroup => linker.module("common/lane_subgroup").module("scan/lanes_subgroup"),
@@ -145,8 +145,9 @@ impl LinearScan {
                 let between = scratch.tensors(gpu, &[&[rows, chunks, 2], &[rows, chunks]])?;
                 let [maps, carries] = [between[0].buffer(), between[1].buffer()];
                 chunk_reduce.dispatch(gpu, encoder, &params, &[a, b, maps])?;
-                let params = CarryParams { groups: rows as u32, chunks: plan.chunks };
-                carry.dispatch(gpu, encoder, &params, &[maps, initial, carries])?;
+                let params = CarryParams { groups: rows as u32, chunks: plan.chunks, first: 0 };
+                let last = outputs.last.buffer();
+                carry.dispatch(gpu, encoder, &params, &[maps, initial, carries, last])?;
                 scan(encoder, chunk_scan, carries)
             }
             _ => unreachable!("a scan has one kernel or three"),

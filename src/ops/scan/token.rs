@@ -5,9 +5,9 @@ use crate::ops::Scratch;
 use crate::plan::{Exchange, TOKEN_ROOM, TokenPlan, record_words};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::spec::Recurrence;
-use crate::{Error, Gpu};
+use crate::{Error, Gpu, Tensor};
 
-use super::chunked::{Given, StepsParams, Table, by_ones, limits, link_gate, link_steps, skip_distances};
+use super::chunked::{Given, StepsParams, by_ones, limits, link_gate, link_steps, skip_distances, table};
 
 params! {
     /// `scan/token`.
@@ -45,7 +45,7 @@ pub(super) struct Token {
     plan: TokenPlan,
     steps: Kernel,
     token: Kernel,
-    chunks: Table,
+    chunks: Tensor<u32>,
     scratch: Scratch,
 }
 
@@ -53,7 +53,7 @@ impl Token {
     pub fn new(gpu: &Gpu, of: Recurrence, plan: TokenPlan) -> Result<Self, Error> {
         let [steps, token] = compile_array(gpu, &shaders(&plan)?)?;
         let chunks: Vec<_> = (0..of.states() as u32).flat_map(|sequence| [sequence, 1]).collect();
-        let chunks = Table::new(gpu, &chunks)?;
+        let chunks = table(gpu, &chunks)?;
         Ok(Self { gpu: gpu.clone(), of, plan, steps, token, chunks, scratch: Scratch::default() })
     }
 
@@ -72,7 +72,7 @@ impl Token {
         let [low, high] = limits(of);
         let count = sequences * heads;
         let params = StepsParams { groups: count.div_ceil(plan.lanes), count, heads, low, high };
-        let mut buffers = vec![&self.chunks.buffer, records];
+        let mut buffers = vec![self.chunks.buffer(), records];
         buffers.extend(&given.steps);
         self.steps.dispatch(gpu, encoder, &params, &buffers)?;
 

@@ -116,7 +116,7 @@ impl Plan for LinearScanPlan {
         if self.chunks == 1 {
             return vec![scan];
         }
-        vec![kernel("scan/chunk_reduce", 3), kernel("scan/carry", 3), scan]
+        vec![kernel("scan/chunk_reduce", 3), kernel("scan/carry", 4), scan]
     }
 }
 

@@ -7,3 +7,10 @@ mod product;
 pub use linear::LinearSpec;
 pub use monarch::MonarchSpec;
 pub use product::ButterflySpec;
+mod block_mask;
+mod block_sparse;
+mod pixelfly;
+
+pub use block_mask::BlockLayout;
+pub use block_sparse::{BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec};
+pub use pixelfly::{PixelflyConfig, PixelflySpec, PixelflyWeights};

@@ -1,7 +1,9 @@
 //! The acceptance grids of the butterfly family.
 
+mod block_sparse;
 mod monarch;
 mod monarch_backward;
+mod pixelfly;
 mod product;
 
 use super::{Case, Grid, Tolerance, boxed};
@@ -10,6 +12,9 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(monarch::cases(grid));
     cases.extend(boxed(product::cases(grid)));
     cases.extend(boxed(monarch_backward::cases(grid)));
+    cases.extend(boxed(block_sparse::cases(grid)));
+    cases.extend(boxed(block_sparse::softmax_cases(grid)));
+    cases.extend(boxed(pixelfly::cases(grid)));
     cases
 }
 
