@@ -23,8 +23,10 @@ pub use linear_attention::{
     LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
     LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
 };
+mod hyena;
 
 pub use h3::{H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step};
+pub use hyena::{Hyena, HyenaBackward, HyenaGradients, HyenaInputs, HyenaStates, HyenaStep, Projection};
 pub use linear_scan::{
     LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs,
     LinearScanOutputs, backward_shaders as linear_scan_backward_shaders, shaders as linear_scan_shaders,

@@ -2,13 +2,13 @@
 
 mod conv1d;
 mod h3;
+mod hyena;
 mod linear_scan;
 mod long_conv;
 mod s4d;
 mod selective_scan;
 
 pub use conv1d::Conv1dSpec;
-pub use h3::H3Spec;
 pub use linear_scan::LinearScanSpec;
 pub use long_conv::LongConvSpec;
 pub(crate) use s4d::Complex;
@@ -19,6 +19,8 @@ mod recurrence;
 mod sequences;
 mod ssd;
 
+pub use h3::H3Spec;
+pub use hyena::HyenaSpec;
 pub use linear_attention::{Gate, LinearAttentionSpec};
 pub(crate) use recurrence::{Decay, Recurrence};
 pub(crate) use sequences::Run;
