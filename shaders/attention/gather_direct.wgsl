@@ -1,3 +1,10 @@
+// What lanes tell one another of their softmaxes, where each group of lanes has one of its own.
+
+// The largest of each row that the lane is to measure against: that of its own group.
+fn share_max(lane: Lane, values: vec4<f32>) -> vec4<f32> {
+    return values;
+}
+
 // Puts the softmaxes of a workgroup's groups of lanes together, in the lanes of the first.
 fn gather(lane: Lane, place: Place, softmax: ptr<function, Softmax>, output: ptr<function, V_Sums>) {
     // Other groups may still be at their columns, and read rows from the memory that is exchanged through.

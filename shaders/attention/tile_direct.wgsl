@@ -38,11 +38,6 @@ fn stage_weights(place: Place, row: u32, weights: mat4x4<f32>) {
     lane_weights[row] = weights;
 }
 
-// The largest of each row that the lane is to measure against: that of its own group.
-fn share_max(lane: Lane, values: vec4<f32>) -> vec4<f32> {
-    return values;
-}
-
 // The largest over all groups.
 fn gather_max(lane: Lane, place: Place, values: vec4<f32>) -> vec4<f32> {
     left[rank(lane)] = values;

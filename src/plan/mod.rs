@@ -15,17 +15,19 @@ pub use attention::{
 };
 pub(crate) use attention::{VISIT_LANES, block_words};
 pub use butterfly::{
-    BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ButterflyBackwardPlan, ButterflyPass,
-    ButterflyPlan, ButterflyTile, ColumnSumsPlan, MonarchBackwardPlan, MonarchPath, MonarchPlan, MonarchRows,
-    OuterPlan, PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage, SparseProductPlan,
+    BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ButterflyBackwardPlan,
+    ButterflyLinearPlan, ButterflyPass, ButterflyPlan, ButterflyTile, ColumnSumsPlan, MonarchBackwardPlan,
+    MonarchPath, MonarchPlan, MonarchRows, OuterPlan, PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage,
+    SliceSumPlan, SparseProductPlan,
 };
 pub(crate) use butterfly::{
-    COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, SUM_LANES, Side, gradient_cells,
+    COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, SUM_LANES, Side, Sides, gradient_cells,
 };
 pub(crate) use scan::{ChunkKernel, LongConvStage, Mixed, Reads, TOKEN_ROOM, Writes, record_words};
 pub use scan::{
-    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan,
-    LongConvBackwardPlan, LongConvPlan, Steps, SumPlan, TokenPlan,
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
+    LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
+    SelectiveScanPlan, Steps, SumPlan, TokenPlan,
 };
 
 use std::fmt;

@@ -14,13 +14,14 @@ pub use attention::{
     MergeSpec, Mods, Packed, Rotary, RotaryPairs, RotateSpec, Span, Window,
 };
 pub use butterfly::{
-    BlockLayout, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflySpec, LinearSpec, MonarchSpec,
-    PixelflyConfig, PixelflySpec, PixelflyWeights,
+    BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
+    LinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights,
 };
 pub use scan::{
-    Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
+    Coefficients, Conv1dSpec, Discretization, Gate, H3Spec, HyenaSpec, LinearAttentionSpec, LinearScanSpec,
+    LongConvSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, SsdSpec,
 };
-pub(crate) use scan::{Decay, LONGEST_CHUNK, Recurrence, Run};
+pub(crate) use scan::{Complex, Decay, LONGEST_CHUNK, Recurrence, Run};
 
 use crate::SpecError;
 

@@ -14,7 +14,6 @@ pub(super) fn tiled(kernel: &'static str, tile: &AttentionTile) -> Linker {
     if tile.is_direct() {
         return linker.set("PART_LANES", tile.part_lanes).set("DOTS", tile.slice);
     }
-    let linker = if tile.exchanges { linker.module("attention/share_all") } else { linker };
     linker
         .set("ROW_LANES", tile.row_lanes)
         .set("SLICE", tile.slice)

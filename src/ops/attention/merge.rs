@@ -90,9 +90,8 @@ impl Merge {
             part.o.expect(gpu, o, spec.dtype, &spec.o_shape())?;
             part.lse.expect(gpu, lse, DType::F32, &spec.lse_shape())?;
         }
-        let buffers =
-            [&merged.o, &a.o, &b.o].map(|o| o.buffer()).into_iter().zip([&merged.lse, &a.lse, &b.lse]);
-        let buffers: Vec<_> = buffers.flat_map(|(o, lse)| [o, lse.buffer()]).collect();
+        let buffers: Vec<_> =
+            [merged, a, b].iter().flat_map(|part| [part.o.buffer(), part.lse.buffer()]).collect();
         kernel.dispatch(gpu, encoder, &combine_params(plan, spec, 2), &buffers)
     }
 

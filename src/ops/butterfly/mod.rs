@@ -2,6 +2,7 @@
 
 mod block_sparse;
 mod block_tile;
+mod butterfly_linear;
 mod monarch;
 mod product;
 
@@ -10,6 +11,9 @@ mod pixelfly;
 
 pub use block_sparse::{
     BlockSoftmax, BlockSparse, shaders as block_sparse_shaders, softmax_shaders as block_softmax_shaders,
+};
+pub use butterfly_linear::{
+    ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs, shaders as butterfly_linear_shaders,
 };
 pub use monarch::{Monarch, MonarchInputs, shaders as monarch_shaders};
 pub use product::{

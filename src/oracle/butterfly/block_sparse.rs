@@ -1,10 +1,10 @@
 //! Products with block-sparse matrices, and their softmax.
 
 use crate::oracle::Precision;
-use crate::{BlockLayout, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec};
+use crate::{BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec};
 
 /// The elements of a block-sparse matrix, in a dense one of this size: `None` where there is no block.
-fn spread(mask: &BlockLayout, size: [usize; 2], blocks: &[f64]) -> Vec<Option<f64>> {
+fn spread(mask: &BlockPattern, size: [usize; 2], blocks: &[f64]) -> Vec<Option<f64>> {
     let side = mask.side();
     let mut dense = vec![None; size[0] * size[1]];
     for (block, &[row, column]) in mask.places().iter().enumerate() {
@@ -19,7 +19,7 @@ fn spread(mask: &BlockLayout, size: [usize; 2], blocks: &[f64]) -> Vec<Option<f6
 }
 
 /// The blocks of a dense matrix of this size, zeros where they overhang it.
-fn sample(mask: &BlockLayout, size: [usize; 2], dense: impl Fn(usize, usize) -> f64) -> Vec<f64> {
+fn sample(mask: &BlockPattern, size: [usize; 2], dense: impl Fn(usize, usize) -> f64) -> Vec<f64> {
     let side = mask.side();
     let place = |at: usize| {
         let ([row, column], i) = (mask.places()[at / (side * side)], at % (side * side));
@@ -104,8 +104,8 @@ mod tests {
     use crate::DType;
 
     /// Two blocks of eight on the diagonal of 12 × 12 elements: the second overhangs by four.
-    fn diagonal() -> (BlockLayout, Vec<f64>) {
-        let mask = BlockLayout::new(8, [2, 2], &[true, false, false, true]).unwrap();
+    fn diagonal() -> (BlockPattern, Vec<f64>) {
+        let mask = BlockPattern::new(8, [2, 2], &[true, false, false, true]).unwrap();
         // The first block is 2 on its diagonal, the second 3 everywhere, also where it overhangs.
         let first = (0..64).map(|i| if i / 8 == i % 8 { 2.0 } else { 0.0 });
         (mask, first.chain(std::iter::repeat_n(3.0, 64)).collect())
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn transposes_by_hand() {
-        let mask = BlockLayout::new(8, [1, 2], &[true, true]).unwrap();
+        let mask = BlockPattern::new(8, [1, 2], &[true, true]).unwrap();
         // W[v, u] = 16 v + u, as blocks.
         let w: Vec<f64> = (0..128).map(|i| (i % 64 / 8 * 16 + i / 64 * 8 + i % 8) as f64).collect();
         let spec = BlockSparseSpec::new(DType::F32, BlockSparseMode::Dds, mask.clone(), 1);

@@ -29,6 +29,7 @@ use crate::{Alibi, AttentionSpec, DType, Mods, PlanError};
 /// Structural choices that the kernels of the family share: which modules and constants they are linked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct AttentionStructure {
     /// Width of a query and a key.
     pub head_dim: u32,

@@ -32,6 +32,7 @@ pub struct AttentionTile {
 /// The lanes of a workgroup and their share of a tile: `row_lanes × column_lanes` lanes of `row_fours × 4` rows by four
 /// columns.
 #[derive(Clone, Copy)]
+#[allow(clippy::struct_field_names, reason = "other numbers of rows and columns are beside them")]
 pub(super) struct Lanes {
     pub row_lanes: u32,
     pub column_lanes: u32,

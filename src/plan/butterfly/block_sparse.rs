@@ -7,7 +7,7 @@ use super::outer::OuterPlan;
 use crate::caps::Caps;
 use crate::plan::{Bound, Exchange, Footprint, Plan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
-use crate::{BlockLayout, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, DType, PlanError};
+use crate::{BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, DType, PlanError};
 
 /// How to run a [`BlockSparseSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +55,7 @@ pub struct SparseProductPlan {
 impl SparseProductPlan {
     /// For that many lines, over lists of the mask, and `rank` further steps.
     pub(super) fn new(
-        mask: &BlockLayout,
+        mask: &BlockPattern,
         lines: usize,
         rank: usize,
         [inputs_turned, weights_turned, outputs_turned]: [bool; 3],
@@ -202,7 +202,7 @@ impl fmt::Display for BlockSoftmaxPlan {
 }
 
 /// Fails if a list of the mask cannot be bound.
-pub(super) fn check_lists(mask: &BlockLayout, caps: &Caps) -> Result<(), PlanError> {
+pub(super) fn check_lists(mask: &BlockPattern, caps: &Caps) -> Result<(), PlanError> {
     let longest = mask.rows().max(mask.columns()) + 1 + 2 * mask.blocks();
     check_binding("the lists of the mask", longest, DType::F32, caps)
 }

@@ -8,7 +8,7 @@ use crate::{DType, SpecError};
 /// A cache of the keys and values of many sequences that grow.
 ///
 /// It consists of blocks of equal length: slots, each of which holds one sequence, or pages, of which a sequence takes as
-/// many as it needs, in any order (PagedAttention, Kwon et al. 2023). Tensors: `k` (blocks, `block_len`, `kv_heads`,
+/// many as it needs, in any order (paged attention, Kwon et al. 2023). Tensors: `k` (blocks, `block_len`, `kv_heads`,
 /// `head_dim`) and `v` (blocks, `block_len`, `kv_heads`, `value_dim`) in `dtype`, or in 8-bit integers with a scale for each
 /// head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::BlockLayout;
+use super::BlockPattern;
 use crate::spec::{at_least_one, elements};
 use crate::{DType, SpecError};
 
@@ -33,7 +33,7 @@ pub struct BlockSparseSpec {
     /// Which matrix is sparse.
     pub mode: BlockSparseMode,
     /// Where it has blocks.
-    pub mask: BlockLayout,
+    pub mask: BlockPattern,
     /// Rows and columns of the sparse matrix as it is stored.
     pub size: [usize; 2],
     /// The size of the product that the sparse matrix has no part in.
@@ -46,7 +46,7 @@ pub struct BlockSparseSpec {
 
 impl BlockSparseSpec {
     /// A product with a sparse matrix of whole blocks, nothing transposed.
-    pub fn new(dtype: DType, mode: BlockSparseMode, mask: BlockLayout, dense: usize) -> Self {
+    pub fn new(dtype: DType, mode: BlockSparseMode, mask: BlockPattern, dense: usize) -> Self {
         let size = [mask.rows() * mask.side(), mask.columns() * mask.side()];
         Self { dtype, mode, mask, size, dense, a_transposed: false, b_transposed: false }
     }
@@ -161,7 +161,7 @@ pub struct BlockSoftmaxSpec {
     /// Storage of every tensor; sums are f32.
     pub dtype: DType,
     /// Where the matrix has blocks.
-    pub mask: BlockLayout,
+    pub mask: BlockPattern,
     /// Rows and columns of the matrix.
     pub size: [usize; 2],
     /// Factor of the elements.
@@ -170,7 +170,7 @@ pub struct BlockSoftmaxSpec {
 
 impl BlockSoftmaxSpec {
     /// Of a matrix of whole blocks.
-    pub fn new(dtype: DType, mask: BlockLayout) -> Self {
+    pub fn new(dtype: DType, mask: BlockPattern) -> Self {
         let size = [mask.rows() * mask.side(), mask.columns() * mask.side()];
         Self { dtype, mask, size, scale: 1.0 }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{BlockLayout, LinearSpec};
+use super::{BlockPattern, LinearSpec};
 use crate::spec::{at_least_one, elements, wrong};
 use crate::verify::Inputs;
 use crate::{DType, SpecError};
@@ -46,7 +46,7 @@ impl PixelflyConfig {
 
     /// The mask for a weight of (out, in) elements: the sum of the butterfly's factors, stretched to that size, and a
     /// block wherever it has an element.
-    pub fn mask(&self, size: [usize; 2]) -> Result<BlockLayout, SpecError> {
+    pub fn mask(&self, size: [usize; 2]) -> Result<BlockPattern, SpecError> {
         let Self { block, butterfly_size, factors, global, .. } = *self;
         if !butterfly_size.is_power_of_two() {
             return Err(wrong("the size of the butterfly", &butterfly_size, "a power of two"));
@@ -75,7 +75,7 @@ impl PixelflyConfig {
                 whole || touched(row, size[0]).any(|r| touched(column, size[1]).any(|c| meets(r, c)))
             })
             .collect();
-        BlockLayout::new(block, [rows, columns], &mask)
+        BlockPattern::new(block, [rows, columns], &mask)
     }
 }
 
@@ -92,7 +92,7 @@ pub struct PixelflySpec {
     /// Rows of `x`.
     pub batch: usize,
     /// Where `W` has blocks.
-    pub mask: BlockLayout,
+    pub mask: BlockPattern,
     /// Rows and columns of `W`: out and in features.
     pub size: [usize; 2],
     /// Rank of `U V`.

@@ -67,7 +67,7 @@ impl Step {
             lengths.iter().zip(pads).map(|(&length, pad)| length.max(q_len + pad as usize) as u32).collect();
         let longest = lengths.iter().copied().max().unwrap_or(1) as usize;
         let view = CacheView::new(&lengths[..batch]).left_pad(&pads[..batch]);
-        let paged = turn % 3 != 0;
+        let paged = !turn.is_multiple_of(3);
         let (cache, view) = if paged {
             let page = [16, 1, 37, 256][turn % 4];
             let pages = longest.div_ceil(page);

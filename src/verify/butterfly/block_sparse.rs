@@ -6,7 +6,7 @@ use super::tolerance;
 use crate::oracle::{block_softmax, block_softmax_backward, block_sparse};
 use crate::verify::{Case, Comparison, Grid, Inputs, Outcome, both, download, poisoned, rounded, upload};
 use crate::{
-    BlockLayout, BlockSoftmax, BlockSoftmaxSpec, BlockSparse, BlockSparseMode, BlockSparseSpec, DType,
+    BlockPattern, BlockSoftmax, BlockSoftmaxSpec, BlockSparse, BlockSparseMode, BlockSparseSpec, DType,
     Element, Error, Gpu, by_dtype,
 };
 
@@ -14,14 +14,14 @@ use crate::{
 const SIZES: &[[usize; 2]] = &[[64, 128], [97, 64], [113, 203], [68, 76]];
 
 /// About a third of the blocks, some rows and columns without any.
-pub(super) fn mask(side: usize, size: [usize; 2]) -> BlockLayout {
+pub(super) fn mask(side: usize, size: [usize; 2]) -> BlockPattern {
     let sizes = size.map(|size| size.div_ceil(side));
     let mut inputs = Inputs::new((side + size[0]) as u64);
     let mut mask: Vec<bool> =
         inputs.uniform(sizes[0] * sizes[1], 0.0, 3.0).into_iter().map(|x| x < 1.0).collect();
     // The last block, which overhangs, is there always.
     *mask.last_mut().expect("a mask has a block at least") = true;
-    BlockLayout::new(side, sizes, &mask).expect("a mask of some blocks")
+    BlockPattern::new(side, sizes, &mask).expect("a mask of some blocks")
 }
 
 /// Every mode, its transposes, every block side, every storage; and the layers of the acceptance, whose widths blocks

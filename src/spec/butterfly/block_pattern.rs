@@ -12,7 +12,7 @@ const SIDES: [usize; 4] = [8, 16, 32, 64];
 /// Which blocks of a block-sparse matrix are there, with the index lists that its products follow: built and checked
 /// once, shared by clones. The blocks are numbered along the rows of blocks; a tensor of them is (blocks, side, side).
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct BlockLayout {
+pub struct BlockPattern {
     side: usize,
     rows: usize,
     columns: usize,
@@ -31,7 +31,7 @@ struct Lists {
     by_column: Vec<u32>,
 }
 
-impl BlockLayout {
+impl BlockPattern {
     /// A matrix of `rows` × `columns` blocks of that side, those that `mask` has true, row by row.
     ///
     /// Fails if the side is none of 8, 16, 32 and 64, if the mask is empty, has another length, or has no block.
@@ -149,18 +149,18 @@ impl BlockLayout {
     }
 }
 
-impl std::fmt::Debug for BlockLayout {
+impl std::fmt::Debug for BlockPattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { side, rows, columns, .. } = self;
-        write!(f, "BlockLayout({} of {rows} × {columns} blocks of {side})", self.blocks())
+        write!(f, "BlockPattern({} of {rows} × {columns} blocks of {side})", self.blocks())
     }
 }
 
 #[cfg(feature = "serde")]
-impl serde::Serialize for BlockLayout {
+impl serde::Serialize for BlockPattern {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct as _;
-        let mut fields = serializer.serialize_struct("BlockLayout", 4)?;
+        let mut fields = serializer.serialize_struct("BlockPattern", 4)?;
         fields.serialize_field("side", &self.side)?;
         fields.serialize_field("rows", &self.rows)?;
         fields.serialize_field("columns", &self.columns)?;
@@ -177,7 +177,7 @@ mod tests {
     fn lists_by_hand() {
         // x . x
         // . . x
-        let mask = BlockLayout::new(8, [2, 3], &[true, false, true, false, false, true]).unwrap();
+        let mask = BlockPattern::new(8, [2, 3], &[true, false, true, false, false, true]).unwrap();
         assert_eq!(mask.places(), [[0, 0], [0, 2], [1, 2]]);
         assert_eq!((mask.in_row(0), mask.in_row(1)), (0..2, 2..3));
         assert_eq!([0, 1, 2].map(|column| mask.in_column(column).to_vec()), [vec![0], vec![], vec![1, 2]]);
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn masks_that_make_no_sense_are_refused_with_numbers() {
         let refused =
-            |side, sizes, mask: &[bool]| BlockLayout::new(side, sizes, mask).unwrap_err().to_string();
+            |side, sizes, mask: &[bool]| BlockPattern::new(side, sizes, mask).unwrap_err().to_string();
         assert_eq!(refused(24, [1, 1], &[true]), "the side of a block is 24, expected 8, 16, 32 or 64");
         assert_eq!(refused(16, [0, 1], &[]), "rows of blocks is 0, expected at least 1");
         assert_eq!(refused(16, [2, 2], &[true]), "the length of the mask is 1, expected 2 × 2");
@@ -198,11 +198,11 @@ mod tests {
             refused(16, [1, 2], &[false; 2]),
             "the number of blocks in the mask is 0, expected at least 1"
         );
-        let mask = BlockLayout::new(16, [2, 3], &[true; 6]).unwrap();
+        let mask = BlockPattern::new(16, [2, 3], &[true; 6]).unwrap();
         assert!(mask.check([17, 33]).is_ok() && mask.check([32, 48]).is_ok());
         let error = mask.check([16, 48]).unwrap_err().to_string();
         assert_eq!(error, "rows of blocks in the mask is 2, expected 1: 16 in blocks of 16");
-        let huge = BlockLayout::new(8, [usize::MAX, 2], &[true]).unwrap_err().to_string();
+        let huge = BlockPattern::new(8, [usize::MAX, 2], &[true]).unwrap_err().to_string();
         assert!(huge.contains("has too many elements"), "{huge}");
     }
 }
