@@ -73,12 +73,13 @@ pub use ops::{
     Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, H3,
     H3Backward, H3Gradients, H3Inputs, H3States, H3Step, KvCache, LinearAttention, LinearAttentionBackward,
     LinearAttentionGradients, LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionOutputs,
-    LinearAttentionStep, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward,
-    LongConvGradients, LongConvInputs, LongConvStep, Merge, Monarch, MonarchBackward, MonarchGradients,
-    MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear, RotaryTables, Rotate,
-    S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, SelectiveScan, SelectiveScanBackward,
-    SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep, SequenceIndices,
-    Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
+    LinearAttentionStep, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients,
+    LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
+    LongConvStep, Merge, Monarch, MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward,
+    PixelflyGradients, PixelflyInputs, PixelflyLinear, RotaryTables, Rotate, S4d, S4dBackward, S4dGradients,
+    S4dInputs, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanGradients, SelectiveScanInputs,
+    SelectiveScanOutputs, SelectiveScanStep, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs,
+    SsdOutputGradients, SsdOutputs, SsdStep, Table,
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{

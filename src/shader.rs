@@ -487,6 +487,8 @@ files![
     "scan/states_complex",
     "scan/states_real",
     "scan/step",
+    "scan/store_gradients",
+    "scan/store_states",
     "scan/sum_rows",
     "scan/sum_terms",
     "scan/token",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors, serialize};
-use tilewise::{DType, Element, Gpu, Tensor, by_dtype};
+use tilewise::{DType, Element, Gpu, Tensor, Word, by_dtype};
 
 use crate::failure::Failure;
 
@@ -29,7 +29,7 @@ pub struct TensorFile<'a> {
 /// A tensor of a file, in one of the types that operations take.
 #[derive(Debug)]
 pub struct Stored<'a> {
-    name: String,
+    pub name: String,
     pub dtype: DType,
     pub shape: &'a [usize],
     data: &'a [u8],
@@ -128,6 +128,8 @@ impl<'a> TensorFile<'a> {
         };
         self.used.borrow_mut().insert(name.to_owned());
         Ok(Some((view.shape(), values)))
+    }
+
     /// Whether there is a tensor of that name.
     pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
@@ -164,24 +166,14 @@ impl<'a> TensorFile<'a> {
 
     /// The numbers of that name that count or index something, if they are there.
     pub fn find_integers(&self, name: &str) -> Result<Option<Integers>, Failure> {
-        if !self.has(name) {
-            return Ok(None);
-        }
-        let view = self.view(name)?;
-        let data = view.data();
-        let values: Vec<i64> = match view.dtype() {
-            Dtype::I32 => bytemuck::pod_collect_to_vec::<u8, i32>(data).into_iter().map(i64::from).collect(),
-            Dtype::U32 => bytemuck::pod_collect_to_vec::<u8, u32>(data).into_iter().map(i64::from).collect(),
-            Dtype::I64 => bytemuck::pod_collect_to_vec(data),
-            other => return Err(Failure::Input(format!("{name} holds {other:?}, expected I32, U32 or I64"))),
-        };
+        let Some((shape, values)) = self.integers(name)? else { return Ok(None) };
         let value = |value: i64| {
             u32::try_from(value).map_err(|_| {
                 Failure::Input(format!("{name} holds {value}, expected numbers from 0 to 2^32 - 1"))
             })
         };
         let values = values.into_iter().map(value).collect::<Result<_, _>>()?;
-        Ok(Some(Integers { shape: view.shape().to_vec(), values }))
+        Ok(Some(Integers { shape: shape.to_vec(), values }))
     }
 
     /// The tensor of that name on the device. `T` is its element type.
@@ -192,6 +184,25 @@ impl<'a> TensorFile<'a> {
     /// The tensor of that name on the device in f32, which holds every f16 and bf16 exactly, if it is there.
     pub fn upload_f32(&self, gpu: &Gpu, name: &str) -> Result<Option<Tensor<f32>>, Failure> {
         self.find(name)?.map(|stored| stored.upload_f32(gpu)).transpose()
+    }
+
+    /// The elements of a tensor that mods read.
+    pub fn word(&self, name: &str) -> Result<Word, Failure> {
+        let Some(view) = self.tensors.get(name) else { return self.get(name).map(|_| Word::F32) };
+        match view.dtype() {
+            Dtype::F32 => Ok(Word::F32),
+            Dtype::U32 => Ok(Word::U32),
+            Dtype::I32 => Ok(Word::I32),
+            other => Err(Failure::Input(format!("{name} holds {other:?}, expected F32, U32 or I32"))),
+        }
+    }
+
+    /// A tensor that mods read on the device. `T` is of the file's type.
+    pub fn upload_words<T: tilewise::Stored>(&self, gpu: &Gpu, name: &str) -> Result<Tensor<T>, Failure> {
+        self.word(name)?;
+        let view = &self.tensors[name];
+        self.used.borrow_mut().insert(name.to_owned());
+        Ok(Tensor::from_slice(gpu, view.shape(), &bytemuck::pod_collect_to_vec::<u8, T>(view.data()))?)
     }
 
     /// What was not read, for a person to know; nothing if everything was.
@@ -294,7 +305,7 @@ impl Stored<'_> {
         Ok(Tensor::from_slice(gpu, self.shape, &self.values_f32())?)
     }
 
-    /// The values in f32.
+    /// The elements in f32, which holds every f16 and bf16 exactly.
     pub fn values_f32(&self) -> Vec<f32> {
         match self.dtype {
             DType::F32 => self.values(),
@@ -314,6 +325,15 @@ impl Stored<'_> {
     }
 }
 
+/// What a file calls an element type.
+fn file_type(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::Bf16 => Dtype::BF16,
+    }
+}
+
 /// A tensor to be written.
 #[derive(Debug)]
 pub struct Output {
@@ -330,19 +350,14 @@ impl Output {
             let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
             bytemuck::cast_slice(&values).to_vec()
         });
-        Self { name, dtype, shape: shape.to_vec(), bytes }
+        Self { name, dtype: file_type(dtype), shape: shape.to_vec(), bytes }
     }
 
     /// Waits for the tensor and copies it from the device.
     pub fn download<T: Element>(name: &'static str, tensor: &Tensor<T>) -> Result<Self, Failure> {
         let values = tensor.read_blocking()?;
         let bytes = bytemuck::cast_slice(&values).to_vec();
-        let dtype = match T::DTYPE {
-            DType::F32 => Dtype::F32,
-            DType::F16 => Dtype::F16,
-            DType::Bf16 => Dtype::BF16,
-        };
-        Ok(Self { name, dtype, shape: tensor.shape().to_vec(), bytes })
+        Ok(Self { name, dtype: file_type(T::DTYPE), shape: tensor.shape().to_vec(), bytes })
     }
 
     /// The same for 8-bit integers.

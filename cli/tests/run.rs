@@ -8,7 +8,20 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 /// Outputs that are f32 whatever the inputs are, of every operation or of one.
-const IN_F32: &[&str] = &["lse", "long-conv/dk", "long-conv/dD"];
+const IN_F32: &[&str] = &[
+    "lse",
+    "long-conv/dk",
+    "long-conv/dD",
+    "last_state",
+    "dh0",
+    "dweight",
+    "dbias",
+    "dA",
+    "selective-scan/dD",
+    "ddelta_bias",
+];
+const IN_F32: &[&str] =
+    &["lse", "long-conv/dk", "long-conv/dD", "ssd/final_states", "ssd/dA", "ssd/dD", "ssd/dinitial_states"];
 
 /// Everything of a tensor in f64.
 fn values(view: &TensorView<'_>) -> Vec<f64> {
@@ -38,12 +51,16 @@ fn error(ours: &TensorView<'_>, reference: &TensorView<'_>) -> f64 {
 
 /// The operations whose goldens are run, and whether their gradients are there.
 const OPS: &[(&str, Gradients)] = &[
-    ("attention", Gradients::No),
+    ("attention", Gradients::Yes),
     ("butterfly", Gradients::Yes),
-    ("linear-scan", Gradients::No),
+    ("linear-scan", Gradients::Yes),
+    ("conv1d", Gradients::Yes),
     ("long-conv", Gradients::Yes),
     ("monarch", Gradients::Yes),
     ("block-sparse", Gradients::Yes),
+    ("selective-scan", Gradients::Yes),
+    ("monarch", Gradients::No),
+    ("ssd", Gradients::Yes),
 ];
 
 #[derive(Clone, Copy, PartialEq)]

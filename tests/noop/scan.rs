@@ -1,19 +1,15 @@
 //! Operations of the scan family.
 
 use super::zeros;
-use tilewise::{
-    Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gpu,
-    LinearScan, LinearScanInputs, LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec,
-    LongConvStep, S4d, S4dBackward, S4dInputs, S4dParameters, S4dSpec, S4dStep, SelectiveScan,
-    SelectiveScanBackward, SelectiveScanInputs, SelectiveScanSpec, SelectiveScanStep, SequenceIndices,
-    by_dtype,
-};
+use tilewise::{Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gate, Gpu, LinearAttention, LinearAttentionBackward, LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionSpec, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, S4d, S4dBackward, S4dInputs, S4dParameters, S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs, SelectiveScanSpec, SelectiveScanStep, SequenceIndices, Skip, Ssd, SsdBackward, SsdInputs, SsdOutputGradients, SsdSpec, SsdStep, by_dtype};
 
 pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
     let (a, b) = (zeros::<T>(gpu, &spec.shape()), zeros::<T>(gpu, &spec.shape()));
     let initial = spec.initial.then(|| zeros::<f32>(gpu, &spec.state_shape()));
     let scan = LinearScan::new(gpu, spec).unwrap();
-    scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap();
+    let h = scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap().h;
+    let inputs = LinearScanBackwardInputs { a: &a, h: &h, initial: initial.as_ref(), dh: &b };
+    LinearScanBackward::new(gpu, spec).unwrap().run(inputs).unwrap();
 }
 
 pub fn long_conv<T: Element>(gpu: &Gpu, spec: LongConvSpec) {
@@ -95,6 +91,43 @@ fn selective_scan<T: Element>(gpu: &Gpu, spec: SelectiveScanSpec) {
         ..SelectiveScanInputs::new(&u, &delta, &a, &b, &c)
     };
     step.run(inputs, &step.outputs().unwrap()).unwrap();
+fn ssd<T: Element>(gpu: &Gpu, spec: &SsdSpec) {
+    let (x, dt) = (zeros::<T>(gpu, &spec.x_shape()), zeros(gpu, &spec.dt_shape()));
+    let (b, c) = (zeros(gpu, &spec.b_shape()), zeros(gpu, &spec.b_shape()));
+    let a = zeros(gpu, &spec.head_shape());
+    let d = (spec.skip != Skip::None).then(|| zeros(gpu, &spec.d_shape()));
+    let z = spec.gated.then(|| zeros(gpu, &spec.x_shape()));
+    let bias = spec.dt_bias.then(|| zeros(gpu, &spec.head_shape()));
+    let initial = spec.initial.then(|| zeros(gpu, &spec.state_shape()));
+    let inputs = SsdInputs {
+        x: &x,
+        dt: &dt,
+        a: &a,
+        b: &b,
+        c: &c,
+        d: d.as_ref(),
+        z: z.as_ref(),
+        dt_bias: bias.as_ref(),
+        initial: initial.as_ref(),
+    };
+    let outputs = Ssd::new(gpu, spec.clone()).unwrap().run(inputs).unwrap();
+    let of = SsdOutputGradients { out: &outputs.out, last: Some(&outputs.last) };
+    SsdBackward::new(gpu, spec.clone()).unwrap().run(inputs, of).unwrap();
+    let step = SsdStep::new(gpu, spec.clone()).unwrap();
+    let (x, dt) = (zeros::<T>(gpu, &step.x_shape()), zeros(gpu, &step.dt_shape()));
+    let (b, c) = (zeros(gpu, &step.b_shape()), zeros(gpu, &step.b_shape()));
+    let z = spec.gated.then(|| zeros(gpu, &step.x_shape()));
+    let inputs = SsdInputs { x: &x, dt: &dt, b: &b, c: &c, z: z.as_ref(), initial: None, ..inputs };
+    step.run(inputs, &outputs.last).unwrap();
+}
+
+fn linear_attention<T: Element>(gpu: &Gpu, spec: &LinearAttentionSpec) {
+    let (q, k) = (zeros::<T>(gpu, &spec.q_shape()), zeros(gpu, &spec.q_shape()));
+    let (v, g) = (zeros(gpu, &spec.v_shape()), zeros(gpu, &spec.g_shape()));
+    let inputs = LinearAttentionInputs { q: &q, k: &k, v: &v, g: &g, initial: None };
+    let outputs = LinearAttention::new(gpu, spec.clone()).unwrap().run(inputs).unwrap();
+    let of = LinearAttentionOutputGradients { o: &outputs.o, last: None };
+    LinearAttentionBackward::new(gpu, spec.clone()).unwrap().run(inputs, of).unwrap();
 }
 
 pub fn run_all(gpu: &Gpu) {
@@ -113,6 +146,14 @@ pub fn run_all(gpu: &Gpu) {
         let spec = SelectiveScanSpec::new(dtype, 2, 3, 97, 4);
         for spec in [spec, spec.skip().gated().delta_bias().delta_softplus().initial().complex()] {
             by_dtype!(dtype, T => selective_scan::<T>(gpu, spec));
+        let spec = SsdSpec::new(dtype, 2, 97, (4, 13), 7).groups(2);
+        let whole = spec.clone().initial().skip(Skip::PerChannel).gated().dt_bias().dt_softplus();
+        for spec in [SsdSpec { length: 0, ..spec.clone() }, spec, whole] {
+            by_dtype!(dtype, T => ssd::<T>(gpu, &spec));
+        }
+        for gate in [Gate::Constant, Gate::PerStep] {
+            let spec = LinearAttentionSpec::new(dtype, 1, 70, 2, (16, 12), gate);
+            by_dtype!(dtype, T => linear_attention::<T>(gpu, &spec));
         }
         let spec = Conv1dSpec::new(dtype, 2, 3, 97, 4);
         for spec in [spec, spec.bias().silu().sequences().initial()] {

@@ -1,15 +1,8 @@
 //! Plans of the scan family.
 
-use tilewise::baseline::{
-    self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
-};
-use tilewise::plan::{
-    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
-    LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan,
-};
-use tilewise::{
-    Caps, Coefficients, Conv1dSpec, DType, LinearScanSpec, LongConvSpec, S4dSpec, SelectiveScanSpec, ops,
-};
+use tilewise::baseline::{DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan, self};
+use tilewise::plan::{ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, TokenPlan};
+use tilewise::{Caps, Coefficients, Conv1dSpec, DType, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, S4dSpec, SelectiveScanSpec, Skip, SsdSpec, ops};
 
 use super::Planned;
 
@@ -63,6 +56,36 @@ fn selective_scan(spec: SelectiveScanSpec, caps: &Caps) -> [Planned; 2] {
         Planned::new(&format!("{spec:?}"), forward, ops::shaders::selective_scan),
         Planned::new(&format!("{spec:?}, backward"), backward, ops::shaders::selective_scan_backward),
     ]
+/// Chunked recurrences with their gradients and steps: widths by fours and by ones, of one tile and of two, and every
+/// option with and without the others.
+fn chunked(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let odd = SsdSpec::new(dtype, 1, 97, (4, 13), 7).groups(2).skip(Skip::PerHead).gated().chunk(64);
+    let specs = [
+        SsdSpec::new(dtype, 1, 20, (2, 16), 16),
+        SsdSpec::new(dtype, 1, 1000, (2, 64), 128).skip(Skip::PerChannel).chunk(256),
+        odd.dt_bias().dt_softplus().dt_limits(0.1, 1.0),
+    ];
+    let mut planned = Vec::new();
+    for spec in specs {
+        planned.push(Planned::new(&spec.to_string(), ChunkedPlan::ssd(&spec, caps), ops::shaders::chunked));
+        let backward = ChunkedBackwardPlan::ssd(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::chunked_backward));
+        planned.push(Planned::new(
+            &format!("{spec}, step"),
+            TokenPlan::ssd(&spec, caps),
+            ops::shaders::token,
+        ));
+    }
+    for gate in [Gate::Constant, Gate::PerStep] {
+        let spec = LinearAttentionSpec::new(dtype, 1, 97, 2, (8, 20), gate);
+        let plan = ChunkedPlan::linear_attention(&spec, caps);
+        planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::chunked));
+        let backward = ChunkedBackwardPlan::linear_attention(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::chunked_backward));
+        let step = TokenPlan::linear_attention(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, step"), step, ops::shaders::token));
+    }
+    planned
 }
 
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
@@ -71,8 +94,15 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let spec = LinearScanSpec::new(dtype, 1, channels, length);
         planned.push(linear_scan(&format!("{spec:?}"), spec, caps));
         planned.push(linear_scan(&format!("{spec:?}, initial"), spec.initial(), caps));
+        planned.push(linear_scan(&format!("{spec:?}, reverse"), spec.reverse(), caps));
+        for spec in [spec, spec.initial().reverse()] {
+            let backward = LinearScanBackwardPlan::new(&spec, caps);
+            let shaders = ops::shaders::linear_scan_backward;
+            planned.push(Planned::new(&format!("{spec:?}, backward"), backward, shaders));
+        }
     }
     planned.extend(long_convs(dtype, caps));
+    planned.extend(chunked(dtype, caps));
     for spec in [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).initial()] {
         let plan = UnfusedLinearScanPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::linear_scan));

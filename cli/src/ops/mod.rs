@@ -7,17 +7,20 @@
 #![allow(clippy::doc_markdown, reason = "clap prints these comments to people, backticks and all")]
 
 mod attention;
+mod attention_mods;
 mod block_sparse;
 mod butterfly;
+mod cached_attention;
+mod conv1d;
 mod gla;
 mod linear_attention;
-mod cached_attention;
 mod linear_scan;
 mod long_conv;
 mod merge;
 mod monarch;
 mod pixelfly;
 mod retnet;
+mod selective_scan;
 mod ssd;
 
 use std::fmt;
@@ -195,6 +198,8 @@ operations! {
     Ssd in ssd, "ssd" of Scan;
     Gla in gla, "gla" of Scan;
     Retnet in retnet, "retnet" of Scan;
+    Conv1d in conv1d, "conv1d" of Scan;
+    SelectiveScan in selective_scan, "selective-scan" of Scan;
 }
 
 /// The names of all operations, for messages.

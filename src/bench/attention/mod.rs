@@ -1,6 +1,7 @@
 //! Measuring workloads of the attention family.
 
 mod longest;
+mod mods;
 
 pub use longest::{Attempt, Reach, Seconds, longest};
 
@@ -40,11 +41,12 @@ impl<T: Element> Given<T> {
 }
 
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
-    let mut suite = forward_suite(scale, depth);
+    let mut suite = boxed(forward_suite(scale, depth));
     if depth == Depth::Standard {
-        suite.extend(decoding_suite(scale));
+        suite.extend(boxed(decoding_suite(scale)));
     }
-    boxed(suite)
+    suite.extend(boxed(mods::suite(scale, depth)));
+    suite
 }
 
 /// 2048 keys are where a table of scores begins to hurt. A large GPU also gets the lengths of published tables, with
@@ -163,19 +165,29 @@ struct Alone {
 }
 
 impl Alone {
-    fn new<T: Element>(spec: &AttentionSpec, [q, k, v]: [&[T]; 3], [batch, head, i]: [usize; 3]) -> Self {
+    fn new<T: Element>(spec: &AttentionSpec, host: [&[T]; 3], query: [usize; 3]) -> Self {
+        let (first, end) = spec.keys_seen(query[2]);
+        Self::seeing(spec, host, query, &(first..end).collect::<Vec<_>>())
+    }
+
+    /// Where the query sees these keys.
+    fn seeing<T: Element>(
+        spec: &AttentionSpec,
+        [q, k, v]: [&[T]; 3],
+        [batch, head, i]: [usize; 3],
+        seen: &[usize],
+    ) -> Self {
         let wide = |values: &[T]| values.iter().map(|value| value.to_f64()).collect::<Vec<_>>();
-        let (first, end) = spec.keys_seen(i);
         let kv_head = head / (spec.heads / spec.kv_heads);
         let rows = |values: &[T], width: usize| {
             let row = |j| ((batch * spec.k_len + j) * spec.kv_heads + kv_head) * width;
-            (first..end).flat_map(|j| wide(&values[row(j)..row(j) + width])).collect::<Vec<_>>()
+            seen.iter().flat_map(|&j| wide(&values[row(j)..row(j) + width])).collect::<Vec<_>>()
         };
         let query = ((batch * spec.q_len + i) * spec.heads + head) * spec.head_dim;
         let alone = AttentionSpec {
             value_dim: spec.value_dim,
             softcap: spec.softcap,
-            ..AttentionSpec::new(spec.dtype, 1, (1, end - first), 1, spec.head_dim)
+            ..AttentionSpec::new(spec.dtype, 1, (1, seen.len()), 1, spec.head_dim)
         };
         Self {
             spec: alone.scale(spec.scale_or_default()),
@@ -203,12 +215,26 @@ struct Sample {
 }
 
 impl Sample {
-    fn new<T: Element>(spec: &AttentionSpec, [q, k, v]: &[Vec<T>; 3]) -> Self {
+    fn new<T: Element>(spec: &AttentionSpec, host: &[Vec<T>; 3]) -> Self {
+        Self::of(spec, host, |i| {
+            let (first, end) = spec.keys_seen(i);
+            (first..end).collect()
+        })
+    }
+
+    /// Where each query sees these keys.
+    fn of<T: Element>(
+        spec: &AttentionSpec,
+        [q, k, v]: &[Vec<T>; 3],
+        seen: impl Fn(usize) -> Vec<usize>,
+    ) -> Self {
         let total = spec.batch * spec.heads * spec.q_len;
         let place = |i| [i / spec.q_len / spec.heads, i / spec.q_len % spec.heads, i % spec.q_len];
         let queries: Vec<_> = spread(total, 24).into_iter().map(place).collect();
-        let (reference, plain) =
-            queries.iter().map(|&query| Alone::new(spec, [q, k, v], query).both()).unzip();
+        let (reference, plain) = queries
+            .iter()
+            .map(|&query| Alone::seeing(spec, [q, k, v], query, &seen(query[2])).both())
+            .unzip();
         Self { spec: *spec, queries, reference, plain }
     }
 

@@ -25,7 +25,10 @@ mod long_conv_step;
 mod s4d;
 
 pub use h3::{H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step};
-pub use linear_scan::{LinearScan, LinearScanInputs, LinearScanOutputs, shaders as linear_scan_shaders};
+pub use linear_scan::{
+    LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs,
+    LinearScanOutputs, backward_shaders as linear_scan_backward_shaders, shaders as linear_scan_shaders,
+};
 pub use long_conv::{
     LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
     backward_shaders as long_conv_backward_shaders, shaders as long_conv_shaders,

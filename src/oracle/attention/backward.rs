@@ -124,10 +124,10 @@ mod tests {
         }
         let mods = HostMods::new()
             .score(
-                |s, [_, h, ..]| s * s * (1.0 + h as f64),
-                |d, s, [_, h, ..]| 2.0 * d * s * (1.0 + h as f64),
+                |s, [_, h, ..]| 0.1 * s * s * (1.0 + h as f64),
+                |d, s, [_, h, ..]| 0.2 * d * s * (1.0 + h as f64),
             )
-            .score(|s, [.., j]| s.sin() + j as f64, |d, s, _| d * s.cos())
+            .score(|s, [.., j]| s.sin() + 0.1 * j as f64, |d, s, _| d * s.cos())
             .mask(|[_, _, i, j]| i != 1 || j != 2);
         check_slopes(&dense, None, Some(&mods));
     }

@@ -17,7 +17,7 @@ mod h3;
 mod s4d;
 
 pub use h3::{H3Operands, H3Result, h3};
-pub use linear_scan::{LinearScanResult, linear_scan};
+pub use linear_scan::{LinearScanDerivatives, LinearScanResult, linear_scan, linear_scan_backward};
 pub use long_conv::{LongConv, LongConvGradients, LongConvOperands};
 pub use s4d::s4d_kernel;
 pub use selective_scan::{

@@ -9,7 +9,7 @@ mod selective_scan;
 mod sum_terms;
 
 pub use conv1d::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan};
-pub use linear_scan::LinearScanPlan;
+pub use linear_scan::{LinearScanBackwardPlan, LinearScanPlan};
 pub use long_conv::{LongConvBackwardPlan, LongConvPlan};
 pub(crate) use long_conv::{LongConvStage, Reads, Writes};
 pub use selective_scan::{SelectiveScanBackwardPlan, SelectiveScanPlan};
