@@ -20,13 +20,14 @@ pub use butterfly::{
 pub use scan::{
     CoefficientGradient, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs,
     Conv1dOutputs, Conv1dStep, Conv1dStepInputs, H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step,
-    LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
-    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep, LinearScan,
-    LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs, LinearScanOutputs,
-    LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep, S4d, S4dBackward,
-    S4dGradients, S4dInputs, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanGradients,
-    SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep, SequenceIndices, Ssd, SsdBackward,
-    SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep,
+    Hyena, HyenaBackward, HyenaGradients, HyenaInputs, HyenaStates, HyenaStep, LinearAttention,
+    LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs, LinearAttentionOutputGradients,
+    LinearAttentionOutputs, LinearAttentionStep, LinearScan, LinearScanBackward, LinearScanBackwardInputs,
+    LinearScanGradients, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
+    LongConvInputs, LongConvStep, Projection, S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep,
+    SelectiveScan, SelectiveScanBackward, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs,
+    SelectiveScanStep, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
+    SsdOutputs, SsdStep,
 };
 
 use std::sync::{Arc, OnceLock};

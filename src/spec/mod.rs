@@ -18,7 +18,7 @@ pub use butterfly::{
     LinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights,
 };
 pub use scan::{
-    Coefficients, Conv1dSpec, Discretization, Gate, H3Spec, LinearAttentionSpec, LinearScanSpec,
+    Coefficients, Conv1dSpec, Discretization, Gate, H3Spec, HyenaSpec, LinearAttentionSpec, LinearScanSpec,
     LongConvSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, SsdSpec,
 };
 pub(crate) use scan::{Complex, Decay, LONGEST_CHUNK, Recurrence, Run};

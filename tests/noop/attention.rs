@@ -1,6 +1,7 @@
 //! Operations of the attention family.
 
 use super::zeros;
+use tilewise::caps::PROFILES;
 use tilewise::{
     Append, AppendInputs, AppendSpec, Attention, AttentionInputs, AttentionOutputs, AttentionSpec, BlockMask,
     CacheIndex, CacheSpec, CacheView, CachedAttention, CachedAttentionInputs, CachedAttentionSpec, DType,
@@ -84,4 +85,47 @@ pub fn run_all(gpu: &Gpu) {
         }
     }
     modified(gpu);
+}
+
+#[test]
+fn steps_that_do_not_go_together_are_refused_with_numbers() {
+    let gpu = super::pose(&PROFILES[0]);
+    let cache = CacheSpec::slots(DType::F32, 4, 50, 2, 64);
+    let attention = AttentionSpec::new(DType::F32, 2, (1, 40), 4, 64).kv_heads(2);
+    let op = CachedAttention::new(&gpu, CachedAttentionSpec::new(attention, cache)).unwrap();
+    let (q, kept) = (zeros::<f32>(&gpu, &attention.q_shape()), KvCache::zeros(&gpu, cache).unwrap());
+    let index = |view: CacheView, q_len| CacheIndex::new(&gpu, &cache, &view, q_len).unwrap();
+    let attended = |index: &CacheIndex| op.run(CachedAttentionInputs::new(&q, &kept, index)).unwrap_err();
+    assert_eq!(
+        attended(&index(CacheView::new([41, 3]), 1)).to_string(),
+        "the longest sequence is 41, expected at most k_len = 40, as planned"
+    );
+    assert_eq!(
+        attended(&index(CacheView::new([40, 3]), 2)).to_string(),
+        "the cache's index is of 2 sequences of 2 queries, expected 2 of 1"
+    );
+
+    let rotary = Rotary::new(32, RotaryPairs::Half, 40);
+    let spec = AppendSpec::new(cache, 2, 1).rotary(rotary);
+    let (k, v) = (zeros::<f32>(&gpu, &spec.k_shape()), zeros::<f32>(&gpu, &spec.v_shape()));
+    let table = zeros(&gpu, &rotary.table_shape());
+    let inputs = AppendInputs { k: &k, v: &v, rotary: Some(RotaryTables { cos: &table, sin: &table }) };
+    let append = Append::new(&gpu, spec).unwrap();
+    let appended = |inputs, view| append.run(inputs, &kept, &index(view, 1)).unwrap_err().to_string();
+    assert_eq!(
+        appended(inputs, CacheView::new([3, 3]).slots([1, 1])),
+        "where a new key goes is key 2 of block 1 for sequences 0 and 1, expected a place for each"
+    );
+    assert_eq!(
+        appended(inputs, CacheView::new([3, 41])),
+        "a rotary position is 40, expected below 40, the positions of the rotary tables"
+    );
+    assert_eq!(
+        appended(AppendInputs { rotary: None, ..inputs }, CacheView::new([3, 4])),
+        "a rotary table is missing, but the spec needs it"
+    );
+    assert_eq!(
+        appended(AppendInputs { k: &v, v: &q, ..inputs }, CacheView::new([3, 4])),
+        "v has shape [2, 1, 4, 64], expected [2, 1, 2, 64]"
+    );
 }

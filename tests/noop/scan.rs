@@ -1,7 +1,15 @@
 //! Operations of the scan family.
 
 use super::zeros;
-use tilewise::{Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gate, Gpu, LinearAttention, LinearAttentionBackward, LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionSpec, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, S4d, S4dBackward, S4dInputs, S4dParameters, S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs, SelectiveScanSpec, SelectiveScanStep, SequenceIndices, Skip, Ssd, SsdBackward, SsdInputs, SsdOutputGradients, SsdSpec, SsdStep, by_dtype};
+use tilewise::{
+    Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gate,
+    Gpu, LinearAttention, LinearAttentionBackward, LinearAttentionInputs, LinearAttentionOutputGradients,
+    LinearAttentionSpec, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs,
+    LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, S4d, S4dBackward,
+    S4dInputs, S4dParameters, S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs,
+    SelectiveScanSpec, SelectiveScanStep, SequenceIndices, Skip, Ssd, SsdBackward, SsdInputs,
+    SsdOutputGradients, SsdSpec, SsdStep, by_dtype,
+};
 
 pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
     let (a, b) = (zeros::<T>(gpu, &spec.shape()), zeros::<T>(gpu, &spec.shape()));
@@ -91,6 +99,8 @@ fn selective_scan<T: Element>(gpu: &Gpu, spec: SelectiveScanSpec) {
         ..SelectiveScanInputs::new(&u, &delta, &a, &b, &c)
     };
     step.run(inputs, &step.outputs().unwrap()).unwrap();
+}
+
 fn ssd<T: Element>(gpu: &Gpu, spec: &SsdSpec) {
     let (x, dt) = (zeros::<T>(gpu, &spec.x_shape()), zeros(gpu, &spec.dt_shape()));
     let (b, c) = (zeros(gpu, &spec.b_shape()), zeros(gpu, &spec.b_shape()));
@@ -146,6 +156,7 @@ pub fn run_all(gpu: &Gpu) {
         let spec = SelectiveScanSpec::new(dtype, 2, 3, 97, 4);
         for spec in [spec, spec.skip().gated().delta_bias().delta_softplus().initial().complex()] {
             by_dtype!(dtype, T => selective_scan::<T>(gpu, spec));
+        }
         let spec = SsdSpec::new(dtype, 2, 97, (4, 13), 7).groups(2);
         let whole = spec.clone().initial().skip(Skip::PerChannel).gated().dt_bias().dt_softplus();
         for spec in [SsdSpec { length: 0, ..spec.clone() }, spec, whole] {

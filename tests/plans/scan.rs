@@ -1,8 +1,17 @@
 //! Plans of the scan family.
 
-use tilewise::baseline::{DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan, self};
-use tilewise::plan::{ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, TokenPlan};
-use tilewise::{Caps, Coefficients, Conv1dSpec, DType, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, S4dSpec, SelectiveScanSpec, Skip, SsdSpec, ops};
+use tilewise::baseline::{
+    self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
+};
+use tilewise::plan::{
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
+    LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
+    SelectiveScanPlan, TokenPlan,
+};
+use tilewise::{
+    Caps, Coefficients, Conv1dSpec, DType, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, S4dSpec,
+    SelectiveScanSpec, Skip, SsdSpec, ops,
+};
 
 use super::Planned;
 
@@ -56,6 +65,8 @@ fn selective_scan(spec: SelectiveScanSpec, caps: &Caps) -> [Planned; 2] {
         Planned::new(&format!("{spec:?}"), forward, ops::shaders::selective_scan),
         Planned::new(&format!("{spec:?}, backward"), backward, ops::shaders::selective_scan_backward),
     ]
+}
+
 /// Chunked recurrences with their gradients and steps: widths by fours and by ones, of one tile and of two, and every
 /// option with and without the others.
 fn chunked(dtype: DType, caps: &Caps) -> Vec<Planned> {

@@ -1,10 +1,10 @@
-//! S4D and H3 on this machine's GPU, beyond the acceptance grid: kernels of a million samples, and steps.
+//! S4D, H3 and Hyena on this machine's GPU, beyond the acceptance grid: kernels of a million samples, and steps.
 
 use tilewise::oracle;
 use tilewise::verify::Inputs;
 use tilewise::{
-    DType, Gpu, H3, H3Inputs, H3Spec, H3Step, LongConvSpec, S4d, S4dInputs, S4dParameters, S4dSpec, S4dStep,
-    Tensor,
+    DType, Gpu, H3, H3Inputs, H3Spec, H3Step, Hyena, HyenaInputs, HyenaSpec, HyenaStep, LongConvSpec,
+    Projection, S4d, S4dInputs, S4dParameters, S4dSpec, S4dStep, Tensor,
 };
 
 use crate::common;
@@ -145,6 +145,45 @@ fn h3_steps_continue_a_prefill() {
                 let [q, k, v] = [&q, &k, &v].map(|of| part(&gpu, of, time, time + 1, &[2, 3]));
                 let sample = H3Inputs { q: &q, k: &k, v: &v, ..inputs };
                 expect_step(&step.run(sample, &mut states).unwrap(), &all, time, 100);
+            }
+        }
+    }
+}
+
+#[test]
+fn hyena_steps_continue_a_prefill() {
+    for (_, gpu) in common::gpus() {
+        let mut random = Inputs::new(31);
+        let spec = HyenaSpec::new(DType::F32, 2, 3, 100).taps(80);
+        let qkv = [(); 3].map(|()| uniform(&gpu, &mut random, &spec.shape()));
+        let weights = [(); 3].map(|()| uniform(&gpu, &mut random, &[3, 3]));
+        let biases = [(); 3].map(|()| uniform(&gpu, &mut random, &[3]));
+        let (filter, skip) = (uniform(&gpu, &mut random, &[3, 80]), uniform(&gpu, &mut random, &[3]));
+        let hyena = Hyena::new(&gpu, spec).unwrap();
+        let projections = |x: &[Tensor<f32>; 3], run: &mut dyn FnMut(HyenaInputs<'_, f32>)| {
+            let one = |i: usize| Projection { x: &x[i], weight: &weights[i], bias: &biases[i] };
+            run(HyenaInputs { qkv: [one(0), one(1), one(2)], filter: &filter, skip: &skip });
+        };
+        let mut all = vec![];
+        projections(&qkv, &mut |inputs| all = hyena.run(inputs).unwrap().read_blocking().unwrap());
+
+        let prefill = HyenaSpec { length: 80, ..spec };
+        let step = HyenaStep::new(&gpu, prefill).unwrap();
+        for start in [80, 0] {
+            let mut states = step.states().unwrap();
+            if start > 0 {
+                let first = qkv.each_ref().map(|of| part(&gpu, of, 0, start, &prefill.shape()));
+                projections(&first, &mut |inputs| {
+                    let mut encoder = gpu.encoder();
+                    step.encode_states(&mut encoder, inputs, &mut states).unwrap();
+                    gpu.submit(encoder).unwrap();
+                });
+            }
+            for time in start..start + 20 {
+                let sample = qkv.each_ref().map(|of| part(&gpu, of, time, time + 1, &[2, 3]));
+                projections(&sample, &mut |inputs| {
+                    expect_step(&step.run(inputs, &mut states).unwrap(), &all, time, 100);
+                });
             }
         }
     }

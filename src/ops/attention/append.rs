@@ -23,8 +23,8 @@ pub struct RotaryTables<'a> {
 
 impl RotaryTables<'_> {
     fn check(&self, gpu: &Gpu, rotary: &Rotary) -> Result<(), Error> {
-        self.cos.expect(gpu, "the rotary cosines", DType::F32, &rotary.table_shape())?;
-        self.sin.expect(gpu, "the rotary sines", DType::F32, &rotary.table_shape())
+        self.cos.expect(gpu, "rotary_cos", DType::F32, &rotary.table_shape())?;
+        self.sin.expect(gpu, "rotary_sin", DType::F32, &rotary.table_shape())
     }
 }
 
@@ -117,8 +117,8 @@ impl Append {
         index: &CacheIndex,
     ) -> Result<(), Error> {
         let Self { gpu, spec, plan, kernels } = self;
-        inputs.k.expect(gpu, "the new keys", spec.cache.dtype, &spec.k_shape())?;
-        inputs.v.expect(gpu, "the new values", spec.cache.dtype, &spec.v_shape())?;
+        inputs.k.expect(gpu, "k", spec.cache.dtype, &spec.k_shape())?;
+        inputs.v.expect(gpu, "v", spec.cache.dtype, &spec.v_shape())?;
         cache.expect(gpu, &spec.cache)?;
         index.expect(gpu, &spec.cache, spec.batch, spec.len)?;
         index.view().check(&spec.cache, spec.len)?;

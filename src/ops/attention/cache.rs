@@ -62,8 +62,8 @@ impl<T: Element> KvCache<T> {
     /// Takes these keys and values. Fails if they are not as the spec says.
     pub fn from_tensors(gpu: &Gpu, spec: CacheSpec, k: Tensor<T>, v: Tensor<T>) -> Result<Self, Error> {
         expect_int8(&spec, false)?;
-        k.expect(gpu, "the cache of keys", spec.dtype, &spec.k_shape())?;
-        v.expect(gpu, "the cache of values", spec.dtype, &spec.v_shape())?;
+        k.expect(gpu, "k_cache", spec.dtype, &spec.k_shape())?;
+        v.expect(gpu, "v_cache", spec.dtype, &spec.v_shape())?;
         Ok(Self { gpu: gpu.clone(), spec, rows: Rows::Whole { k, v } })
     }
 
@@ -84,8 +84,8 @@ impl<T: Element> KvCache<T> {
         (v, v_scales): (Tensor<i8>, &[f32]),
     ) -> Result<Self, Error> {
         expect_int8(&spec, true)?;
-        k.expect_shape(gpu, "the cache of keys", &spec.k_shape())?;
-        v.expect_shape(gpu, "the cache of values", &spec.v_shape())?;
+        k.expect_shape(gpu, "k_cache", &spec.k_shape())?;
+        v.expect_shape(gpu, "v_cache", &spec.v_shape())?;
         let scales = Scales::new(gpu, &spec, k_scales, v_scales)?;
         Ok(Self { gpu: gpu.clone(), spec, rows: Rows::Int8 { k, v, scales: Box::new(scales) } })
     }

@@ -62,7 +62,7 @@ pub struct H3Gradients<T> {
 }
 
 /// Sequences between the parts of a layer, in scratch.
-fn between<T: Element>(gpu: &Gpu, scratch: &Scratch, shape: &[usize]) -> Result<Tensor<T>, Error> {
+pub(super) fn between<T: Element>(gpu: &Gpu, scratch: &Scratch, shape: &[usize]) -> Result<Tensor<T>, Error> {
     let bytes = shape.iter().product::<usize>() * T::DTYPE.bytes();
     let tensors = scratch.tensors(gpu, &[&[bytes.div_ceil(DType::F32.bytes())]])?;
     Tensor::from_buffer(gpu, tensors[0].buffer().clone(), shape)

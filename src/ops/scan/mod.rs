@@ -2,9 +2,12 @@
 
 mod chunked;
 mod conv1d;
+mod h3;
 mod linear_attention;
 mod linear_scan;
 mod long_conv;
+mod long_conv_step;
+mod s4d;
 mod selective_scan;
 mod ssd;
 mod sum_terms;
@@ -20,11 +23,10 @@ pub use linear_attention::{
     LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
     LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
 };
-mod h3;
-mod long_conv_step;
-mod s4d;
+mod hyena;
 
 pub use h3::{H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step};
+pub use hyena::{Hyena, HyenaBackward, HyenaGradients, HyenaInputs, HyenaStates, HyenaStep, Projection};
 pub use linear_scan::{
     LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs,
     LinearScanOutputs, backward_shaders as linear_scan_backward_shaders, shaders as linear_scan_shaders,
@@ -41,5 +43,6 @@ pub use selective_scan::{
     SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep,
     backward_shaders as selective_scan_backward_shaders, shaders as selective_scan_shaders,
 };
+
 pub use ssd::{Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep};
 pub use token::shaders as token_shaders;

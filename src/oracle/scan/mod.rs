@@ -1,10 +1,12 @@
 //! Oracles of the scan family.
 
 mod conv1d;
+mod h3;
 mod linear_attention;
 mod linear_scan;
 mod long_conv;
 mod recurrence;
+mod s4d;
 mod selective_scan;
 mod ssd;
 
@@ -13,8 +15,6 @@ pub use linear_attention::{
     LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,
     linear_attention_backward,
 };
-mod h3;
-mod s4d;
 
 pub use h3::{H3Operands, H3Result, h3};
 pub use linear_scan::{LinearScanDerivatives, LinearScanResult, linear_scan, linear_scan_backward};

@@ -12,6 +12,8 @@ pub use conv1d::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan};
 pub use linear_scan::{LinearScanBackwardPlan, LinearScanPlan};
 pub use long_conv::{LongConvBackwardPlan, LongConvPlan};
 pub(crate) use long_conv::{LongConvStage, Reads, Writes};
+pub use long_conv_step::LongConvStepPlan;
+pub use s4d::S4dPlan;
 pub use selective_scan::{SelectiveScanBackwardPlan, SelectiveScanPlan};
 pub use sum_terms::SumPlan;
 mod chunked;
@@ -19,7 +21,5 @@ mod token;
 
 pub(crate) use chunked::{ChunkKernel, Mixed, record_words};
 pub use chunked::{ChunkedBackwardPlan, ChunkedPlan, Steps};
-pub use long_conv_step::LongConvStepPlan;
-pub use s4d::S4dPlan;
 pub(crate) use token::ROOM as TOKEN_ROOM;
 pub use token::TokenPlan;

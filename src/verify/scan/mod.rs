@@ -2,6 +2,7 @@
 
 mod conv1d;
 mod h3;
+mod hyena;
 mod linear_attention;
 mod linear_scan;
 mod long_conv;
@@ -20,5 +21,10 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(boxed(linear_attention::cases(grid)));
     cases.extend(boxed(s4d::cases(grid)));
     cases.extend(boxed(h3::cases(grid)));
+    cases.extend(boxed(s4d::cases(grid)));
+    cases.extend(boxed(h3::cases(grid)));
+    cases.extend(boxed(conv1d::cases(grid)));
+    cases.extend(boxed(ssd::cases(grid)));
+    cases.extend(boxed(hyena::cases(grid)));
     cases
 }
