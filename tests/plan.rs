@@ -53,7 +53,12 @@ fn tiles_well(plan: &impl Plan, tile: &AttentionTile, rows: usize, caps: &Caps) 
     prop_assert!(tile.columns().is_multiple_of(tile.column_slice), "{plan} stages whole slices");
     prop_assert!(tile.rows() as usize <= (2 * rows).max(4), "{plan} wastes half its rows");
     if let (Exchange::Subgroup, Some(sizes)) = (tile.exchange, caps.subgroups) {
-        prop_assert!(sizes.min >= tile.column_lanes, "{plan}: rows straddle subgroups of {}", sizes.min);
+        let together = if tile.is_direct() { tile.part_lanes } else { tile.column_lanes };
+        prop_assert!(
+            sizes.min >= together,
+            "{plan}: lanes that exchange straddle subgroups of {}",
+            sizes.min
+        );
         prop_assert!(tile.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
     }
     Ok(())
@@ -72,7 +77,8 @@ proptest! {
         match AttentionPlan::new(&spec, &caps) {
             Ok(plan) => {
                 fits(&plan, &caps)?;
-                tiles_well(&plan, &plan.tile, q_len, &caps)?;
+                let rows = if plan.grouped { q_len * group } else { q_len };
+                tiles_well(&plan, &plan.tile, rows, &caps)?;
             }
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
             Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {

@@ -1,4 +1,4 @@
-// outputs[i] = sum over parts of parts[part, i], in the order of the parts: what workgroups summed side by side.
+// outputs[i] = scale x the sum over parts of parts[part, i], in the order of the parts: what workgroups summed side by side.
 
 struct Params {
     groups: u32,
@@ -25,6 +25,6 @@ fn main(
             let start = part * params.length;
             sum += parts_load4(start + i, start + params.length);
         }
-        outputs_store4(i, params.length, sum);
+        outputs_store4(i, params.length, scale() * sum);
     }
 }

@@ -9,12 +9,19 @@ mod butterfly;
 mod scan;
 
 pub(crate) use attention::Parts;
-pub use attention::{Alibi, AttentionSpec, BlockMask, Mods, Window};
-pub use butterfly::{ButterflySpec, LinearSpec, MonarchSpec};
-pub use scan::{
-    Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
+pub use attention::{
+    Alibi, AppendSpec, AttentionSpec, BlockMask, CacheSpec, CacheView, CachedAttentionSpec, CuSeqlens,
+    MergeSpec, Mods, Packed, Rotary, RotaryPairs, RotateSpec, Span, Window,
 };
-pub(crate) use scan::{Decay, LONGEST_CHUNK, Recurrence, Run};
+pub use butterfly::{
+    BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
+    LinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights,
+};
+pub use scan::{
+    Coefficients, Conv1dSpec, Discretization, Gate, H3Spec, HyenaSpec, LinearAttentionSpec, LinearScanSpec,
+    LongConvSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, SsdSpec,
+};
+pub(crate) use scan::{Complex, Decay, LONGEST_CHUNK, Recurrence, Run};
 
 use crate::SpecError;
 
@@ -26,7 +33,11 @@ fn at_least_one(sizes: &[(&'static str, usize)]) -> Result<(), SpecError> {
     }
 }
 
-fn wrong(name: &'static str, found: &dyn std::fmt::Display, expected: impl Into<String>) -> SpecError {
+pub(crate) fn wrong(
+    name: &'static str,
+    found: &dyn std::fmt::Display,
+    expected: impl Into<String>,
+) -> SpecError {
     SpecError::Value { name, found: found.to_string(), expected: expected.into() }
 }
 

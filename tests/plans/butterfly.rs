@@ -1,8 +1,14 @@
 //! Plans of the butterfly family.
 
-use tilewise::baseline::{self, UnfusedMonarchPlan};
-use tilewise::plan::{ButterflyBackwardPlan, ButterflyPlan, MonarchPlan};
-use tilewise::{ButterflySpec, Caps, DType, MonarchSpec, ops};
+use tilewise::baseline::{self, UnfusedButterflyPlan, UnfusedMonarchPlan};
+use tilewise::plan::{
+    BlockSoftmaxPlan, BlockSparsePlan, ButterflyBackwardPlan, ButterflyLinearPlan, ButterflyPlan,
+    MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan,
+};
+use tilewise::{
+    BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
+    Caps, DType, MonarchSpec, PixelflyConfig, PixelflySpec, ops,
+};
 
 use super::Planned;
 
@@ -42,11 +48,73 @@ fn butterflies(dtype: DType) -> Vec<ButterflySpec> {
     ]
 }
 
-pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
+/// Every mode with every transpose that is a kernel of its own, each block side once, whole and overhung.
+fn block_sparse(dtype: DType) -> Vec<BlockSparseSpec> {
+    use BlockSparseMode::{Dds, Dsd, Sdd};
+    let spec = |mode, side: usize, size: [usize; 2], dense| {
+        let sizes = size.map(|size| size.div_ceil(side));
+        let pattern = BlockPattern::new(side, sizes, &vec![true; sizes[0] * sizes[1]]).unwrap();
+        BlockSparseSpec::new(dtype, mode, pattern, dense).size(size)
+    };
+    vec![
+        spec(Dds, 8, [64, 64], 100),
+        spec(Dds, 16, [33, 50], 1).b_transposed(),
+        spec(Dds, 32, [64, 64], 1000).a_transposed(),
+        spec(Dsd, 64, [128, 64], 100),
+        spec(Dsd, 32, [128, 70], 7).a_transposed().b_transposed(),
+        spec(Sdd, 8, [64, 64], 99),
+        spec(Sdd, 32, [64, 64], 1000).a_transposed().b_transposed(),
+        spec(Sdd, 64, [100, 203], 5000).a_transposed(),
+    ]
+}
+
+/// With and without gate and bias, by fours and by ones.
+fn pixelflies(dtype: DType) -> [PixelflySpec; 2] {
+    let spec = |batch, size, config| PixelflySpec::new(dtype, batch, size, &config).unwrap();
+    let published = PixelflyConfig::named("standard").unwrap();
+    [spec(1000, [512, 256], published).gate().bias(), spec(5, [97, 70], PixelflyConfig::new(16, 2, 1, 3))]
+}
+
+/// Everything that sums products of blocks.
+fn of_blocks(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
+    for (w1, w2) in MONARCHS {
+        let spec = MonarchSpec::new(dtype, 1000, w1, w2);
+        let plan = MonarchBackwardPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec:?}, backward"), plan, ops::shaders::monarch_backward));
+    }
+    for spec in block_sparse(dtype) {
+        let plan = BlockSparsePlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec:?}"), plan, ops::shaders::block_sparse));
+    }
+    for side in [8, 64] {
+        let pattern = BlockPattern::new(side, [1, 2], &[true; 2]).unwrap();
+        let plan = BlockSoftmaxPlan::new(&BlockSoftmaxSpec::new(dtype, pattern), caps);
+        planned.push(Planned::new(&format!("softmax, {side}"), plan, ops::shaders::block_softmax));
+    }
+    for spec in pixelflies(dtype) {
+        let name = format!("{spec:?}");
+        planned.push(Planned::new(&name, PixelflyPlan::new(&spec, caps), ops::shaders::pixelfly));
+        let plan = PixelflyBackwardPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{name}, backward"), plan, ops::shaders::pixelfly_backward));
+    }
+    planned
+}
+
+pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let mut planned = of_blocks(dtype, caps);
+    let unfused = UnfusedButterflyPlan::new(&ButterflySpec::new(dtype, 7, 64), caps);
+    planned.push(Planned::new("a butterfly product, unfused", unfused, baseline::shaders::butterfly));
     for spec in butterflies(dtype) {
         planned.push(butterfly(&format!("{spec:?}"), spec, caps));
         planned.push(butterfly_backward(&format!("{spec:?}, backward"), spec, caps));
+    }
+    for spec in [
+        ButterflyLinearSpec::new(dtype, 7, 100, 203),
+        ButterflyLinearSpec::new(dtype, 7, 64, 64).without_bias(),
+    ] {
+        let plan = ButterflyLinearPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec:?}"), plan, ops::shaders::butterfly_linear));
     }
     for (w1, w2) in MONARCHS {
         for batch in [1, 7, 1000] {

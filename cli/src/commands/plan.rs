@@ -127,6 +127,9 @@ impl Plan {
             return print_json(&Report { machine: &machine, caps: &caps, op, spec, plans: &plans });
         }
         let mut text = format!("{operation}\non {machine}\n");
+        if let Some(note) = operation.note() {
+            let _ = writeln!(text, "{note}");
+        }
         for Planned { pass, explanation, kernels, .. } in &plans {
             let _ = write!(text, "\n{pass}: {explanation}\n\n{}", footprints(kernels, &caps));
         }

@@ -1,16 +1,21 @@
 //! `attention`.
 
+use std::fmt;
 use std::str::FromStr;
 
 use clap::Args;
 use tilewise::ops::shaders;
-use tilewise::plan::AttentionPlan;
-use tilewise::{Alibi, Attention, AttentionInputs, AttentionSpec, Caps, DType, Gpu, Window, by_dtype};
+use tilewise::plan::{AttentionBackwardPlan, AttentionPlan};
+use tilewise::{
+    Alibi, Attention, AttentionBackward, AttentionInputs, AttentionSpec, BlockMask, Caps, DType, Gpu, Mods,
+    Window, by_dtype,
+};
 
-use super::{FromFile, FromSizes, Operation, Planned, fields};
+use super::attention_mods::ModOptions;
+use super::{FromFile, FromSizes, Operation, Planned, cached_attention, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
-use crate::tensors::{Output, TensorFile};
+use crate::tensors::{Output, Stored, TensorFile};
 
 /// Scaled dot-product attention
 #[derive(Debug, Args)]
@@ -45,15 +50,29 @@ pub struct Sizes {
     mathematics: Mathematics,
 }
 
-/// Reads q, k, v, and alibi_slopes if there are any; writes o and lse
+/// Reads q, k, v, alibi_slopes and block_mask if there are any; writes o and lse, and dq, dk, dv where there is do
 ///
 /// q (batch, q_len, heads, head_dim), k (batch, k_len, kv_heads, head_dim), v (batch, k_len, kv_heads, value_dim),
 /// alibi_slopes (heads) or (batch, heads) in any of the types; o (batch, q_len, heads, value_dim), and lse (batch, heads,
 /// q_len) in F32.
+///
+/// Or from a cache: k_cache and v_cache (slots, keys, kv_heads, dim), or (pages, page size, kv_heads, dim) with block_table
+/// (batch, max_pages), in the type of q, or in I8 with k_scale and v_scale (kv_heads). cache_seqlens (batch) counts the keys
+/// of each sequence, leftpad_k (batch) those of them that are padding, and cache_batch_idx (batch) says in which slot a
+/// sequence lies. New keys and values k and v (batch, new keys, kv_heads, dim) are appended first, and the caches then written
+/// too. rotary_cos and rotary_sin (positions, rotary dim / 2) turn new keys and queries.
+///
+/// do has the shape of o. block_mask (blocks of queries, blocks of keys), perhaps with heads or with batch and heads in
+/// front, in any of the types; its blocks are of the size that --block says.
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(flatten)]
     mathematics: Mathematics,
+    /// Turn neighbouring elements together, where rotary_cos and rotary_sin are given, instead of the two halves
+    #[arg(long)]
+    rotary_interleaved: bool,
+    #[command(flatten)]
+    mods: ModOptions,
 }
 
 // What no shape of a tensor says. Not a doc comment: clap would give it to the command.
@@ -115,8 +134,25 @@ impl FromSizes for Sizes {
     }
 }
 
+/// Which biases these slopes make.
+pub(super) fn alibi(slopes: Option<&Stored<'_>>) -> Alibi {
+    match slopes.map(|slopes| slopes.shape.len()) {
+        None => Alibi::None,
+        Some(1) => Alibi::PerHead,
+        Some(_) => Alibi::PerBatchHead,
+    }
+}
+
 impl FromFile for Options {
     fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
+        if cached_attention::is_cached(file) {
+            let complete = |spec| self.mathematics.apply(spec);
+            return cached_attention::operation(file, complete, self.rotary_interleaved);
+        }
+        if self.rotary_interleaved {
+            let message = "--rotary-interleaved is for attention to a cache; there is no tensor \"k_cache\"";
+            return Err(Failure::Input(message.to_owned()));
+        }
         let (q, k, v) = (file.get("q")?, file.get("k")?, file.get("v")?);
         let slopes = file.find("alibi_slopes")?;
         k.expect_dtype_of(&q)?;
@@ -124,11 +160,7 @@ impl FromFile for Options {
         let [batch, q_len, heads, head_dim] = q.sizes("batch, q_len, heads, head_dim")?;
         let [_, k_len, kv_heads, _] = k.sizes("batch, k_len, kv_heads, head_dim")?;
         let [_, _, _, value_dim] = v.sizes("batch, k_len, kv_heads, value_dim")?;
-        let alibi = match slopes.as_ref().map(|slopes| slopes.shape.len()) {
-            None => Alibi::None,
-            Some(1) => Alibi::PerHead,
-            Some(_) => Alibi::PerBatchHead,
-        };
+        let alibi = alibi(slopes.as_ref());
         let spec = AttentionSpec::new(q.dtype, batch, (q_len, k_len), heads, head_dim);
         let spec = self.mathematics.apply(spec.kv_heads(kv_heads).value_dim(value_dim).alibi(alibi));
         k.expect_shape(&spec.k_shape())?;
@@ -137,7 +169,87 @@ impl FromFile for Options {
             slopes.expect_shape(&spec.alibi_shape())?;
         }
         spec.check()?;
-        Ok(Box::new(spec))
+        let mods = self.mods.mods(file)?;
+        if let Some(blocks) = &mods.blocks {
+            blocks.check(&spec)?;
+        }
+        let backward = match file.find("do")? {
+            None => false,
+            Some(d_o) => {
+                d_o.expect_dtype_of(&q)?;
+                d_o.expect_shape(&spec.o_shape())?;
+                mods.check_backward()?;
+                true
+            }
+        };
+        Ok(Box::new(OfFile { spec, mods, backward }))
+    }
+}
+
+/// What a file and the options ask for.
+#[derive(Debug)]
+struct OfFile {
+    spec: AttentionSpec,
+    mods: Mods,
+    /// Whether the gradient of the output is there, and so those of the inputs are asked for.
+    backward: bool,
+}
+
+impl fmt::Display for OfFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.spec.fmt(f)?;
+        for snippet in self.mods.scores.iter().chain(&self.mods.masks) {
+            write!(f, ", {}", snippet.name)?;
+        }
+        match self.mods.blocks.as_ref().map(BlockMask::block) {
+            Some((queries, keys)) => write!(f, ", blocks of {queries} × {keys}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Operation for OfFile {
+    fn fields(&self) -> serde_json::Value {
+        fields(&self.spec)
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
+        let Self { spec, mods, backward } = self;
+        let plan = AttentionPlan::with_mods(spec, mods, caps)?;
+        let mut plans =
+            vec![Planned::new("forward", &plan, |plan| shaders::attention_with_mods(plan, mods))?];
+        if *backward {
+            let plan = AttentionBackwardPlan::with_mods(spec, mods, caps)?;
+            let shaders = |plan: &_| shaders::attention_backward_with_mods(plan, mods);
+            plans.push(Planned::new("backward", &plan, shaders)?);
+        }
+        Ok(plans)
+    }
+
+    fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
+        let Self { spec, mods, backward } = self;
+        let buffers = ModOptions::upload(mods, gpu, file)?;
+        let tables: Vec<_> = buffers.iter().map(|(name, buffer)| (name.as_str(), buffer.table())).collect();
+        by_dtype!(spec.dtype, T => {
+            let tensor = |name| file.upload::<T>(gpu, name);
+            let (q, k, v) = (tensor("q")?, tensor("k")?, tensor("v")?);
+            let slopes = file.upload_f32(gpu, "alibi_slopes")?;
+            let inputs = AttentionInputs::new(&q, &k, &v).alibi(slopes.as_ref()).tables(&tables);
+            let outputs = Attention::with_mods(gpu, *spec, mods)?.run(inputs)?;
+            let mut written =
+                vec![Output::download("o", &outputs.o)?, Output::download("lse", &outputs.lse)?];
+            if *backward {
+                let d_o = tensor("do")?;
+                let found = AttentionBackward::with_mods(gpu, *spec, mods)?.run(inputs, &outputs, &d_o)?;
+                written.push(Output::download("dq", &found.dq)?);
+                written.push(Output::download("dk", &found.dk)?);
+                written.push(Output::download("dv", &found.dv)?);
+                if let Some(dalibi) = &found.dalibi {
+                    written.push(Output::download("dalibi_slopes", dalibi)?);
+                }
+            }
+            Ok(written)
+        })
     }
 }
 
@@ -151,13 +263,6 @@ impl Operation for AttentionSpec {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.dtype, T => {
-            let tensor = |name| file.upload::<T>(gpu, name);
-            let (q, k, v) = (tensor("q")?, tensor("k")?, tensor("v")?);
-            let slopes = file.upload_f32(gpu, "alibi_slopes")?;
-            let inputs = AttentionInputs::new(&q, &k, &v).alibi(slopes.as_ref());
-            let outputs = Attention::new(gpu, *self)?.run(inputs)?;
-            Ok(vec![Output::download("o", &outputs.o)?, Output::download("lse", &outputs.lse)?])
-        })
+        OfFile { spec: *self, mods: Mods::new(), backward: false }.compute(gpu, file)
     }
 }

@@ -7,13 +7,20 @@
 #![allow(clippy::doc_markdown, reason = "clap prints these comments to people, backticks and all")]
 
 mod attention;
+mod attention_mods;
+mod block_sparse;
 mod butterfly;
+mod cached_attention;
+mod conv1d;
 mod gla;
 mod linear_attention;
 mod linear_scan;
 mod long_conv;
+mod merge;
 mod monarch;
+mod pixelfly;
 mod retnet;
+mod selective_scan;
 mod ssd;
 
 use std::fmt;
@@ -23,7 +30,7 @@ use serde::Serialize;
 use tilewise::plan::{Footprint, Plan};
 use tilewise::shader::{Shader, ShaderError};
 use tilewise::verify::Family;
-use tilewise::{Caps, Error, Gpu};
+use tilewise::{Caps, Error, Gpu, LinearSpec};
 
 use crate::failure::Failure;
 use crate::tensors::{Files, Output, TensorFile};
@@ -32,6 +39,11 @@ use crate::tensors::{Files, Output, TensorFile};
 pub trait Operation: fmt::Display {
     /// The spec's own fields, for `--json`.
     fn fields(&self) -> serde_json::Value;
+
+    /// What else a person may want to know of it before it runs.
+    fn note(&self) -> Option<String> {
+        None
+    }
 
     /// Plans what would run, the forward pass first, and links the plans' shaders.
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure>;
@@ -83,6 +95,15 @@ impl Planned {
             shaders: shaders(plan).map_err(Error::from)?,
         })
     }
+}
+
+/// What a structured layer saves.
+fn fewer(spec: &impl LinearSpec) -> String {
+    let (parameters, dense) = (spec.parameters(), spec.dense_parameters());
+    let (fewer, flops) = (spec.fewer_parameters(), spec.fewer_flops());
+    format!(
+        "{parameters} parameters, {fewer:.1} times fewer than dense ({dense}); {flops:.1} times fewer operations"
+    )
 }
 
 /// The fields of a spec or a plan.
@@ -167,10 +188,20 @@ macro_rules! operations {
 
 operations! {
     Attention in attention, "attention" of Attention;
+    Merge in merge, "merge" of Attention;
     Butterfly in butterfly, "butterfly" of Butterfly;
     Monarch in monarch, "monarch" of Butterfly;
+    BlockSparse in block_sparse, "block-sparse" of Butterfly;
+    Pixelfly in pixelfly, "pixelfly" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
     LongConv in long_conv, "long-conv" of Scan;
+    Ssd in ssd, "ssd" of Scan;
+    Gla in gla, "gla" of Scan;
+    Retnet in retnet, "retnet" of Scan;
+    Conv1d in conv1d, "conv1d" of Scan;
+    SelectiveScan in selective_scan, "selective-scan" of Scan;
+    Conv1d in conv1d, "conv1d" of Scan;
+    SelectiveScan in selective_scan, "selective-scan" of Scan;
     Ssd in ssd, "ssd" of Scan;
     Gla in gla, "gla" of Scan;
     Retnet in retnet, "retnet" of Scan;

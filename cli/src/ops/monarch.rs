@@ -2,10 +2,10 @@
 
 use clap::Args;
 use tilewise::ops::shaders;
-use tilewise::plan::MonarchPlan;
-use tilewise::{Caps, DType, Gpu, Monarch, MonarchInputs, MonarchSpec, by_dtype};
+use tilewise::plan::{MonarchBackwardPlan, MonarchPlan};
+use tilewise::{Caps, DType, Element, Gpu, Monarch, MonarchBackward, MonarchInputs, MonarchSpec, by_dtype};
 
-use super::{FromFile, FromSizes, List, Operation, Planned, fields};
+use super::{FromFile, FromSizes, List, Operation, Planned, fewer, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
@@ -30,9 +30,9 @@ pub struct Sizes {
     w2: Option<List<3>>,
 }
 
-/// Reads x, w1, w2; writes y
+/// Reads x, w1, w2, and dy if there is one; writes y, and with dy also dx, dw1 and dw2
 ///
-/// x (batch, k p), w1 (k, q, p), w2 (l, s, r) with k q = l r; y (batch, l s).
+/// x (batch, k p), w1 (k, q, p), w2 (l, s, r) with k q = l r; y and dy (batch, l s).
 #[derive(Debug, Args)]
 pub struct Options {}
 
@@ -40,7 +40,7 @@ impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
         let spec = self.spec()?;
         spec.check()?;
-        Ok(Box::new(spec))
+        Ok(Box::new(Product { spec, backward: true }))
     }
 }
 
@@ -71,25 +71,63 @@ impl FromFile for Options {
         let spec = MonarchSpec::new(x.dtype, batch, w1.sizes("k, q, p")?, w2.sizes("l, s, r")?);
         spec.check()?;
         x.expect_shape(&[batch, spec.n_in()])?;
-        Ok(Box::new(spec))
+        let dy = file.find("dy")?;
+        if let Some(dy) = &dy {
+            dy.expect_dtype_of(&x)?;
+            dy.expect_shape(&[batch, spec.n_out()])?;
+        }
+        Ok(Box::new(Product { spec, backward: dy.is_some() }))
     }
 }
 
-impl Operation for MonarchSpec {
+/// A product, and its gradients if they are asked for.
+struct Product {
+    spec: MonarchSpec,
+    backward: bool,
+}
+
+impl std::fmt::Display for Product {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.spec.fmt(f)
+    }
+}
+
+impl Operation for Product {
     fn fields(&self) -> serde_json::Value {
-        fields(self)
+        fields(&self.spec)
+    }
+
+    fn note(&self) -> Option<String> {
+        Some(fewer(&self.spec))
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
-        Ok(vec![Planned::new("forward", &MonarchPlan::new(self, caps)?, shaders::monarch)?])
+        let forward = MonarchPlan::new(&self.spec, caps)?;
+        let mut plans = vec![Planned::new("forward", &forward, shaders::monarch)?];
+        if self.backward {
+            let backward = MonarchBackwardPlan::new(&self.spec, caps)?;
+            plans.push(Planned::new("backward", &backward, shaders::monarch_backward)?);
+        }
+        Ok(plans)
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.dtype, T => {
-            let tensor = |name| file.upload::<T>(gpu, name);
-            let (x, w1, w2) = (tensor("x")?, tensor("w1")?, tensor("w2")?);
-            let y = Monarch::new(gpu, *self)?.run(MonarchInputs { x: &x, w1: &w1, w2: &w2 })?;
-            Ok(vec![Output::download("y", &y)?])
-        })
+        by_dtype!(self.spec.dtype, T => self.run::<T>(gpu, file))
+    }
+}
+
+impl Product {
+    fn run<T: Element>(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
+        let tensor = |name| file.upload::<T>(gpu, name);
+        let (x, w1, w2) = (tensor("x")?, tensor("w1")?, tensor("w2")?);
+        let inputs = MonarchInputs { x: &x, w1: &w1, w2: &w2 };
+        let mut outputs = vec![Output::download("y", &Monarch::new(gpu, self.spec)?.run(inputs)?)?];
+        if self.backward {
+            let gradients = MonarchBackward::new(gpu, self.spec)?.run(inputs, &tensor("dy")?)?;
+            outputs.push(Output::download("dx", &gradients.dx)?);
+            outputs.push(Output::download("dw1", &gradients.dw1)?);
+            outputs.push(Output::download("dw2", &gradients.dw2)?);
+        }
+        Ok(outputs)
     }
 }

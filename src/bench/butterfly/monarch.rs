@@ -8,7 +8,7 @@ use crate::bench::suite::Scale;
 use crate::bench::{Depth, Figures, Workload, Yardstick};
 use crate::oracle::{self, Precision};
 use crate::verify::{Family, Inputs, Outcome, both, poisoned};
-use crate::{DType, Element, Error, Monarch, MonarchInputs, MonarchSpec, Tensor, by_dtype};
+use crate::{DType, Element, Error, LinearSpec, Monarch, MonarchInputs, MonarchSpec, Tensor, by_dtype};
 
 /// The most that a dense yardstick may compute, in seconds at the ceiling: it is there for scale, not to be waited for.
 const DENSE_SECONDS: f64 = 0.03;
@@ -45,7 +45,7 @@ impl Workload for MonarchSpec {
     }
 
     fn flops(&self) -> f64 {
-        self.flops()
+        LinearSpec::flops(self)
     }
 
     fn least_bytes(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! Kernels that share the register tile of `butterfly/block_tile`.
 
 use crate::kernel::{Kernel, params};
-use crate::plan::{BlockTile, OuterPlan, SUM_LANES};
+use crate::plan::{BlockTile, COLUMN_LANES, ColumnSumsPlan, OuterPlan, SUM_LANES};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::{Error, Gpu};
 
@@ -15,6 +15,11 @@ params! {
     OuterParams {
         rows: u32, part_rows: u32, blocks: u32, height: u32, width: u32, left_width: u32, right_width: u32,
     }
+}
+
+params! {
+    /// `butterfly/column_sums`.
+    ColumnParams { rows: u32, part_rows: u32, width: u32 }
 }
 
 params! {
@@ -59,12 +64,47 @@ pub(super) fn diagonal_params(rows: usize, shape: [usize; 3], tile: &BlockTile) 
     DiagonalParams { groups, rows, blocks, height, width }
 }
 
+/// What a sum over the batch is multiplied by.
+#[derive(Clone, Copy)]
+pub(super) enum Scale {
+    /// One.
+    None,
+    /// The gate, where it is of the low-rank product, or else what the gate leaves.
+    Gate { low_rank: bool },
+}
+
+/// The kernel that sums parts.
+pub(super) fn sum_parts([parts, outputs]: [Storage; 2], scale: Scale) -> Result<Shader, ShaderError> {
+    let linker = Linker::new("butterfly/sum_parts").set("LANES", SUM_LANES);
+    let linker = match scale {
+        Scale::None => linker.module("butterfly/scale_none"),
+        Scale::Gate { low_rank } => linker.module("butterfly/scale_gate").set("LOW_RANK", low_rank),
+    };
+    linker.tensor("parts", parts).tensor("outputs", outputs).link()
+}
+
+/// That many parts of that many elements.
+pub(super) fn sum_params(length: u32, parts: u32) -> SumParams {
+    SumParams { groups: length.div_ceil(4 * SUM_LANES), length, parts }
+}
+
 /// The kernels of a weight's gradient: those of its plan's footprints. The blocks meet as the module says.
 pub(super) fn outer(
     plan: &OuterPlan,
     pairs: &'static str,
     turned: [bool; 2],
+    sides: [Storage; 2],
+) -> Result<Vec<Shader>, ShaderError> {
+    outer_scaled(plan, pairs, turned, sides, Scale::None)
+}
+
+/// [`outer`], scaled where it is finished from scratch.
+pub(super) fn outer_scaled(
+    plan: &OuterPlan,
+    pairs: &'static str,
+    turned: [bool; 2],
     [left, right]: [Storage; 2],
+    scale: Scale,
 ) -> Result<Vec<Shader>, ShaderError> {
     let products = tiled("butterfly/block_outer", &plan.tile)
         .module(pairs)
@@ -74,17 +114,12 @@ pub(super) fn outer(
         .tensor("right", right)
         .tensor("outputs", plan.part)
         .link()?;
-    if plan.parts == 1 {
+    if !plan.scratch {
         return Ok(vec![products]);
     }
     // A part follows another at any multiple of their length.
     let part = Storage { vectors: plan.outputs.vectors, ..plan.part };
-    let sum = Linker::new("butterfly/sum_parts")
-        .set("LANES", SUM_LANES)
-        .tensor("parts", part)
-        .tensor("outputs", plan.outputs)
-        .link()?;
-    Ok(vec![products, sum])
+    Ok(vec![products, sum_parts([part, plan.outputs], scale)?])
 }
 
 /// What a weight's gradient is made from.
@@ -101,14 +136,33 @@ pub(super) struct Outer<'a> {
 }
 
 impl Outer<'_> {
-    /// Records the sums: `inputs` are left, right; `lists` what the module of the pairs reads, if it does.
+    /// Records the sums of `sides`, left and right. `lists` is what the module of the pairs reads, if it does; `parts`
+    /// scratch, of which the plan says whether it is used.
     pub(super) fn encode(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        sides: [&wgpu::Buffer; 2],
+        lists: Option<&wgpu::Buffer>,
+        parts: &wgpu::Buffer,
+        outputs: &wgpu::Buffer,
+    ) -> Result<(), Error> {
+        self.encode_scaled(gpu, encoder, sides, lists, parts, None, outputs)
+    }
+
+    /// [`encode`](Self::encode), with the gate that the kernels were linked for.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a bundle of buffers would be made and taken apart at once"
+    )]
+    pub(super) fn encode_scaled(
         &self,
         gpu: &Gpu,
         encoder: &mut wgpu::CommandEncoder,
         [left, right]: [&wgpu::Buffer; 2],
         lists: Option<&wgpu::Buffer>,
-        parts: Option<&wgpu::Buffer>,
+        parts: &wgpu::Buffer,
+        gate: Option<&wgpu::Buffer>,
         outputs: &wgpu::Buffer,
     ) -> Result<(), Error> {
         let [blocks, height, width] = self.shape.map(|size| size as u32);
@@ -124,12 +178,53 @@ impl Outer<'_> {
             left_width: self.widths[0] as u32,
             right_width: self.widths[1] as u32,
         };
-        let first = parts.unwrap_or(outputs);
+        let first = if self.plan.scratch { parts } else { outputs };
         let buffers: Vec<_> = [left, right, first].into_iter().chain(lists).collect();
         self.kernels[0].dispatch(gpu, encoder, &params, &buffers)?;
-        let (Some(parts), [_, sum]) = (parts, self.kernels) else { return Ok(()) };
-        let length = blocks * height * width;
-        let groups = length.div_ceil(4 * SUM_LANES);
-        sum.dispatch(gpu, encoder, &SumParams { groups, length, parts: self.plan.parts }, &[parts, outputs])
+        let [_, sum] = self.kernels else { return Ok(()) };
+        let buffers: Vec<_> = [parts, outputs].into_iter().chain(gate).collect();
+        sum.dispatch(gpu, encoder, &sum_params(blocks * height * width, self.plan.parts), &buffers)
+    }
+}
+
+/// The kernels of a bias's gradient.
+pub(super) fn column_sums(plan: &ColumnSumsPlan) -> Result<[Shader; 2], ShaderError> {
+    let rows = Linker::new("butterfly/column_sums")
+        .set("LANES", COLUMN_LANES)
+        .tensor("rows", plan.rows)
+        .tensor("parts", plan.part)
+        .link()?;
+    Ok([rows, sum_parts([plan.part, plan.outputs], Scale::None)?])
+}
+
+/// What a bias's gradient is made from.
+#[derive(Clone, Copy)]
+pub(super) struct ColumnSums<'a> {
+    pub plan: &'a ColumnSumsPlan,
+    pub kernels: &'a [Kernel],
+    pub rows: usize,
+    pub width: usize,
+}
+
+impl ColumnSums<'_> {
+    /// Records the sums of `rows` by way of scratch for the parts.
+    pub(super) fn encode(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        rows: &wgpu::Buffer,
+        parts: &wgpu::Buffer,
+        outputs: &wgpu::Buffer,
+    ) -> Result<(), Error> {
+        let [columns, sum] = self.kernels else { unreachable!("columns are summed by two kernels") };
+        let width = self.width as u32;
+        let params = ColumnParams {
+            groups: self.plan.parts * width.div_ceil(4 * COLUMN_LANES),
+            rows: self.rows as u32,
+            part_rows: self.plan.part_rows,
+            width,
+        };
+        columns.dispatch(gpu, encoder, &params, &[rows, parts])?;
+        sum.dispatch(gpu, encoder, &sum_params(width, self.plan.parts), &[parts, outputs])
     }
 }

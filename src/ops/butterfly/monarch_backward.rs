@@ -3,7 +3,7 @@
 use super::block_tile::{Outer, block_diagonal, diagonal_params, outer};
 use crate::kernel::{Kernel, compile};
 use crate::ops::Scratch;
-use crate::plan::{MonarchBackwardPlan, OuterPlan};
+use crate::plan::MonarchBackwardPlan;
 use crate::shader::{Shader, ShaderError};
 use crate::{Element, Error, Gpu, MonarchInputs, MonarchSpec, Tensor};
 
@@ -84,7 +84,7 @@ impl MonarchBackward {
         self.check(&inputs, dy, outputs)?;
         let Self { gpu, spec, plan, kernels, scratch } = self;
         let (batch, [k, q, p], [l, s, r]) = (spec.batch, spec.w1, spec.w2);
-        let most_parts = plan.dw1.scratch(k * q * p).max(plan.dw2.scratch(l * s * r));
+        let most_parts = plan.dw1.scratch_elements(k * q * p).max(plan.dw2.scratch_elements(l * s * r));
         let between = [batch, spec.n_mid()];
         let scratch = scratch.tensors(gpu, &[&between, &between, &[most_parts]])?;
         let [z, dz, parts] = [0, 1, 2].map(|i| scratch[i].buffer());
@@ -99,7 +99,6 @@ impl MonarchBackward {
         let params = diagonal_params(batch, [k, p, q], &plan.first);
         first.dispatch(gpu, encoder, &params, &[dz, w1, outputs.dx.buffer()])?;
         let (dw1, dw2) = outer.split_at(plan.dw1.kernels());
-        let of = |plan: &OuterPlan| (plan.parts > 1).then_some(parts);
         Outer {
             plan: &plan.dw1,
             kernels: dw1,
@@ -107,7 +106,7 @@ impl MonarchBackward {
             shape: spec.w1,
             widths: [spec.n_mid(), spec.n_in()],
         }
-        .encode(gpu, encoder, [dz, x], None, of(&plan.dw1), outputs.dw1.buffer())?;
+        .encode(gpu, encoder, [dz, x], None, parts, outputs.dw1.buffer())?;
         Outer {
             plan: &plan.dw2,
             kernels: dw2,
@@ -115,7 +114,7 @@ impl MonarchBackward {
             shape: spec.w2,
             widths: [spec.n_out(), spec.n_mid()],
         }
-        .encode(gpu, encoder, [dy, z], None, of(&plan.dw2), outputs.dw2.buffer())
+        .encode(gpu, encoder, [dy, z], None, parts, outputs.dw2.buffer())
     }
 
     /// Allocates the gradients, records them and submits. Fails like [`encode`](Self::encode).

@@ -1,15 +1,26 @@
 //! Plans of the butterfly family.
 
+mod block_sparse;
 mod block_tile;
+mod butterfly_linear;
+mod column_sums;
 mod monarch;
 mod monarch_backward;
 mod outer;
+mod pixelfly;
 mod product;
 
+pub use block_sparse::{BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, SparseProductPlan};
 pub use block_tile::BlockTile;
+pub use butterfly_linear::ButterflyLinearPlan;
+pub(crate) use butterfly_linear::Sides;
+pub(crate) use column_sums::COLUMN_LANES;
+pub use column_sums::ColumnSumsPlan;
 pub use monarch::{MonarchPath, MonarchPlan, MonarchRows};
 pub use monarch_backward::MonarchBackwardPlan;
 pub use outer::OuterPlan;
 pub(crate) use outer::SUM_LANES;
-pub use product::{ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile};
+pub(crate) use pixelfly::{DOT_ELEMENTS, DOT_LANES};
+pub use pixelfly::{PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage};
+pub use product::{ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, SliceSumPlan};
 pub(crate) use product::{GRADIENT_LANES, Side, gradient_cells};

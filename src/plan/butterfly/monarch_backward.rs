@@ -59,8 +59,8 @@ impl MonarchBackwardPlan {
         for (tile, summed) in turns {
             check_turns("the gradients of a Monarch product", tile.turns(summed), caps)?;
         }
-        let (dw1, _) = OuterPlan::new("dw1", dtype, batch, [k, q, p], false, caps)?;
-        let (dw2, _) = OuterPlan::new("dw2", dtype, batch, [l, s, r], true, caps)?;
+        let (dw1, _) = OuterPlan::new("dw1", dtype, batch, [k, q, p], false, false, caps)?;
+        let (dw2, _) = OuterPlan::new("dw2", dtype, batch, [l, s, r], true, false, caps)?;
         let by_runs_of = |dtype: DType, run: usize| Storage::new(dtype, caps.f16, run.is_multiple_of(4));
         Ok(Self {
             forward,

@@ -16,9 +16,10 @@ pub struct OuterPlan {
     pub tile: BlockTile,
     /// Rows of a part: a workgroup runs over one.
     pub part_rows: u32,
-    /// Parts of the batch, summed side by side into scratch and then, in their order, by a second kernel. One: no
-    /// scratch.
+    /// Parts of the batch, summed side by side.
     pub parts: u32,
+    /// Whether the sums of the parts go to f32 scratch, from which a second kernel makes the result, in their order.
+    pub scratch: bool,
     /// How the sums of a part are stored: as the result, or f32 scratch.
     pub part: Storage,
     /// How the result is stored.
@@ -35,13 +36,15 @@ const LEAST_ROWS: usize = 64;
 pub(crate) const SUM_LANES: u32 = 64;
 
 impl OuterPlan {
-    /// For `shape` (blocks, a, c), over that many rows. `name` is the result's.
+    /// For `shape` (blocks, a, c), over that many rows. `name` is the result's; it is finished from `scratch` always, or
+    /// only where several parts are summed.
     pub(super) fn new(
         name: &'static str,
         dtype: DType,
         rows: usize,
         shape: [usize; 3],
         interleaved: bool,
+        scratch: bool,
         caps: &Caps,
     ) -> Result<(Self, Bound), PlanError> {
         let [blocks, height, width] = shape;
@@ -54,6 +57,7 @@ impl OuterPlan {
         let elements = shape.iter().product::<usize>();
         check_binding(name, elements, dtype, caps)?;
         let (part_rows, parts) = parts(rows, elements, shape, &tile, caps);
+        let scratch = scratch || parts > 1;
         check_turns("a weight's gradient", tile.turns(part_rows), caps)?;
         // Quads run across the blocks where rows interleave them, and the blocks do not meet in the result.
         let by_fours = !interleaved && width.is_multiple_of(4);
@@ -61,25 +65,26 @@ impl OuterPlan {
             tile,
             part_rows: part_rows as u32,
             parts: parts as u32,
-            part: Storage::new(if parts > 1 { DType::F32 } else { dtype }, caps.f16, by_fours),
+            scratch,
+            part: Storage::new(if scratch { DType::F32 } else { dtype }, caps.f16, by_fours),
             outputs: Storage::new(dtype, caps.f16, elements.is_multiple_of(4)),
         };
         Ok((plan, bound))
     }
 
     /// Elements of the scratch for a result of that many.
-    pub(crate) fn scratch(&self, elements: usize) -> usize {
-        if self.parts > 1 { self.parts as usize * elements } else { 0 }
+    pub(crate) fn scratch_elements(&self, elements: usize) -> usize {
+        if self.scratch { self.parts as usize * elements } else { 0 }
     }
 
     /// How many kernels run.
     pub(crate) fn kernels(&self) -> usize {
-        if self.parts > 1 { 2 } else { 1 }
+        if self.scratch { 2 } else { 1 }
     }
 
     pub(super) fn footprints(&self, listed: bool) -> Vec<Footprint> {
         let mut footprints = vec![self.tile.footprint("butterfly/block_outer", if listed { 4 } else { 3 })];
-        if self.parts > 1 {
+        if self.scratch {
             let kernel = "butterfly/sum_parts";
             footprints.push(Footprint { kernel, lanes: SUM_LANES, workgroup_bytes: 0, storage_buffers: 2 });
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::LinearSpec;
 use crate::spec::{at_least_one, elements, wrong};
 use crate::{DType, SpecError};
 
@@ -50,16 +51,6 @@ impl MonarchSpec {
         self.w2[0] * self.w2[1]
     }
 
-    /// Parameters of the two factors.
-    pub fn parameters(&self) -> usize {
-        self.w1.iter().product::<usize>() + self.w2.iter().product::<usize>()
-    }
-
-    /// Floating-point operations, a multiply and an add for each parameter and row.
-    pub fn flops(&self) -> f64 {
-        2.0 * self.batch as f64 * self.parameters() as f64
-    }
-
     /// Bytes that must move at least: `x` and the factors in, `y` out.
     pub fn least_bytes(&self) -> u64 {
         ((self.batch * (self.n_in() + self.n_out()) + self.parameters()) * self.dtype.bytes()) as u64
@@ -77,6 +68,34 @@ impl MonarchSpec {
         elements("x", &[self.batch, self.n_in()])?;
         elements("the row between the factors", &[self.batch, self.n_mid()])?;
         elements("y", &[self.batch, self.n_out()]).map(drop)
+    }
+}
+
+impl LinearSpec for MonarchSpec {
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn in_features(&self) -> usize {
+        self.n_in()
+    }
+
+    fn out_features(&self) -> usize {
+        self.n_out()
+    }
+
+    fn has_bias(&self) -> bool {
+        false
+    }
+
+    /// Those of the two factors.
+    fn parameters(&self) -> usize {
+        self.w1.iter().product::<usize>() + self.w2.iter().product::<usize>()
+    }
+
+    /// A multiply and an add for each parameter and row.
+    fn flops(&self) -> f64 {
+        2.0 * self.batch as f64 * self.parameters() as f64
     }
 }
 

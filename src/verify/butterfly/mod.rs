@@ -1,7 +1,10 @@
 //! The acceptance grids of the butterfly family.
 
+mod block_sparse;
+mod butterfly_linear;
 mod monarch;
 mod monarch_backward;
+mod pixelfly;
 mod product;
 
 use super::{Case, Grid, Tolerance, boxed};
@@ -9,7 +12,11 @@ use super::{Case, Grid, Tolerance, boxed};
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(monarch::cases(grid));
     cases.extend(boxed(product::cases(grid)));
+    cases.extend(boxed(butterfly_linear::cases(grid)));
     cases.extend(boxed(monarch_backward::cases(grid)));
+    cases.extend(boxed(block_sparse::cases(grid)));
+    cases.extend(boxed(block_sparse::softmax_cases(grid)));
+    cases.extend(boxed(pixelfly::cases(grid)));
     cases
 }
 

@@ -1,0 +1,149 @@
+//! `block-sparse`.
+
+use clap::Args;
+use tilewise::ops::shaders;
+use tilewise::plan::BlockSparsePlan;
+use tilewise::{
+    BlockPattern, BlockSparse, BlockSparseMode, BlockSparseSpec, Caps, DType, Element, Gpu, PixelflyConfig,
+    by_dtype,
+};
+
+use super::{FromFile, FromSizes, Operation, Planned, fields};
+use crate::args::dtype_parser;
+use crate::failure::Failure;
+use crate::tensors::{Output, Stored, TensorFile};
+
+/// Block-sparse linear layer y = x W, and its gradients: W has blocks where a butterfly of --factors factors has entries
+#[derive(Debug, Args)]
+pub struct Sizes {
+    /// Storage of the tensors
+    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
+    dtype: DType,
+    /// Rows of x
+    #[arg(long, default_value_t = 1024)]
+    batch: usize,
+    /// Rows and columns of W
+    #[arg(long, default_value_t = 4096)]
+    n: usize,
+    /// Side of a block: 8, 16, 32 or 64
+    #[arg(long, default_value_t = 32)]
+    block: usize,
+    /// Side of the butterfly that the mask is stretched from
+    #[arg(long, default_value_t = 16)]
+    butterfly_size: usize,
+    /// Its factors beside the identity
+    #[arg(long, default_value_t = 2)]
+    factors: usize,
+}
+
+/// Reads x, w, mask, and dy if there is one; writes y, and with dy also dx and dw
+///
+/// x (batch, in), mask (row blocks, column blocks) of W with a number other than 0 where there is a block, w (blocks,
+/// side, side) those blocks row by row; y and dy (batch, out). in and out are what the blocks cover, or less: the last
+/// blocks may overhang. Without dy, out is what they cover.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Columns of W, where the last blocks overhang it and there is no dy that says so
+    #[arg(long)]
+    out: Option<usize>,
+}
+
+impl FromSizes for Sizes {
+    fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
+        let config = PixelflyConfig::new(self.block, self.butterfly_size, self.factors, 1);
+        let mask = config.mask([self.n; 2])?;
+        Layer::new(self.dtype, self.batch, mask, [self.n; 2], true)
+    }
+}
+
+/// The pattern of a mask that is stored as numbers.
+pub fn pattern(mask: &Stored<'_>, w: &Stored<'_>) -> Result<BlockPattern, Failure> {
+    let sizes = mask.sizes::<2>("row blocks, column blocks")?;
+    let [_, side, _] = w.sizes("blocks, side, side")?;
+    let there: Vec<bool> = mask.to_f64().into_iter().map(|number| number != 0.0).collect();
+    let pattern = BlockPattern::new(side, sizes, &there)?;
+    w.expect_shape(&pattern.shape())?;
+    Ok(pattern)
+}
+
+impl FromFile for Options {
+    fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
+        let (x, w, dy) = (file.get("x")?, file.get("w")?, file.find("dy")?);
+        w.expect_dtype_of(&x)?;
+        let mask = pattern(&file.get("mask")?, &w)?;
+        let [batch, inputs] = x.sizes("batch, in")?;
+        let mut out = self.out.unwrap_or(mask.columns() * mask.side());
+        if let Some(dy) = &dy {
+            dy.expect_dtype_of(&x)?;
+            let [_, columns] = dy.sizes("batch, out")?;
+            out = self.out.unwrap_or(columns);
+            dy.expect_shape(&[batch, out])?;
+        }
+        Layer::new(x.dtype, batch, mask, [inputs, out], dy.is_some())
+    }
+}
+
+/// The products of a layer: forward, and the two gradients if they are asked for.
+struct Layer {
+    forward: BlockSparseSpec,
+    backward: bool,
+}
+
+impl Layer {
+    fn new(
+        dtype: DType,
+        batch: usize,
+        mask: BlockPattern,
+        size: [usize; 2],
+        backward: bool,
+    ) -> Result<Box<dyn Operation>, Failure> {
+        let forward = BlockSparseSpec::new(dtype, BlockSparseMode::Dds, mask, batch).size(size);
+        forward.check()?;
+        Ok(Box::new(Self { forward, backward }))
+    }
+
+    /// For `x` and for `w`.
+    fn gradients(&self) -> [BlockSparseSpec; 2] {
+        let dw = BlockSparseSpec { mode: BlockSparseMode::Sdd, ..self.forward.clone() };
+        [self.forward.clone().b_transposed(), dw.a_transposed()]
+    }
+
+    fn run<T: Element>(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
+        let (x, w) = (file.upload::<T>(gpu, "x")?, file.upload::<T>(gpu, "w")?);
+        let y = BlockSparse::new(gpu, self.forward.clone())?.run(&x, &w)?;
+        let mut outputs = vec![Output::download("y", &y)?];
+        if self.backward {
+            let dy = file.upload::<T>(gpu, "dy")?;
+            let [dx, dw] = self.gradients().map(|spec| BlockSparse::new(gpu, spec));
+            outputs.push(Output::download("dx", &dx?.run(&dy, &w)?)?);
+            outputs.push(Output::download("dw", &dw?.run(&x, &dy)?)?);
+        }
+        Ok(outputs)
+    }
+}
+
+impl std::fmt::Display for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.forward.fmt(f)
+    }
+}
+
+impl Operation for Layer {
+    fn fields(&self) -> serde_json::Value {
+        fields(&self.forward)
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
+        let plan = |pass, spec| Planned::new(pass, &BlockSparsePlan::new(spec, caps)?, shaders::block_sparse);
+        let mut plans = vec![plan("forward", &self.forward)?];
+        if self.backward {
+            let [dx, dw] = self.gradients();
+            plans.extend([plan("backward, dx", &dx)?, plan("backward, dw", &dw)?]);
+        }
+        Ok(plans)
+    }
+
+    fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
+        by_dtype!(self.forward.dtype, T => self.run::<T>(gpu, file))
+    }
+}

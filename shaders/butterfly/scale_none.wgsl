@@ -1,0 +1,5 @@
+// Sums as they are.
+
+fn scale() -> f32 {
+    return 1.0;
+}
