@@ -200,11 +200,6 @@ operations! {
     Retnet in retnet, "retnet" of Scan;
     Conv1d in conv1d, "conv1d" of Scan;
     SelectiveScan in selective_scan, "selective-scan" of Scan;
-    Conv1d in conv1d, "conv1d" of Scan;
-    SelectiveScan in selective_scan, "selective-scan" of Scan;
-    Ssd in ssd, "ssd" of Scan;
-    Gla in gla, "gla" of Scan;
-    Retnet in retnet, "retnet" of Scan;
 }
 
 /// The names of all operations, for messages.
