@@ -50,22 +50,6 @@ fn error(ours: &TensorView<'_>, reference: &TensorView<'_>) -> f64 {
     differences.into_iter().fold(0.0, f64::max) / largest
 }
 
-/// The operations whose goldens are run, and whether their gradients are there.
-const OPS: &[(&str, Gradients)] = &[
-    ("attention", Gradients::No),
-    ("butterfly", Gradients::Yes),
-    ("linear-scan", Gradients::No),
-    ("long-conv", Gradients::Yes),
-    ("monarch", Gradients::Yes),
-    ("block-sparse", Gradients::Yes),
-];
-
-#[derive(Clone, Copy, PartialEq)]
-enum Gradients {
-    Yes,
-    No,
-}
-
 /// Runs every case of these options through the binary and compares its outputs.
 fn check_goldens(file: &std::path::Path, extra: &[&str], dtype: Dtype, tolerance: f64) {
     let bytes = std::fs::read(goldens()).expect("the fixture");
