@@ -37,9 +37,9 @@ pub struct Stored<'a> {
 
 /// Numbers of a file that count or index something.
 #[derive(Debug)]
-pub struct Integers {
+pub struct Integers<T = u32> {
     pub shape: Vec<usize>,
-    pub values: Vec<u32>,
+    pub values: Vec<T>,
 }
 
 // The files of `run`. Not a doc comment: clap would give it to the command.
@@ -112,8 +112,8 @@ impl<'a> TensorFile<'a> {
         Ok(Some(Stored { name: name.to_owned(), dtype, shape: view.shape(), data: view.data() }))
     }
 
-    /// The integers of that name with their shape, if they are there.
-    pub fn integers(&self, name: &str) -> Result<Option<(&[usize], Vec<i64>)>, Failure> {
+    /// The integers of that name, if they are there.
+    pub fn integers(&self, name: &str) -> Result<Option<Integers<i64>>, Failure> {
         let Some(view) = self.tensors.get(name) else { return Ok(None) };
         // The file's bytes need not be aligned, so they are copied.
         let values = match view.dtype() {
@@ -127,7 +127,7 @@ impl<'a> TensorFile<'a> {
             other => return Err(Failure::Input(format!("{name} holds {other:?}, expected I32, U32 or I64"))),
         };
         self.used.borrow_mut().insert(name.to_owned());
-        Ok(Some((view.shape(), values)))
+        Ok(Some(Integers { shape: view.shape().to_vec(), values }))
     }
 
     /// Whether there is a tensor of that name.
@@ -166,14 +166,14 @@ impl<'a> TensorFile<'a> {
 
     /// The numbers of that name that count or index something, if they are there.
     pub fn find_integers(&self, name: &str) -> Result<Option<Integers>, Failure> {
-        let Some((shape, values)) = self.integers(name)? else { return Ok(None) };
+        let Some(Integers { shape, values }) = self.integers(name)? else { return Ok(None) };
         let value = |value: i64| {
             u32::try_from(value).map_err(|_| {
                 Failure::Input(format!("{name} holds {value}, expected numbers from 0 to 2^32 - 1"))
             })
         };
         let values = values.into_iter().map(value).collect::<Result<_, _>>()?;
-        Ok(Some(Integers { shape: shape.to_vec(), values }))
+        Ok(Some(Integers { shape, values }))
     }
 
     /// The tensor of that name on the device. `T` is its element type.

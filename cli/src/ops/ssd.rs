@@ -11,10 +11,11 @@ use tilewise::{
 use super::{FromFile, FromSizes, Operation, Planned, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
-use crate::tensors::{Output, TensorFile};
+use crate::tensors::{Integers, Output, TensorFile};
 
 /// State-space duality, the recurrence of Mamba-2: `S_t = exp(δ_t A) S_(t-1) + δ_t x_t ⊗ B_t`, `y_t = S_t C_t + D x_t`
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Sizes {
     /// Storage of the tensors
     #[arg(long, default_value = "f16", value_parser = dtype_parser())]
@@ -120,20 +121,20 @@ pub(super) fn sequences(file: &TensorFile<'_>, batch: usize, length: usize) -> R
         (Some(_), Some(_)) => {
             Err(Failure::Input("cu_seqlens and seq_idx are both there, expected one of them".to_owned()))
         }
-        (Some((_, starts)), None) => {
+        (Some(starts), None) => {
             let start = |start| usize::try_from(start);
-            let starts: Result<Vec<_>, _> = starts.into_iter().map(start).collect();
+            let starts: Result<Vec<_>, _> = starts.values.into_iter().map(start).collect();
             let starts = starts.map_err(|_| {
                 Failure::Input("cu_seqlens has a negative number, expected starts from 0 on".to_owned())
             })?;
             Ok(Sequences::Packed(starts))
         }
-        (None, Some((shape, indices))) => {
-            if *shape != [batch, length] {
+        (None, Some(Integers { shape, values })) => {
+            if shape != [batch, length] {
                 let expected = [batch, length];
                 return Err(Failure::Input(format!("seq_idx has shape {shape:?}, expected {expected:?}")));
             }
-            Ok(Sequences::Indexed(indices))
+            Ok(Sequences::Indexed(values))
         }
     }
 }

@@ -61,7 +61,7 @@ params! {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &ChunkedPlan) -> Result<Vec<Shader>, ShaderError> {
-    plan.kernels().into_iter().map(|kernel| shader(plan, kernel)).collect()
+    ChunkedPlan::kernels().into_iter().map(|kernel| shader(plan, kernel)).collect()
 }
 
 /// The linked shaders of a plan of gradients, in the order of its footprints.
@@ -247,7 +247,7 @@ struct Sizes {
 impl Chunked {
     pub fn forward(gpu: &Gpu, of: Recurrence, plan: ChunkedPlan) -> Result<Self, Error> {
         let kernels = compile(gpu, &shaders(&plan)?)?;
-        Self::new(gpu, of, plan, plan.kernels().into_iter().zip(kernels).collect())
+        Self::new(gpu, of, plan, ChunkedPlan::kernels().into_iter().zip(kernels).collect())
     }
 
     pub fn backward(gpu: &Gpu, of: Recurrence, plan: &ChunkedBackwardPlan) -> Result<Self, Error> {

@@ -44,17 +44,17 @@ pub(super) struct Token {
     of: Recurrence,
     plan: TokenPlan,
     steps: Kernel,
-    token: Kernel,
+    advance: Kernel,
     chunks: Tensor<u32>,
     scratch: Scratch,
 }
 
 impl Token {
     pub fn new(gpu: &Gpu, of: Recurrence, plan: TokenPlan) -> Result<Self, Error> {
-        let [steps, token] = compile_array(gpu, &shaders(&plan)?)?;
+        let [steps, advance] = compile_array(gpu, &shaders(&plan)?)?;
         let chunks: Vec<_> = (0..of.states() as u32).flat_map(|sequence| [sequence, 1]).collect();
         let chunks = table(gpu, &chunks)?;
-        Ok(Self { gpu: gpu.clone(), of, plan, steps, token, chunks, scratch: Scratch::default() })
+        Ok(Self { gpu: gpu.clone(), of, plan, steps, advance, chunks, scratch: Scratch::default() })
     }
 
     /// Records one step of every sequence; `states` are what they are before it, and are left what they are after it.
@@ -93,6 +93,6 @@ impl Token {
         if plan.gated {
             buffers.push(given.z);
         }
-        self.token.dispatch(gpu, encoder, &params, &buffers)
+        self.advance.dispatch(gpu, encoder, &params, &buffers)
     }
 }
