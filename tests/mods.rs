@@ -158,7 +158,7 @@ fn buffers_must_be_those_that_the_mods_read() {
 #[test]
 fn more_buffers_than_a_kernel_can_bind_are_bound_together() {
     let Some(gpu) = common::open(Some(caps::WEBGPU_BASELINE)) else { return };
-    let weight = |count: usize| -> String { (0..count).map(|n| format!(" + b{n}(j) / 16.0")).collect() };
+    let weight = |count: usize| (0..count).map(|n| format!(" + b{n}(j) / 16.0")).collect::<Vec<_>>().concat();
     let reading = |count: usize| {
         let text = format!(
             "fn score_mod(s: f32, b: u32, h: u32, i: u32, j: u32) -> f32 {{ return s{}; }}",

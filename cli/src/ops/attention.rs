@@ -181,8 +181,8 @@ impl FromFile for Options {
         v.expect_dtype_of(&q)?;
         let sums = match (file.integers("cu_seqlens_q")?, file.integers("cu_seqlens_k")?) {
             (None, None) => None,
-            (Some((_, q)), Some((_, k))) => {
-                Some([prefix_sums("cu_seqlens_q", q)?, prefix_sums("cu_seqlens_k", k)?])
+            (Some(q), Some(k)) => {
+                Some([prefix_sums("cu_seqlens_q", q.values)?, prefix_sums("cu_seqlens_k", k.values)?])
             }
             (Some(_), None) => return Err(alone("cu_seqlens_q", "cu_seqlens_k")),
             (None, Some(_)) => return Err(alone("cu_seqlens_k", "cu_seqlens_q")),
