@@ -42,13 +42,13 @@ fn run(folder: &Path, tensors: &[Named<'_>], options: &[&str]) -> std::process::
     let path = |name: &str| folder.join(name).display().to_string();
     let mut args = vec!["run".to_owned(), "attention".to_owned(), path("in.safetensors")];
     args.extend(["-o".to_owned(), path("out.safetensors")]);
-    args.extend(
-        options.iter().map(
-            |option| {
-                if option.ends_with(".wgsl") { path(option) } else { (*option).to_owned() }
-            },
-        ),
-    );
+    args.extend(options.iter().map(|option| {
+        if Path::new(option).extension().is_some_and(|end| end == "wgsl") {
+            path(option)
+        } else {
+            (*option).to_owned()
+        }
+    }));
     tilewise(args)
 }
 

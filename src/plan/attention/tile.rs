@@ -139,7 +139,7 @@ impl AttentionTile {
     /// A tile of few rows, whose columns are not staged. `None` if the rows are too many for it, the adapter too small, or
     /// its lanes cannot shuffle: through workgroup memory their exchanges cost more barriers than staging does.
     pub(super) fn direct(products: Products, caps: &Caps) -> Option<Self> {
-        let row_fours = products.rows.div_ceil(4) as u32;
+        let row_fours = products.rows.div_ceil(4).max(1) as u32;
         let lanes = DIRECT_LANES.min(caps.workgroup_lanes);
         // Lanes that share a column read neighbouring words of it, and are of one subgroup.
         let widest = products.dots.max(products.widest).div_ceil(4).next_power_of_two();
