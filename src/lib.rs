@@ -54,6 +54,8 @@ pub mod mods;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
+#[cfg(feature = "project")]
+pub mod project;
 pub mod shader;
 mod spec;
 mod tensor;
@@ -69,14 +71,16 @@ pub use ops::{
     ButterflyGradients, ButterflyInputs, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs,
     Conv1dOutputs, Conv1dStep, Conv1dStepInputs, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv,
     LongConvBackward, LongConvGradients, LongConvInputs, Monarch, MonarchBackward, MonarchGradients,
-    MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear, SequenceIndices, Ssd,
-    SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
+    MonarchInputs, MonarchLinear, MonarchLinearGradients, PixelflyBackward, PixelflyGradients,
+    PixelflyInputs, PixelflyLinear, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs,
+    SsdOutputGradients, SsdOutputs, SsdStep, Table,
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
     Alibi, AttentionSpec, BlockMask, BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec,
     ButterflySpec, Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, Mods,
-    MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights, Sequences, Skip, SsdSpec, Window,
+    MonarchLinearSpec, MonarchLinearWeights, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights,
+    Sequences, Skip, SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

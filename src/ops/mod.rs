@@ -10,8 +10,8 @@ mod scan;
 pub use attention::{Attention, AttentionInputs, AttentionOutputs, Table};
 pub use butterfly::{
     BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch,
-    MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs,
-    PixelflyLinear,
+    MonarchBackward, MonarchGradients, MonarchInputs, MonarchLinear, MonarchLinearGradients,
+    PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear,
 };
 pub use scan::{
     Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
@@ -30,8 +30,9 @@ pub mod shaders {
     pub use super::butterfly::{
         block_softmax_shaders as block_softmax, block_sparse_shaders as block_sparse,
         butterfly_backward_shaders as butterfly_backward, butterfly_shaders as butterfly,
-        monarch_backward_shaders as monarch_backward, monarch_shaders as monarch,
-        pixelfly_backward_shaders as pixelfly_backward, pixelfly_shaders as pixelfly,
+        monarch_backward_shaders as monarch_backward, monarch_linear_shaders as monarch_linear,
+        monarch_shaders as monarch, pixelfly_backward_shaders as pixelfly_backward,
+        pixelfly_shaders as pixelfly,
     };
     pub use super::scan::{
         chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,

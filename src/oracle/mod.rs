@@ -13,9 +13,9 @@ mod scan;
 
 pub use attention::{AttentionResult, HostMods, Place, attention, attention_with_mods};
 pub use butterfly::{
-    ButterflyGradients, MonarchGradients, PixelflyGradients, PixelflyOperands, block_softmax,
-    block_softmax_backward, block_sparse, butterfly, butterfly_backward, monarch, monarch_backward, pixelfly,
-    pixelfly_backward,
+    ButterflyGradients, MonarchGradients, PixelflyGradients, PixelflyOperands, bias_gradient, block_softmax,
+    block_softmax_backward, block_sparse, butterfly, butterfly_backward, monarch, monarch_backward,
+    monarch_linear, pixelfly, pixelfly_backward,
 };
 pub use scan::{
     Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,

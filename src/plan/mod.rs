@@ -12,8 +12,9 @@ pub use attention::{AttentionPlan, AttentionStructure, AttentionTile, ModsStruct
 pub(crate) use attention::{VISIT_LANES, block_words};
 pub use butterfly::{
     BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ButterflyBackwardPlan, ButterflyPass,
-    ButterflyPlan, ButterflyTile, ColumnSumsPlan, MonarchBackwardPlan, MonarchPath, MonarchPlan, MonarchRows,
-    OuterPlan, PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage, SparseProductPlan,
+    ButterflyPlan, ButterflyTile, ColumnSumsPlan, MonarchBackwardPlan, MonarchLinearPlan, MonarchPath,
+    MonarchPlan, MonarchRows, OuterPlan, PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage,
+    SparseProductPlan,
 };
 pub(crate) use butterfly::{
     COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, SUM_LANES, Side, gradient_cells,

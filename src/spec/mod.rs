@@ -11,8 +11,8 @@ mod scan;
 pub(crate) use attention::Parts;
 pub use attention::{Alibi, AttentionSpec, BlockMask, Mods, Window};
 pub use butterfly::{
-    BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflySpec, LinearSpec, MonarchSpec,
-    PixelflyConfig, PixelflySpec, PixelflyWeights,
+    BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflySpec, LinearSpec,
+    MonarchLinearSpec, MonarchLinearWeights, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights,
 };
 pub use scan::{
     Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
@@ -29,7 +29,11 @@ fn at_least_one(sizes: &[(&'static str, usize)]) -> Result<(), SpecError> {
     }
 }
 
-fn wrong(name: &'static str, found: &dyn std::fmt::Display, expected: impl Into<String>) -> SpecError {
+pub(crate) fn wrong(
+    name: &'static str,
+    found: &dyn std::fmt::Display,
+    expected: impl Into<String>,
+) -> SpecError {
     SpecError::Value { name, found: found.to_string(), expected: expected.into() }
 }
 

@@ -3,6 +3,7 @@
 mod block_sparse;
 mod monarch;
 mod monarch_backward;
+mod monarch_linear;
 mod pixelfly;
 mod product;
 
@@ -11,4 +12,5 @@ pub use monarch::monarch;
 pub use product::{ButterflyGradients, butterfly, butterfly_backward};
 
 pub use monarch_backward::{MonarchGradients, monarch_backward};
+pub use monarch_linear::{bias_gradient, monarch_linear};
 pub use pixelfly::{PixelflyGradients, PixelflyOperands, pixelfly, pixelfly_backward};

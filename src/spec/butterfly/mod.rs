@@ -4,6 +4,7 @@ mod block_pattern;
 mod block_sparse;
 mod linear;
 mod monarch;
+mod monarch_linear;
 mod pixelfly;
 mod product;
 
@@ -11,5 +12,6 @@ pub use block_pattern::BlockPattern;
 pub use block_sparse::{BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec};
 pub use linear::LinearSpec;
 pub use monarch::MonarchSpec;
+pub use monarch_linear::{MonarchLinearSpec, MonarchLinearWeights};
 pub use pixelfly::{PixelflyConfig, PixelflySpec, PixelflyWeights};
 pub use product::ButterflySpec;

@@ -3,6 +3,7 @@
 mod block_sparse;
 mod monarch;
 mod monarch_backward;
+mod monarch_linear;
 mod pixelfly;
 mod product;
 
@@ -12,6 +13,7 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(monarch::cases(grid));
     cases.extend(boxed(product::cases(grid)));
     cases.extend(boxed(monarch_backward::cases(grid)));
+    cases.extend(boxed(monarch_linear::cases(grid)));
     cases.extend(boxed(block_sparse::cases(grid)));
     cases.extend(boxed(block_sparse::softmax_cases(grid)));
     cases.extend(boxed(pixelfly::cases(grid)));
