@@ -7,10 +7,12 @@ mod common;
 
 use common::{Answer, Given, Race};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tilewise::baseline::UnfusedMonarch;
+use tilewise::baseline::{UnfusedButterfly, UnfusedMonarch};
 use tilewise::oracle;
 use tilewise::verify::Inputs;
-use tilewise::{DType, LinearSpec as _, Monarch, MonarchInputs, MonarchSpec};
+use tilewise::{
+    Butterfly, ButterflyInputs, ButterflySpec, DType, LinearSpec as _, Monarch, MonarchInputs, MonarchSpec,
+};
 
 fn monarch(criterion: &mut Criterion) {
     let Some(gpu) = common::gpu() else { return };
@@ -35,5 +37,27 @@ fn monarch(criterion: &mut Criterion) {
     race.enter("unfused", &y, |encoder| unfused.encode(encoder, inputs, &y, &scratch));
 }
 
-criterion_group!(benches, monarch);
+/// Ten factors in one kernel against one kernel each.
+fn butterfly(criterion: &mut Criterion) {
+    let Some(gpu) = common::gpu() else { return };
+    let spec = ButterflySpec::new(DType::F32, 64, 1024);
+    let mut inputs = Inputs::new(1);
+    let x = Given::normal(&gpu, &mut inputs, &spec.x_shape(), 1.0);
+    let twiddle = Given::normal(&gpu, &mut inputs, &spec.twiddle_shape(), 0.5_f64.sqrt());
+    let answer = Answer::of(|precision| oracle::butterfly(&spec, precision, &x.host, &twiddle.host));
+    let mut race =
+        Race::new(criterion, &gpu, "butterfly/1024", Throughput::Elements(spec.flops() as u64), answer);
+    let inputs = ButterflyInputs { x: &x.device, twiddle: &twiddle.device };
+
+    let fused = Butterfly::new(&gpu, spec).expect("the spec fits");
+    let y = fused.outputs().expect("the output fits");
+    race.enter("fused", &y, |encoder| fused.encode(encoder, inputs, &y));
+
+    let unfused = UnfusedButterfly::new(&gpu, spec).expect("the spec fits");
+    let (y, scratch) =
+        (unfused.outputs().expect("the output fits"), unfused.scratch().expect("the rows fit"));
+    race.enter("unfused", &y, |encoder| unfused.encode(encoder, inputs, &y, &scratch));
+}
+
+criterion_group!(benches, monarch, butterfly);
 criterion_main!(benches);

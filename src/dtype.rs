@@ -72,9 +72,11 @@ mod sealed {
     impl Sealed for half::bf16 {}
     impl Sealed for u32 {}
     impl Sealed for i32 {}
+    impl Sealed for i8 {}
 }
 
-/// A Rust type that a [`Tensor`](crate::Tensor) can hold: an [`Element`], or `u32` or `i32` for tables.
+/// A Rust type that a [`Tensor`](crate::Tensor) can hold: an [`Element`], `u32` or `i32` for tables, or `i8` for what was
+/// quantised.
 pub trait Stored: sealed::Sealed + bytemuck::Pod + fmt::Debug + Send + Sync {
     /// Its name in messages.
     const NAME: &'static str;
@@ -98,6 +100,10 @@ impl Stored for u32 {
 
 impl Stored for i32 {
     const NAME: &'static str = "i32";
+}
+
+impl Stored for i8 {
+    const NAME: &'static str = "i8";
 }
 
 /// A Rust type of tensors that operations compute with: `f32`, [`half::f16`] or [`half::bf16`].

@@ -303,6 +303,21 @@ impl Gpu {
         }
     }
 
+    /// A buffer of numbers that a call's kernels look up, such as where sequences lie.
+    pub(crate) fn upload(&self, words: &[u32]) -> Result<wgpu::Buffer, Error> {
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("look-up"),
+            size: size_of_val(words).max(16) as u64,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        };
+        self.guard("uploading", || {
+            let buffer = self.inner.device.create_buffer(&descriptor);
+            self.inner.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(words));
+            buffer
+        })
+    }
+
     /// The first `bytes` of a buffer, once all submitted work is done.
     pub(crate) async fn download(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, Error> {
         let descriptor = wgpu::BufferDescriptor {

@@ -38,7 +38,7 @@
 //!
 //! # The other modules
 //!
-//! [`oracle`] computes the same in f64, naively; [`verify`] compares the two over the acceptance grids; [`shader`]
+//! [`transforms`] are exact ones as butterfly products. [`oracle`] computes the same in f64, naively; [`verify`] compares the two over the acceptance grids; [`shader`]
 //! links the WGSL. [`baseline`] computes the same unfused, and [`mod@bench`] measures the two against each other and
 //! against what the adapter can do at all. ARCHITECTURE.md in the repository is a tour of the code.
 
@@ -60,6 +60,7 @@ pub mod shader;
 mod spec;
 mod tensor;
 pub mod timing;
+pub mod transforms;
 pub mod verify;
 
 pub use caps::{Bytes, Caps};
@@ -67,20 +68,30 @@ pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{
-    Attention, AttentionInputs, AttentionOutputs, BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward,
-    ButterflyGradients, ButterflyInputs, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs,
-    Conv1dOutputs, Conv1dStep, Conv1dStepInputs, LinearScan, LinearScanInputs, LinearScanOutputs, LongConv,
-    LongConvBackward, LongConvGradients, LongConvInputs, Monarch, MonarchBackward, MonarchGradients,
-    MonarchInputs, MonarchLinear, MonarchLinearGradients, PixelflyBackward, PixelflyGradients,
-    PixelflyInputs, PixelflyLinear, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs,
-    SsdOutputGradients, SsdOutputs, SsdStep, Table,
+    Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
+    AttentionOutputs, AttentionProbabilities, BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward,
+    ButterflyGradients, ButterflyInputs, ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs,
+    CacheIndex, CachedAttention, CachedAttentionInputs, CoefficientGradient, CoefficientTensor, Conv1d,
+    Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, H3,
+    H3Backward, H3Gradients, H3Inputs, H3States, H3Step, Hyena, HyenaBackward, HyenaGradients, HyenaInputs,
+    HyenaStates, HyenaStep, KvCache, LinearAttention, LinearAttentionBackward, LinearAttentionGradients,
+    LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
+    LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs,
+    LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep, Merge,
+    Monarch, MonarchBackward, MonarchGradients, MonarchInputs, MonarchLinear, MonarchLinearGradients,
+    PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear, Projection, RotaryTables, Rotate,
+    S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, SelectiveScan, SelectiveScanBackward,
+    SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep, SequenceIndices,
+    Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
-    Alibi, AttentionSpec, BlockMask, BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec,
-    ButterflySpec, Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, Mods,
-    MonarchLinearSpec, MonarchLinearWeights, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights,
-    Sequences, Skip, SsdSpec, Window,
+    Alibi, AppendSpec, AttentionSpec, BlockMask, BlockPattern, BlockSoftmaxSpec, BlockSparseMode,
+    BlockSparseSpec, ButterflyLinearSpec, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec,
+    Coefficients, Conv1dSpec, CuSeqlens, Discretization, Gate, H3Spec, HyenaSpec, LinearAttentionSpec,
+    LinearScanSpec, LinearSpec, LongConvSpec, MergeSpec, Mods, MonarchLinearSpec, MonarchLinearWeights,
+    MonarchSpec, Packed, PixelflyConfig, PixelflySpec, PixelflyWeights, Rotary, RotaryPairs, RotateSpec,
+    S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, Span, SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

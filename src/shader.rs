@@ -24,43 +24,71 @@ use snippet::{Linked, SnippetError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Storage {
-    /// The element type.
-    pub dtype: DType,
-    /// f16 as a type of its own (`shader-f16`) instead of packed in u32. The bytes are the same.
-    pub native_f16: bool,
+    /// The words.
+    pub format: Format,
     /// Addressed four elements at a time: every row the kernel touches starts at a multiple of four.
     pub vectors: bool,
 }
 
+/// What the words of a buffer hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Format {
+    /// f32.
+    F32,
+    /// f16 as a type of its own (`shader-f16`).
+    F16,
+    /// Two f16 in a u32. The bytes are those of [`F16`](Self::F16).
+    F16Packed,
+    /// Two bf16 in a u32.
+    Bf16Packed,
+    /// Four 8-bit integers in a u32, rounded to nearest and kept within ±127; whoever stores or loads them applies a
+    /// scale.
+    I8Packed,
+}
+
 impl Storage {
     /// f32, addressed one element at a time.
-    pub const F32: Self = Self { dtype: DType::F32, native_f16: false, vectors: false };
+    pub const F32: Self = Self { format: Format::F32, vectors: false };
 
     /// How `dtype` is stored on an adapter with or without `shader-f16`.
     pub fn new(dtype: DType, shader_f16: bool, vectors: bool) -> Self {
-        Self { dtype, native_f16: shader_f16 && dtype == DType::F16, vectors }
+        let format = match dtype {
+            DType::F32 => Format::F32,
+            DType::F16 if shader_f16 => Format::F16,
+            DType::F16 => Format::F16Packed,
+            DType::Bf16 => Format::Bf16Packed,
+        };
+        Self { format, vectors }
     }
 
     /// The file name under `elem/load` and `elem/store`.
     fn module(self) -> &'static str {
-        match (self.dtype, self.native_f16, self.vectors) {
-            (DType::F32, _, false) => "f32",
-            (DType::F32, _, true) => "f32_x4",
-            (DType::F16, true, false) => "f16",
-            (DType::F16, true, true) => "f16_x4",
-            (DType::F16, false, false) => "f16_packed",
-            (DType::F16, false, true) => "f16_packed_x4",
-            (DType::Bf16, _, false) => "bf16_packed",
-            (DType::Bf16, _, true) => "bf16_packed_x4",
+        match (self.format, self.vectors) {
+            (Format::F32, false) => "f32",
+            (Format::F32, true) => "f32_x4",
+            (Format::F16, false) => "f16",
+            (Format::F16, true) => "f16_x4",
+            (Format::F16Packed, false) => "f16_packed",
+            (Format::F16Packed, true) => "f16_packed_x4",
+            (Format::Bf16Packed, false) => "bf16_packed",
+            (Format::Bf16Packed, true) => "bf16_packed_x4",
+            (Format::I8Packed, false) => "i8_packed",
+            (Format::I8Packed, true) => "i8_packed_x4",
         }
     }
 }
 
 impl fmt::Display for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let packed = if self.dtype == DType::F32 || self.native_f16 { "" } else { " packed in u32" };
-        let unit = if self.vectors { ", by fours" } else { "" };
-        write!(f, "{}{packed}{unit}", self.dtype)
+        let format = match self.format {
+            Format::F32 => "f32",
+            Format::F16 => "f16",
+            Format::F16Packed => "f16 packed in u32",
+            Format::Bf16Packed => "bf16 packed in u32",
+            Format::I8Packed => "i8 packed in u32",
+        };
+        write!(f, "{format}{}", if self.vectors { ", by fours" } else { "" })
     }
 }
 
@@ -223,35 +251,73 @@ macro_rules! files {
 }
 
 files![
+    "attention/alibi_facts",
     "attention/alibi_none",
     "attention/alibi_slopes",
+    "attention/append",
+    "attention/backward_keys",
+    "attention/backward_queries",
+    "attention/backward_rows",
     "attention/blocks_all",
     "attention/blocks_masked",
+    "attention/cache_index",
+    "attention/cache_pages",
+    "attention/cache_slots",
     "attention/combine",
     "attention/dots",
+    "attention/dots_direct",
     "attention/dropout_none",
+    "attention/dropout_philox",
+    "attention/facts",
     "attention/forward",
+    "attention/gather_direct",
+    "attention/gather_staged",
+    "attention/gradients",
+    "attention/keys_cached",
     "attention/keys_contiguous",
+    "attention/kv_scales_heads",
+    "attention/kv_scales_none",
     "attention/lengths",
     "attention/load_keys",
     "attention/load_rows",
     "attention/mask",
     "attention/params",
+    "attention/parts_pair",
+    "attention/parts_stacked",
+    "attention/probabilities",
+    "attention/rotary_none",
+    "attention/rotary_pairs",
+    "attention/rows_grouped",
     "attention/rows_plain",
+    "attention/scales_heads",
+    "attention/scales_none",
     "attention/score",
     "attention/scores_modified",
+    "attention/scores_modified_bwd",
     "attention/scores_plain",
+    "attention/sequences_cached",
     "attention/sequences_dense",
+    "attention/sequences_listed",
     "attention/shows_all",
     "attention/shows_masked",
+    "attention/sinks_logits",
     "attention/sinks_none",
+    "attention/slope_terms_none",
+    "attention/slope_terms_rows",
+    "attention/store_sums",
+    "attention/sum_parts",
+    "attention/sum_terms",
     "attention/sums",
+    "attention/sums_direct",
     "attention/task",
     "attention/tile",
+    "attention/tile_direct",
     "attention/visit_all",
+    "attention/visit_all_queries",
     "attention/visit_classes",
     "attention/visit_lists",
     "attention/visit_table",
+    "baseline/butterfly_factor",
     "baseline/conv_direct",
     "baseline/conv_gate",
     "baseline/conv_pad",
@@ -270,6 +336,7 @@ files![
     "bench/fma",
     "butterfly/apply_blocks",
     "butterfly/apply_pairs",
+    "butterfly/bias",
     "butterfly/block",
     "butterfly/block_diagonal",
     "butterfly/block_gradient",
@@ -325,6 +392,8 @@ files![
     "elem/load/f16_x4",
     "elem/load/f32",
     "elem/load/f32_x4",
+    "elem/load/i8_packed",
+    "elem/load/i8_packed_x4",
     "elem/load/one_by_one",
     "elem/store/bf16_packed",
     "elem/store/bf16_packed_x4",
@@ -334,6 +403,8 @@ files![
     "elem/store/f16_x4",
     "elem/store/f32",
     "elem/store/f32_x4",
+    "elem/store/i8_packed",
+    "elem/store/i8_packed_x4",
     "elem/store/one_by_one",
     "mods/alibi",
     "mods/block_diagonal",
@@ -347,6 +418,7 @@ files![
     "mods/softcap",
     "mods/window",
     "scan/affine",
+    "scan/affine_complex",
     "scan/carry",
     "scan/chunk",
     "scan/chunk_decay",
@@ -371,10 +443,12 @@ files![
     "scan/gate_silu",
     "scan/gradient_dt",
     "scan/gradient_given",
+    "scan/lane_scan",
     "scan/lanes_subgroup",
     "scan/lanes_workgroup",
     "scan/long_conv",
     "scan/long_conv_columns",
+    "scan/long_conv_history",
     "scan/long_conv_lines",
     "scan/long_conv_no_second",
     "scan/long_conv_outputs",
@@ -384,22 +458,44 @@ files![
     "scan/long_conv_sequences",
     "scan/long_conv_spectrum",
     "scan/long_conv_spectrum_lines",
+    "scan/long_conv_step",
     "scan/long_conv_sum",
     "scan/long_conv_write",
     "scan/mix_output",
     "scan/mix_sums",
     "scan/row",
+    "scan/s4d_kernel",
+    "scan/s4d_powers",
+    "scan/s4d_step",
+    "scan/s4d_sums",
+    "scan/selective",
+    "scan/selective_backward",
+    "scan/selective_both_ways",
+    "scan/selective_gate",
+    "scan/selective_gate_after",
+    "scan/selective_gate_before",
+    "scan/selective_gradient_gated",
+    "scan/selective_gradient_plain",
+    "scan/selective_one_way",
+    "scan/selective_pack",
+    "scan/selective_reduce",
+    "scan/selective_scan",
     "scan/sequences_listed",
     "scan/sequences_one",
+    "scan/sigmoid",
     "scan/skip_gradient",
+    "scan/states_complex",
+    "scan/states_real",
     "scan/step",
+    "scan/store_gradients",
+    "scan/store_states",
     "scan/sum_rows",
     "scan/sum_terms",
     "scan/token",
 ];
 
 /// Words of a file and what takes their place.
-type Words = &'static [(&'static str, &'static str)];
+pub(crate) type Words = &'static [(&'static str, &'static str)];
 
 /// A file beside the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -501,7 +597,7 @@ impl Linker {
     /// alone, where wgpu 30 reports no subgroups, while naga 30 refuses it.
     fn enables(&self, body: &str) -> String {
         let matrices = body.contains("coop_mat");
-        let f16 = matrices || self.tensors.iter().any(|(_, storage)| storage.native_f16);
+        let f16 = matrices || self.tensors.iter().any(|(_, storage)| storage.format == Format::F16);
         let when = |on: bool, directive: &'static str| if on { directive } else { "" };
         [when(f16, "enable f16;\n"), when(matrices, "enable wgpu_cooperative_matrix;\n")].concat()
     }

@@ -116,6 +116,15 @@ impl<T: Stored> Tensor<T> {
     pub(crate) fn expect_here(&self, gpu: &Gpu, name: &'static str) -> Result<(), Error> {
         if self.gpu.is(gpu) { Ok(()) } else { Err(Error::Foreign { tensor: name }) }
     }
+
+    /// Fails unless the tensor is on this GPU and has this shape.
+    pub(crate) fn expect_shape(&self, gpu: &Gpu, name: &'static str, shape: &[usize]) -> Result<(), Error> {
+        self.expect_here(gpu, name)?;
+        if self.shape != shape {
+            return Err(Error::Shape { tensor: name, found: self.shape.clone(), expected: shape.to_vec() });
+        }
+        Ok(())
+    }
 }
 
 impl<T: Element> Tensor<T> {
@@ -136,10 +145,7 @@ impl<T: Element> Tensor<T> {
         if T::DTYPE != dtype {
             return Err(Error::DType { tensor: name, found: T::DTYPE, expected: dtype });
         }
-        if self.shape != shape {
-            return Err(Error::Shape { tensor: name, found: self.shape.clone(), expected: shape.to_vec() });
-        }
-        Ok(())
+        self.expect_shape(gpu, name, shape)
     }
 }
 

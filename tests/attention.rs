@@ -1,6 +1,8 @@
 //! The attention family on this machine's GPU, against its oracle.
 
 mod common;
+#[path = "attention/training.rs"]
+mod training;
 
 use half::f16;
 use tilewise::verify::{Family, Inputs};

@@ -6,13 +6,14 @@ mod common;
 use half::{bf16, f16};
 use tilewise::baseline::{
     Dense, DirectLongConv, Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan,
-    UnfusedAttention, UnfusedLinearScan, UnfusedLongConv, UnfusedMonarch,
+    UnfusedAttention, UnfusedButterfly, UnfusedLinearScan, UnfusedLongConv, UnfusedMonarch,
 };
 use tilewise::oracle::{self, Precision};
 use tilewise::verify::{Inputs, Outcome, Tolerance};
 use tilewise::{
-    Alibi, AttentionInputs, AttentionSpec, DType, Element, Gpu, LinearScanInputs, LinearScanOutputs,
-    LinearScanSpec, LongConvInputs, LongConvSpec, MonarchInputs, MonarchSpec, Tensor,
+    Alibi, AttentionInputs, AttentionSpec, ButterflyInputs, ButterflySpec, DType, Element, Gpu,
+    LinearScanInputs, LinearScanOutputs, LinearScanSpec, LongConvInputs, LongConvSpec, MonarchInputs,
+    MonarchSpec, Tensor,
 };
 
 /// Values rounded to `T`, on the host and on the device.
@@ -217,6 +218,31 @@ fn check_monarch<T: Element>(gpu: &Gpu, case: &str, spec: MonarchSpec) {
     let oracle = |precision| oracle::monarch(&spec, precision, &x.host, &w1.host, &w2.host);
     let given = MonarchInputs { x: &x.tensor, w1: &w1.tensor, w2: &w2.tensor };
     check(gpu, case, &y, oracle, |encoder| monarch.encode(encoder, given, &y, &scratch));
+}
+
+#[test]
+fn butterfly() {
+    in_every_type!(check_butterflies);
+}
+
+fn check_butterflies<T: Element>(gpu: &Gpu, name: &str) {
+    for (batch, n) in [(1, 8), (33, 16), (5, 256)] {
+        for spec in
+            [ButterflySpec::new(T::DTYPE, batch, n), ButterflySpec::new(T::DTYPE, batch, n).nstacks(2)]
+        {
+            let spec = spec.nblocks(2);
+            let mut inputs = Inputs::new(n as u64);
+            let x = normal::<T>(gpu, &mut inputs, &spec.x_shape());
+            let twiddle = normal::<T>(gpu, &mut inputs, &spec.twiddle_shape());
+            let y = poisoned::<T>(gpu, &spec.y_shape());
+            let unfused = UnfusedButterfly::new(gpu, spec).unwrap();
+            let scratch = unfused.scratch().unwrap();
+            let oracle = |precision| oracle::butterfly(&spec, precision, &x.host, &twiddle.host);
+            let given = ButterflyInputs { x: &x.tensor, twiddle: &twiddle.tensor };
+            let record = |encoder: &mut wgpu::CommandEncoder| unfused.encode(encoder, given, &y, &scratch);
+            check(gpu, &format!("{spec} ({name})"), &y, oracle, record);
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tilewise::bench::{self, Ceilings, Measured, Workload};
 use tilewise::timing::Effort;
-use tilewise::{AttentionSpec, Caps, DType, Error, LinearScanSpec, LongConvSpec, MonarchSpec};
+use tilewise::{AttentionSpec, ButterflySpec, Caps, DType, Error, LinearScanSpec, LongConvSpec, MonarchSpec};
 
 /// One run each: these tests are about what is reported, not about how fast it is.
 const ONCE: Effort = Effort { warm_up: Duration::ZERO, runs: 1, budget: Duration::from_secs(1) };
@@ -27,7 +27,8 @@ fn ceilings_are_those_of_a_machine() {
 fn every_family_is_checked_and_measured() {
     let Some(gpu) = common::open(None) else { return };
     for dtype in DType::ALL {
-        let workloads: [Box<dyn Workload>; 4] = [
+        let workloads: [Box<dyn Workload>; 5] = [
+            Box::new(ButterflySpec::new(dtype, 33, 64).nblocks(2)),
             Box::new(AttentionSpec::new(dtype, 2, (65, 130), 4, 40).kv_heads(2).causal()),
             Box::new(MonarchSpec::square(dtype, 33, 12)),
             Box::new(LinearScanSpec::new(dtype, 2, 3, 3001).initial()),

@@ -3,6 +3,8 @@
 mod common;
 #[path = "butterfly/product.rs"]
 mod product;
+#[path = "butterfly/transforms.rs"]
+mod transforms;
 
 use tilewise::plan::MonarchPlan;
 use tilewise::verify::{Family, Inputs};

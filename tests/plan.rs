@@ -5,12 +5,12 @@ mod plans;
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
-    AttentionPlan, AttentionTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, Exchange,
-    LinearScanPlan, LongConvBackwardPlan, MonarchPlan, Plan,
+    AttentionPlan, AttentionTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ChunkedBackwardPlan,
+    Exchange, LinearScanPlan, LongConvBackwardPlan, MonarchPlan, Plan,
 };
 use tilewise::{
     AttentionSpec, ButterflySpec, Caps, DType, LinearScanSpec, LongConvSpec, MonarchSpec, PlanError,
-    SpecError,
+    SpecError, SsdSpec,
 };
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -53,7 +53,12 @@ fn tiles_well(plan: &impl Plan, tile: &AttentionTile, rows: usize, caps: &Caps) 
     prop_assert!(tile.columns().is_multiple_of(tile.column_slice), "{plan} stages whole slices");
     prop_assert!(tile.rows() as usize <= (2 * rows).max(4), "{plan} wastes half its rows");
     if let (Exchange::Subgroup, Some(sizes)) = (tile.exchange, caps.subgroups) {
-        prop_assert!(sizes.min >= tile.column_lanes, "{plan}: rows straddle subgroups of {}", sizes.min);
+        let together = if tile.is_direct() { tile.part_lanes } else { tile.column_lanes };
+        prop_assert!(
+            sizes.min >= together,
+            "{plan}: lanes that exchange straddle subgroups of {}",
+            sizes.min
+        );
         prop_assert!(tile.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
     }
     Ok(())
@@ -72,7 +77,8 @@ proptest! {
         match AttentionPlan::new(&spec, &caps) {
             Ok(plan) => {
                 fits(&plan, &caps)?;
-                tiles_well(&plan, &plan.tile, q_len, &caps)?;
+                let rows = if plan.grouped { q_len * group } else { q_len };
+                tiles_well(&plan, &plan.tile, rows, &caps)?;
             }
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
             Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
@@ -156,6 +162,33 @@ proptest! {
             // 3000 channels of a million samples are more than a kernel can address.
             Err(PlanError::Spec(_)) => prop_assert!(batch * channels * length > i32::MAX as usize),
             Err(error) => prop_assert!(false, "{spec}: {error}"),
+        }
+    }
+
+    #[test]
+    fn chunked_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(4), length in size(20_000), groups in size(4),
+        share in size(8), head_dim in size(130), state_dim in size(260), chunk in 0_usize..=256,
+    ) {
+        let spec = SsdSpec::new(dtype, batch, length, (groups * share, head_dim), state_dim).groups(groups);
+        let spec = SsdSpec { chunk: (chunk > 0).then_some(chunk), ..spec };
+        match ChunkedBackwardPlan::ssd(&spec, &caps) {
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                fits(&plan.forward, &caps)?;
+                let steps = u64::from(plan.forward.chunk) * u64::from(plan.forward.chunks);
+                prop_assert!(steps >= spec.tokens() as u64, "{plan} covers every step");
+                prop_assert!(plan.forward.chunk <= plan.forward.room, "{plan} has room for its chunks");
+                prop_assert!(chunk == 0 || plan.forward.chunk as usize == chunk, "{plan} takes the given chunk");
+            }
+            Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
+            Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
+                prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
+            }
+            Err(PlanError::Spec(SpecError::Elements { shape, .. })) => {
+                prop_assert!(shape.iter().map(|&size| size as u128).product::<u128>() > i32::MAX as u128);
+            }
+            Err(error) => prop_assert!(false, "{spec:?}: {error}"),
         }
     }
 

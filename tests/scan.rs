@@ -5,11 +5,17 @@ mod common;
 mod conv1d;
 #[path = "scan/long_conv.rs"]
 mod long_conv;
+#[path = "scan/s4d.rs"]
+mod s4d;
+#[path = "scan/selective_scan.rs"]
+mod selective_scan;
 #[path = "scan/ssd.rs"]
 mod ssd;
 
 use tilewise::verify::{Family, Inputs};
-use tilewise::{DType, LinearScan, LinearScanInputs, LinearScanSpec, Tensor};
+use tilewise::{
+    DType, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, Tensor,
+};
 
 #[test]
 fn acceptance_grid() {
@@ -78,4 +84,49 @@ fn overflowing_factors_leave_zeros_alone() {
             assert_eq!(outputs.last.read_blocking().unwrap(), [b[299]]);
         }
     }
+}
+
+/// A NaN in one row reaches no other, forward or backward, in one pass or in phases.
+#[test]
+fn a_nan_reaches_no_other_row() {
+    for (_, gpu) in common::gpus() {
+        for length in [50, 20_000] {
+            let spec = LinearScanSpec::new(DType::F32, 1, 3, length);
+            let (half, mut b) = (vec![0.5; 3 * length], vec![1.0; 3 * length]);
+            b[length + 7] = f32::NAN;
+            let upload = |values: &[f32]| Tensor::from_slice(&gpu, &spec.shape(), values).unwrap();
+            let (a, b) = (upload(&half), upload(&b));
+            let inputs = LinearScanInputs { a: &a, b: &b, initial: None };
+            let h = LinearScan::new(&gpu, spec).unwrap().run(inputs).unwrap().h;
+            let inputs = LinearScanBackwardInputs { a: &a, h: &h, initial: None, dh: &b };
+            let found = LinearScanBackward::new(&gpu, spec).unwrap().run(inputs).unwrap();
+            for tensor in [&h, &found.da, &found.db] {
+                let values = tensor.read_blocking().unwrap();
+                let wrong: Vec<_> = (0..values.len()).filter(|&i| !values[i].is_finite()).collect();
+                assert!(
+                    !wrong.is_empty() && wrong.iter().all(|&i| i / length == 1),
+                    "{:?}",
+                    &wrong[..9.min(wrong.len())]
+                );
+            }
+        }
+    }
+}
+
+/// Factors above 1 over a long row overflow, as the mathematics does, and end.
+#[test]
+fn growing_states_overflow_and_end() {
+    for (_, gpu) in common::gpus() {
+        let spec = LinearScanSpec::new(DType::F32, 1, 1, 50_000);
+        let values = Tensor::from_slice(&gpu, &spec.shape(), &vec![1.5_f32; 50_000]).unwrap();
+        let inputs = LinearScanInputs { a: &values, b: &values, initial: None };
+        let h = LinearScan::new(&gpu, spec).unwrap().run(inputs).unwrap().h.read_blocking().unwrap();
+        assert!(h[..100].iter().all(|x| x.is_finite()) && !h[49_999].is_finite());
+    }
+}
+
+#[test]
+fn sizes_that_make_no_sense_are_refused_with_numbers() {
+    let refused = LinearScanSpec::new(DType::F32, 1, 1, 0).check().unwrap_err().to_string();
+    assert_eq!(refused, "length is 0, expected at least 1");
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors, serialize};
-use tilewise::{DType, Element, Gpu, Tensor, by_dtype};
+use tilewise::{DType, Element, Gpu, Tensor, Word, by_dtype};
 
 use crate::failure::Failure;
 
@@ -29,10 +29,17 @@ pub struct TensorFile<'a> {
 /// A tensor of a file, in one of the types that operations take.
 #[derive(Debug)]
 pub struct Stored<'a> {
-    name: String,
+    pub name: String,
     pub dtype: DType,
     pub shape: &'a [usize],
     data: &'a [u8],
+}
+
+/// Numbers of a file that count or index something.
+#[derive(Debug)]
+pub struct Integers<T = u32> {
+    pub shape: Vec<usize>,
+    pub values: Vec<T>,
 }
 
 // The files of `run`. Not a doc comment: clap would give it to the command.
@@ -105,6 +112,70 @@ impl<'a> TensorFile<'a> {
         Ok(Some(Stored { name: name.to_owned(), dtype, shape: view.shape(), data: view.data() }))
     }
 
+    /// The integers of that name, if they are there.
+    pub fn integers(&self, name: &str) -> Result<Option<Integers<i64>>, Failure> {
+        let Some(view) = self.tensors.get(name) else { return Ok(None) };
+        // The file's bytes need not be aligned, so they are copied.
+        let values = match view.dtype() {
+            Dtype::I32 => {
+                bytemuck::pod_collect_to_vec::<u8, i32>(view.data()).into_iter().map(i64::from).collect()
+            }
+            Dtype::U32 => {
+                bytemuck::pod_collect_to_vec::<u8, u32>(view.data()).into_iter().map(i64::from).collect()
+            }
+            Dtype::I64 => bytemuck::pod_collect_to_vec(view.data()),
+            other => return Err(Failure::Input(format!("{name} holds {other:?}, expected I32, U32 or I64"))),
+        };
+        self.used.borrow_mut().insert(name.to_owned());
+        Ok(Some(Integers { shape: view.shape().to_vec(), values }))
+    }
+
+    /// Whether there is a tensor of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The tensor of that name, of any type.
+    fn view(&self, name: &str) -> Result<&TensorView<'a>, Failure> {
+        if let Some(view) = self.tensors.get(name) {
+            self.used.borrow_mut().insert(name.to_owned());
+            return Ok(view);
+        }
+        let names = list(self.tensors.keys().map(String::as_str));
+        Err(Failure::Input(format!("{} has no tensor {name:?}; there are: {names}", self.path.display())))
+    }
+
+    /// Its shape, whatever its type.
+    pub fn shape(&self, name: &str) -> Result<Vec<usize>, Failure> {
+        Ok(self.view(name)?.shape().to_vec())
+    }
+
+    /// Whether it holds 8-bit integers.
+    pub fn is_int8(&self, name: &str) -> Result<bool, Failure> {
+        Ok(self.view(name)?.dtype() == Dtype::I8)
+    }
+
+    /// The tensor of that name, of 8-bit integers, on the device.
+    pub fn upload_int8(&self, gpu: &Gpu, name: &str) -> Result<Tensor<i8>, Failure> {
+        let view = self.view(name)?;
+        match view.dtype() {
+            Dtype::I8 => Ok(Tensor::from_slice(gpu, view.shape(), bytemuck::cast_slice(view.data()))?),
+            other => Err(Failure::Input(format!("{name} holds {other:?}, expected I8"))),
+        }
+    }
+
+    /// The numbers of that name that count or index something, if they are there.
+    pub fn find_integers(&self, name: &str) -> Result<Option<Integers>, Failure> {
+        let Some(Integers { shape, values }) = self.integers(name)? else { return Ok(None) };
+        let value = |value: i64| {
+            u32::try_from(value).map_err(|_| {
+                Failure::Input(format!("{name} holds {value}, expected numbers from 0 to 2^32 - 1"))
+            })
+        };
+        let values = values.into_iter().map(value).collect::<Result<_, _>>()?;
+        Ok(Some(Integers { shape, values }))
+    }
+
     /// The tensor of that name on the device. `T` is its element type.
     pub fn upload<T: Element>(&self, gpu: &Gpu, name: &str) -> Result<Tensor<T>, Failure> {
         self.get(name)?.upload(gpu)
@@ -113,6 +184,25 @@ impl<'a> TensorFile<'a> {
     /// The tensor of that name on the device in f32, which holds every f16 and bf16 exactly, if it is there.
     pub fn upload_f32(&self, gpu: &Gpu, name: &str) -> Result<Option<Tensor<f32>>, Failure> {
         self.find(name)?.map(|stored| stored.upload_f32(gpu)).transpose()
+    }
+
+    /// The elements of a tensor that mods read.
+    pub fn word(&self, name: &str) -> Result<Word, Failure> {
+        let Some(view) = self.tensors.get(name) else { return self.get(name).map(|_| Word::F32) };
+        match view.dtype() {
+            Dtype::F32 => Ok(Word::F32),
+            Dtype::U32 => Ok(Word::U32),
+            Dtype::I32 => Ok(Word::I32),
+            other => Err(Failure::Input(format!("{name} holds {other:?}, expected F32, U32 or I32"))),
+        }
+    }
+
+    /// A tensor that mods read on the device. `T` is of the file's type.
+    pub fn upload_words<T: tilewise::Stored>(&self, gpu: &Gpu, name: &str) -> Result<Tensor<T>, Failure> {
+        self.word(name)?;
+        let view = &self.tensors[name];
+        self.used.borrow_mut().insert(name.to_owned());
+        Ok(Tensor::from_slice(gpu, view.shape(), &bytemuck::pod_collect_to_vec::<u8, T>(view.data()))?)
     }
 
     /// What was not read, for a person to know; nothing if everything was.
@@ -212,12 +302,16 @@ impl Stored<'_> {
 
     /// Copies the tensor to the device in f32, which holds every f16 and bf16 exactly.
     pub fn upload_f32(&self, gpu: &Gpu) -> Result<Tensor<f32>, Failure> {
-        let values: Vec<f32> = match self.dtype {
+        Ok(Tensor::from_slice(gpu, self.shape, &self.values_f32())?)
+    }
+
+    /// The elements in f32, which holds every f16 and bf16 exactly.
+    pub fn values_f32(&self) -> Vec<f32> {
+        match self.dtype {
             DType::F32 => self.values(),
             DType::F16 => self.values::<half::f16>().into_iter().map(f32::from).collect(),
             DType::Bf16 => self.values::<half::bf16>().into_iter().map(f32::from).collect(),
-        };
-        Ok(Tensor::from_slice(gpu, self.shape, &values)?)
+        }
     }
 
     /// The values in f64, which holds every type exactly.
@@ -231,12 +325,21 @@ impl Stored<'_> {
     }
 }
 
+/// What a file calls an element type.
+fn file_type(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::Bf16 => Dtype::BF16,
+    }
+}
+
 /// A tensor to be written.
 #[derive(Debug)]
 pub struct Output {
     pub name: &'static str,
-    pub dtype: DType,
     pub shape: Vec<usize>,
+    dtype: Dtype,
     bytes: Vec<u8>,
 }
 
@@ -247,23 +350,29 @@ impl Output {
             let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
             bytemuck::cast_slice(&values).to_vec()
         });
-        Self { name, dtype, shape: shape.to_vec(), bytes }
+        Self { name, dtype: file_type(dtype), shape: shape.to_vec(), bytes }
     }
 
     /// Waits for the tensor and copies it from the device.
     pub fn download<T: Element>(name: &'static str, tensor: &Tensor<T>) -> Result<Self, Failure> {
         let values = tensor.read_blocking()?;
         let bytes = bytemuck::cast_slice(&values).to_vec();
-        Ok(Self { name, dtype: T::DTYPE, shape: tensor.shape().to_vec(), bytes })
+        Ok(Self { name, dtype: file_type(T::DTYPE), shape: tensor.shape().to_vec(), bytes })
+    }
+
+    /// The same for 8-bit integers.
+    pub fn download_int8(name: &'static str, tensor: &Tensor<i8>) -> Result<Self, Failure> {
+        let bytes = bytemuck::cast_slice(&tensor.read_blocking()?).to_vec();
+        Ok(Self { name, dtype: Dtype::I8, shape: tensor.shape().to_vec(), bytes })
+    }
+
+    /// The element type, as operations call it.
+    pub fn type_name(&self) -> String {
+        format!("{:?}", self.dtype).to_lowercase()
     }
 
     fn view(&self) -> Result<(&'static str, TensorView<'_>), SafeTensorError> {
-        let dtype = match self.dtype {
-            DType::F32 => Dtype::F32,
-            DType::F16 => Dtype::F16,
-            DType::Bf16 => Dtype::BF16,
-        };
-        Ok((self.name, TensorView::new(dtype, self.shape.clone(), &self.bytes)?))
+        Ok((self.name, TensorView::new(self.dtype, self.shape.clone(), &self.bytes)?))
     }
 }
 

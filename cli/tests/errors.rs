@@ -111,6 +111,31 @@ fn monarch_refuses_wrong_tensors() {
 }
 
 #[test]
+fn butterfly_refuses_wrong_tensors() {
+    let twiddle: &[usize] = &[2, 3, 5, 16, 2, 2];
+    let butterfly = |x: &[usize], twiddle: &[usize], words: &[&str]| {
+        refused(&["butterfly"], &[tensor("x", F32, x), tensor("twiddle", F32, twiddle)], words);
+    };
+    butterfly(&[3, 1, 27], twiddle, &["x has shape [3, 1, 27]", "expected [3, 2, 27]"]);
+    butterfly(&[3, 27], twiddle, &["x has 2 dimensions", "expected 3: (batch, nstacks, n_in)"]);
+    butterfly(&[3, 2, 27], &[2, 3, 5, 12, 2, 2], &["n is 24", "a power of two, at least 2"]);
+    let expected = "expected [2, 3, 5, 16, 2, 2]";
+    butterfly(&[3, 2, 27], &[2, 3, 4, 16, 2, 2], &["twiddle has shape [2, 3, 4, 16, 2, 2]", expected]);
+    butterfly(
+        &[3, 2, 27],
+        &[5, 16, 2, 2],
+        &["twiddle has 4 dimensions", "(nstacks, nblocks, log2 n, n/2, 2, 2)"],
+    );
+    butterfly(&[3, 2, 27], &[2, 0, 5, 16, 2, 2], &["nblocks is 0", "at least 1"]);
+    butterfly(&[0, 2, 27], twiddle, &["batch is 0", "at least 1"]);
+    let mixed = [tensor("x", F32, &[3, 2, 27]), tensor("twiddle", F16, twiddle)];
+    refused(&["butterfly"], &mixed, &["twiddle holds f16", "expected f32 like x"]);
+    let narrow =
+        [tensor("x", F32, &[3, 2, 27]), tensor("twiddle", F32, twiddle), tensor("dy", F32, &[3, 2, 27])];
+    refused(&["butterfly"], &narrow, &["dy has shape [3, 2, 27]", "expected [3, 2, 32]"]);
+}
+
+#[test]
 fn linear_scan_refuses_wrong_tensors() {
     let op = &["linear-scan"];
     let scan = |a: &[usize], b: &[usize], h0: &[usize], words: &[&str]| {
@@ -221,12 +246,12 @@ fn a_failure_keeps_the_old_output() {
 fn wrong_lines_are_refused_with_the_choices() {
     for (line, words) in [
         ("frobnicate", vec!["frobnicate", "tour, info, plan, shader, verify, bench, run"]),
-        ("plan atention", vec!["atention", "attention, monarch, linear-scan, list"]),
-        ("shader softmax", vec!["softmax", "attention, monarch, linear-scan"]),
-        ("run softmax", vec!["softmax", "attention, monarch, linear-scan"]),
-        ("run --json softmax", vec!["softmax", "attention, monarch, linear-scan"]),
-        ("plan", vec!["attention, monarch, linear-scan"]),
-        ("shader", vec!["attention, monarch, linear-scan"]),
+        ("plan atention", vec!["atention", "attention, butterfly, "]),
+        ("shader softmax", vec!["softmax", "attention, butterfly, "]),
+        ("run softmax", vec!["softmax", "attention, butterfly, "]),
+        ("run --json softmax", vec!["softmax", "attention, butterfly, "]),
+        ("plan", vec!["attention, butterfly, "]),
+        ("shader", vec!["attention, butterfly, "]),
         ("plan attention --profile voodoo", vec!["voodoo", "webgpu-baseline", "mali", "list"]),
         ("info --as voodoo", vec!["voodoo", "webgpu-baseline", "mali"]),
         ("plan attention --dtype f64", vec!["f64", "f32, f16, bf16"]),
@@ -249,6 +274,9 @@ fn wrong_lines_are_refused_with_the_choices() {
             "plan linear-scan --length 1000000 --profile mali",
             vec!["error: a", "1.9 GiB", "128 MiB", "binds at most"],
         ),
+        ("plan ssd --chunk 0 --profile mali", vec!["chunk is 0", "1 to 256"]),
+        ("plan ssd --heads 6 --groups 4 --profile mali", vec!["groups is 4", "divisor of the 6 heads"]),
+        ("plan retnet --chunk 257 --profile mali", vec!["chunk is 257", "1 to 256"]),
         ("plan attention --profile mali --adapter any", vec!["--profile mali", "--adapter"]),
         ("plan attention --profile mali --as mali", vec!["--profile mali", "--as"]),
         ("plan attention --profile mali --shader-checks", vec!["--profile", "--shader-checks"]),

@@ -1,9 +1,13 @@
-// Puts together what the splits of the keys left: L = log sum exp(L_s), O = sum exp(L_s - L) O_s. It is exact, since a
-// split's output is already divided by its own sum of exponentials. A lane takes four columns of one row.
+// Puts attention to parts of the keys together: L = log sum exp(L_p), O = sum exp(L_p - L) O_p. It is exact, since a
+// part's output is already divided by its own sum of exponentials. PART_LANES neighbouring lanes share four columns of
+// one row, and each takes every PART_LANES-th part.
+//
+// The plan chooses where parts come from: `attention/parts_stacked` are the splits of one attention,
+// `attention/parts_pair` two outputs of the caller's.
 
 struct Params {
-    groups: u32, // tiles of LANES x 4 columns, over all rows
-    splits: u32,
+    groups: u32, // tiles of LANES / PART_LANES fours of columns, over all rows
+    parts: u32,
     rows: u32,   // batch x q_len x heads
     q_len: u32,
     heads: u32,
@@ -12,51 +16,66 @@ struct Params {
 
 const VALUE_DIM: u32 = 64;
 const LANES: u32 = 64;
+const PART_LANES: u32 = 16;
 
+const REDUCE_LANES = PART_LANES;
 const VALUE_FOURS = (VALUE_DIM + 3u) / 4u;
 const LOG2_E = 1.4426950408889634;
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> parts: array<parts_word>; // (splits, batch, q_len, heads, VALUE_DIM)
-@group(0) @binding(2) var<storage, read> part_lse: array<f32>; // (splits, batch, heads, q_len), UNSEEN where no key is
-@group(0) @binding(3) var<storage, read_write> o: array<o_word>; // (batch, q_len, heads, VALUE_DIM)
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>; // (batch, heads, q_len)
-
-// What forward stores for a row that sees no key of a split: finite, since it is computed with.
+// The log-sum-exp of a part that sees no key, in here. Finite, since it is computed with.
 const UNSEEN = -3e38;
+
+const_assert LANES % PART_LANES == 0u;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> o: array<o_word>; // (batch, q_len, heads, VALUE_DIM)
+@group(0) @binding(2) var<storage, read_write> lse: array<f32>; // (batch, heads, q_len)
 
 @compute @workgroup_size(LANES)
 fn main(
-    @builtin(local_invocation_index) lane: u32,
+    lane: Lane,
     @builtin(workgroup_id) group_id: vec3<u32>,
     @builtin(num_workgroups) group_counts: vec3<u32>,
 ) {
-    let item = flat_group(group_id, group_counts) * LANES + lane;
-    if (item < params.rows * VALUE_FOURS) {
-        combine(item / VALUE_FOURS, item % VALUE_FOURS);
+    let group = flat_group(group_id, group_counts);
+    let item = group * (LANES / PART_LANES) + rank(lane) / PART_LANES;
+    combine(lane, item / VALUE_FOURS, item % VALUE_FOURS);
+}
+
+fn combine(lane: Lane, row: u32, four: u32) {
+    // Lanes past the last row have no part to go over, and stay: reductions wait for all.
+    let parts = select(0u, params.parts, row < params.rows);
+    let at = lse_place(row);
+    var largest = UNSEEN;
+    for (var part = rank(lane) % PART_LANES; part < parts; part += PART_LANES) {
+        largest = max(largest, part_log_sum(part, at));
+    }
+    largest = reduce_max(lane, vec4<f32>(largest)).x;
+    var total = 0.0;
+    var sum = vec4<f32>();
+    let start = row * VALUE_DIM;
+    for (var part = rank(lane) % PART_LANES; part < parts; part += PART_LANES) {
+        let log_sum = part_log_sum(part, at);
+        // A part that saw nothing is not read: 0 times what it holds need not be 0.
+        if (is_seen(log_sum)) {
+            let weight = exp2((log_sum - largest) * LOG2_E);
+            total += weight;
+            sum += weight * part_load4(part, start + four * 4u, start + VALUE_DIM);
+        }
+    }
+    total = reduce_add(lane, vec4<f32>(total)).x;
+    sum = reduce_add(lane, sum);
+    if (row < params.rows && rank(lane) % PART_LANES == 0u) {
+        let seen = is_seen(largest);
+        o_store4(start + four * 4u, start + VALUE_DIM, sum / select(1.0, total, seen));
+        if (four == 0u) {
+            lse[at] = select(params.unseen, largest + log2(total) / LOG2_E, seen);
+        }
     }
 }
 
-fn combine(row: u32, four: u32) {
-    let at = lse_place(row);
-    var largest = UNSEEN;
-    for (var split = 0u; split < params.splits; split++) {
-        largest = max(largest, part_lse[split * params.rows + at]);
-    }
-    var total = 0.0;
-    var sum = vec4<f32>();
-    for (var split = 0u; split < params.splits; split++) {
-        let weight = exp2((part_lse[split * params.rows + at] - largest) * LOG2_E);
-        let start = (split * params.rows + row) * VALUE_DIM;
-        total += weight;
-        sum += weight * parts_load4(start + four * 4u, start + VALUE_DIM);
-    }
-    let start = row * VALUE_DIM;
-    // Where no split sees a key, every weight is 1 and every part 0.
-    o_store4(start + four * 4u, start + VALUE_DIM, sum / total);
-    if (four == 0u) {
-        lse[at] = select(params.unseen, largest + log2(total) / LOG2_E, largest > 0.5 * UNSEEN);
-    }
+fn is_seen(log_sum: f32) -> bool {
+    return log_sum > 0.5 * UNSEEN;
 }
 
 // Rows are ordered (batch, query, head), their log-sum-exps (batch, head, query).

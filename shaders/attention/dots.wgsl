@@ -1,3 +1,6 @@
+// Nothing is held: rows are staged with the columns.
+fn hold_tensor(lane: Lane, task: Task) {}
+
 // The dot products of a tile's rows of `tensor` with its columns, rows of `other`, all of WIDTH elements, of which slices
 // are staged at a time.
 fn tensor_by_other(lane: Lane, place: Place, task: Task, column: u32) -> Scores {

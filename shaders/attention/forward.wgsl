@@ -15,7 +15,7 @@ const VALUE_DIM: u32 = 64;
 @group(0) @binding(4) var<storage, read_write> o: array<o_word>; // (splits, batch, q_len, heads, VALUE_DIM)
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>; // (splits, batch, heads, q_len)
 
-// The online softmax so far, for the rows of a lane.
+// The online softmax so far, for the rows of a lane. Its totals are the lane's share until they are gathered.
 struct Softmax {
     largest: array<vec4<f32>, ROW_FOURS>, // score of the row
     total: array<vec4<f32>, ROW_FOURS>,   // of the exponentials of this lane's own columns
@@ -35,6 +35,7 @@ fn main(
 
 fn attend(lane: Lane, task: Task) {
     let place = find_place(lane);
+    hold_q(lane, task);
     var output: V_Sums;
     var softmax = begin_softmax(place, task);
     let visits = find_visits(task);
@@ -49,7 +50,8 @@ fn attend(lane: Lane, task: Task) {
         update_softmax(lane, place, task, key, &scores, &softmax, &output);
         add_weighted_v(lane, place, task, visit.column, !visit.whole, &output);
     }
-    store(lane, place, task, &softmax, &output);
+    gather(lane, place, &softmax, &output);
+    store(place, task, &softmax, &output);
 }
 
 // A sink is a score without a value; the first split of the keys counts it, in the lanes of the first columns.
@@ -84,7 +86,7 @@ fn update_softmax(
 ) {
     for (var row = 0u; row < ROW_FOURS; row++) {
         let tile = (*scores)[row];
-        let largest = reduce_max(lane, max((*softmax).largest[row], row_maxima(tile)));
+        let largest = share_max(lane, max((*softmax).largest[row], row_maxima(tile)));
         // A row that has seen no key is measured against 0, from which hidden scores are as far as from any other.
         let base = select(vec4<f32>(), largest, is_seen(largest));
         let fade = exp2((*softmax).largest[row] - base);
@@ -111,42 +113,24 @@ fn update_softmax(
     }
 }
 
-fn store(
-    lane: Lane,
-    place: Place,
-    task: Task,
-    softmax: ptr<function, Softmax>,
-    output: ptr<function, V_Sums>,
-) {
+fn store(place: Place, task: Task, softmax: ptr<function, Softmax>, output: ptr<function, V_Sums>) {
+    var factors: array<vec4<f32>, ROW_FOURS>;
     for (var row = 0u; row < ROW_FOURS; row++) {
         let first = task.row + place.row + row * 4u;
-        let sum = reduce_add(lane, (*softmax).total[row]);
+        let sum = (*softmax).total[row];
         // The largest score itself counts 1, unless nothing was seen. A NaN equals nothing and goes on.
         let seen = !(sum == vec4<f32>());
         let total = select(vec4<f32>(1.0), sum, seen);
-        let factors = select(vec4<f32>(), keep_factor() / total, seen);
+        factors[row] = select(vec4<f32>(), value_scale(task) * keep_factor() / total, seen);
         let log_sums = ((*softmax).largest[row] + log2(total)) / LOG2_E;
         for (var n = 0u; n < 4u; n++) {
-            if (first + n < row_count(task) && place.column == 0u) {
+            if (first + n < row_count(task) && V_column(place, 0u) == 0u) {
                 let at = sum_place(task, row_query(first + n), row_head(task, first + n));
                 lse[task.split * params.rows + at] = select(params.unseen, log_sums[n], seen[n]);
             }
         }
-        for (var part = 0u; part < V_LANE_FOURS; part++) {
-            let tile = scale_rows((*output)[row * V_LANE_FOURS + part], factors);
-            let four = place.column + part * COLUMN_LANES;
-            store_row(task, first, four, tile[0]);
-            store_row(task, first + 1u, four, tile[1]);
-            store_row(task, first + 2u, four, tile[2]);
-            store_row(task, first + 3u, four, tile[3]);
-        }
     }
-}
-
-fn store_row(task: Task, row: u32, four: u32, values: vec4<f32>) {
-    let start = (task.split * params.rows + query_place(task, row)) * VALUE_DIM;
-    let stored = row < row_count(task) && four < V_FOURS;
-    o_store4(start + four * 4u, select(0u, start + VALUE_DIM, stored), values);
+    store_o(place, task, factors, output);
 }
 
 fn row_maxima(tile: mat4x4<f32>) -> vec4<f32> {

@@ -23,6 +23,22 @@ fn end_key(sequence: Sequence, query: u32) -> u32 {
     return u32(max(position(sequence, query) + min(params.right, rest) + 1, 0));
 }
 
+// The same from a key's side: queries and keys, left and right change places. The query that stands at a key:
+fn opposite(sequence: Sequence, key: u32) -> i32 {
+    return i32(key) - i32(sequence.k_len) + i32(sequence.q_len);
+}
+
+// The first query that sees the key. It never falls from one key to the next.
+fn first_query(sequence: Sequence, key: u32) -> u32 {
+    return u32(max(opposite(sequence, key), params.right) - params.right);
+}
+
+// The query after the last that sees the key. It never falls from one key to the next.
+fn end_query(sequence: Sequence, key: u32) -> u32 {
+    let rest = i32(sequence.k_len) - 1 - i32(key);
+    return u32(max(opposite(sequence, key) + min(params.left, rest) + 1, 0));
+}
+
 // Which of four neighbouring keys the query sees.
 fn sees(sequence: Sequence, query: u32, key: u32) -> vec4<bool> {
     let keys = vec4<u32>(key) + vec4<u32>(0u, 1u, 2u, 3u);

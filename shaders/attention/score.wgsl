@@ -18,21 +18,26 @@ fn finish_scores(dots: mat4x4<f32>, task: Task, row: u32, key: u32, whole: bool)
 fn finish_row(dots: vec4<f32>, task: Task, row: u32, key: u32, whole: bool) -> vec4<f32> {
     let query = row_query(row);
     let head = row_head(task, row);
-    var scores = dots * params.scale;
-    if (SOFTCAP) {
-        scores = cap(scores);
-    }
-    if (ALIBI) {
-        let slopes = vec4<f32>(LOG2_E * slope(task, row));
-        scores = fma(-slopes, distances(task, query, key), scores);
-    }
-    scores = modify(scores, task, head, query, key);
+    var scores = modify(built_in(dots, task, row, key), task, head, query, key);
     // A comparison, where `max` would lose a NaN.
     scores = select(scores, vec4<f32>(LOWEST), scores < vec4<f32>(LOWEST));
     if (whole) {
         return scores;
     }
     return select(vec4<f32>(HIDDEN), scores, sees(task.sequence, query, key) & shows(task, head, query, key));
+}
+
+// Scores before the user's changes.
+fn built_in(dots: vec4<f32>, task: Task, row: u32, key: u32) -> vec4<f32> {
+    var scores = dots * (params.scale * key_scale(task));
+    if (SOFTCAP) {
+        scores = cap(scores);
+    }
+    if (ALIBI) {
+        let slopes = vec4<f32>(LOG2_E * slope(task, row));
+        scores = fma(-slopes, distances(task, row_query(row), key), scores);
+    }
+    return scores;
 }
 
 // From the query's position to four neighbouring keys.
@@ -43,6 +48,11 @@ fn distances(task: Task, query: u32, key: u32) -> vec4<f32> {
 // Whether scores are those of keys that are seen.
 fn is_seen(scores: vec4<f32>) -> vec4<bool> {
     return scores > vec4<f32>(0.5 * (HIDDEN + LOWEST));
+}
+
+// A NaN is not hidden: it goes on.
+fn is_hidden(scores: vec4<f32>) -> vec4<bool> {
+    return scores < vec4<f32>(0.5 * (HIDDEN + LOWEST));
 }
 
 // softcap · tanh(score / softcap). The built-in tanh becomes NaN for large arguments on some drivers, and loses the

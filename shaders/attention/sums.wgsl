@@ -39,6 +39,11 @@ fn add_weighted_tensor(
     }
 }
 
+// The four of the width that a lane's share holds; past the last in lanes that hold none.
+fn TENSOR_column(place: Place, part: u32) -> u32 {
+    return place.column + part * COLUMN_LANES;
+}
+
 fn stage_tensor(lane: Lane, task: Task, column: u32) {
     for (var i = rank(lane); i < COLUMN_SLICE * TENSOR_FOURS; i += LANES) {
         right[i] = tensor_four(task, column + i / TENSOR_FOURS, i % TENSOR_FOURS * 4u);

@@ -5,6 +5,7 @@ const ROWS: u32 = 64;        // queries of a tile
 const COLUMNS: u32 = 32;     // and keys
 const LANES: u32 = 64;
 const BY_HEAD: bool = false; // whether heads see different keys
+const BY_KEYS: bool = false; // whether the kernel that visits takes tiles of keys and goes over queries
 
 const COLUMN_FOURS = COLUMNS / 4u;
 
@@ -60,10 +61,12 @@ fn look_at(lane: u32, task: Task, first_key: u32) -> u32 {
     for (var i = lane; i < ROWS * COLUMN_FOURS; i += LANES) {
         let query = task.row + i / COLUMN_FOURS;
         let key = first_key + i % COLUMN_FOURS * 4u;
-        // Queries past the end are seen by nobody, in either pass.
         if (query < task.sequence.q_len) {
             let seen = sees(task.sequence, query, key) & shows(task, task.head, query, key);
             vote |= select(0u, SOME, any(seen)) | select(ALL, 0u, all(seen));
+        } else if (BY_KEYS) {
+            // Where queries are gone over, none past the end may pass for one that sees.
+            vote |= ALL;
         }
     }
     return vote;

@@ -1,13 +1,15 @@
-// Sums the slices of a twiddle's gradient, always in the same order: a lane every SPREAD-th slice of four numbers, then
-// one lane the sums of SPREAD.
+// Sums slices, always in the same order: a lane every SPREAD-th slice of four numbers, then one lane the sums of SPREAD.
+// There are several sums, of `count` numbers each.
 
 struct Params {
     groups: u32,
-    stacks: u32,
+    sums: u32,
     slices: u32,
-    count: u32,  // fours of a stack in a slice
-    first: u32,  // four of a stack in the result, to which the first in a slice belongs
-    stride: u32, // fours of a stack in the result
+    count: u32,
+    from_slice: u32, // distance between slices, in numbers
+    from_sum: u32,   // between what belongs to different sums
+    to_sum: u32,     // between sums in the result
+    to_first: u32,   // where the first one begins
 }
 
 const LANES: u32 = 64;
@@ -15,8 +17,8 @@ const SPREAD: u32 = 8; // lanes that share a four
 const FOURS: u32 = LANES / SPREAD;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> slices: array<vec4<f32>>; // (slices, stacks, count)
-@group(0) @binding(2) var<storage, read_write> sums: array<sums_word>; // (stacks, stride)
+@group(0) @binding(1) var<storage, read> slices: array<slices_word>;
+@group(0) @binding(2) var<storage, read_write> sums: array<sums_word>;
 
 var<workgroup> shares: array<vec4<f32>, LANES>;
 
@@ -27,26 +29,30 @@ fn main(
     @builtin(num_workgroups) group_counts: vec3<u32>,
 ) {
     let group = flat_group(group_id, group_counts);
-    let total = params.stacks * params.count;
+    let fours = (params.count + 3u) / 4u;
     let four = group * FOURS + lane % FOURS;
-    if (four < total) {
-        shares[lane] = share(four, lane / FOURS, total);
+    let inside = four < params.sums * fours;
+    let sum = four / fours;
+    let i = four % fours * 4u;
+    if (inside) {
+        shares[lane] = share(sum * params.from_sum, i, lane / FOURS);
     }
     workgroupBarrier();
-    if (four < total && lane < FOURS) {
-        var sum = shares[lane];
+    if (inside && lane < FOURS) {
+        var all = shares[lane];
         for (var other = 1u; other < SPREAD; other++) {
-            sum += shares[other * FOURS + lane];
+            all += shares[other * FOURS + lane];
         }
-        let at = four / params.count * params.stride + params.first + four % params.count;
-        sums_store4(4u * at, 4u * at + 4u, sum);
+        let to = params.to_first + sum * params.to_sum;
+        sums_store4(to + i, to + params.count, all);
     }
 }
 
-fn share(four: u32, first: u32, total: u32) -> vec4<f32> {
+fn share(first: u32, i: u32, first_slice: u32) -> vec4<f32> {
     var sum = vec4<f32>();
-    for (var slice = first; slice < params.slices; slice += SPREAD) {
-        sum += slices[slice * total + four];
+    for (var slice = first_slice; slice < params.slices; slice += SPREAD) {
+        let at = first + slice * params.from_slice;
+        sum += slices_load4(at + i, at + params.count);
     }
     return sum;
 }

@@ -1,18 +1,20 @@
-// Second of the three phases of a long linear scan: the state with which each chunk of a row begins. A workgroup
-// takes one row, LANES chunks at a time.
+// Second of the three phases of a long scan: the value with which each chunk of a row begins. A workgroup takes one
+// row, LANES chunks at a time.
 
 struct Params {
     groups: u32, // rows
     chunks: u32, // chunks in a row
+    first: u32,  // where in `carries` those of the first row begin
 }
 
 const LANES: u32 = 256;
 const HAS_INITIAL: bool = true; // without, rows begin with 0 and `initial` is not read
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> maps: array<vec2<f32>>; // (rows, chunks)
-@group(0) @binding(2) var<storage, read> initial: array<f32>; // (rows)
-@group(0) @binding(3) var<storage, read_write> carries: array<f32>; // (rows, chunks)
+@group(0) @binding(1) var<storage, read> maps: array<Map>; // (rows, chunks)
+@group(0) @binding(2) var<storage, read> initial: array<Value>; // (rows)
+@group(0) @binding(3) var<storage, read_write> carries: array<Value>; // (rows, chunks), from `first` on
+@group(0) @binding(4) var<storage, read_write> last: array<Value>; // (rows), the values after the last chunk
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -27,7 +29,7 @@ fn main(
 }
 
 fn carry_row(lane: Lane, row: u32) {
-    var state = 0.0;
+    var state = Value();
     if (HAS_INITIAL) {
         state = initial[row];
     }
@@ -39,8 +41,11 @@ fn carry_row(lane: Lane, row: u32) {
         }
         let scan = scan_lanes(lane, map);
         if (chunk < params.chunks) {
-            carries[row * params.chunks + chunk] = apply(scan.before, state);
+            carries[params.first + row * params.chunks + chunk] = apply(scan.before, state);
         }
         state = apply(scan.total, state);
+    }
+    if (rank(lane) == 0u) {
+        last[row] = state;
     }
 }

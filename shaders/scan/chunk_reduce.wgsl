@@ -30,11 +30,11 @@ fn main(
 
 fn reduce_chunk(lane: Lane, group: u32) {
     let row = (group / params.chunks) * params.length;
-    let first = (group % params.chunks) * params.chunk;
-    let end = row + min(first + params.chunk, params.length);
+    let first = row + chunk_place(group % params.chunks) * params.chunk;
+    let end = min(first + params.chunk, row + params.length);
     var map = IDENTITY;
-    for (var tile = row + first; tile < end; tile += LANES * ITEMS) {
-        let steps = load_steps(tile + rank(lane) * ITEMS, end);
+    for (var i = 0u; i < tile_count(first, end); i++) {
+        let steps = load_steps(row, lane_start(tile_start(i, first, end), rank(lane)), end);
         map = compose(map, scan_lanes(lane, compose_steps(steps)).total);
     }
     if (rank(lane) == 0u) {

@@ -17,8 +17,7 @@ const HAS_CARRY: bool = true; // without, chunks begin with 0 and `carries` is n
 @group(0) @binding(1) var<storage, read> a: array<a_word>; // (rows, length)
 @group(0) @binding(2) var<storage, read> b: array<b_word>; // (rows, length)
 @group(0) @binding(3) var<storage, read> carries: array<f32>; // (rows, chunks)
-@group(0) @binding(4) var<storage, read_write> h: array<h_word>; // (rows, length)
-@group(0) @binding(5) var<storage, read_write> last: array<f32>; // (rows), the states after the last step
+@group(0) @binding(4) var<storage, read_write> last: array<f32>; // (rows), what is left after the last step
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -35,31 +34,30 @@ fn main(
 fn scan_chunk(lane: Lane, group: u32) {
     let chunk = group % params.chunks;
     let row = (group / params.chunks) * params.length;
-    let end = row + min((chunk + 1u) * params.chunk, params.length);
+    let first = row + chunk_place(chunk) * params.chunk;
+    let end = min(first + params.chunk, row + params.length);
     var state = 0.0;
     if (HAS_CARRY) {
         state = carries[group];
     }
-    for (var tile = row + chunk * params.chunk; tile < end; tile += LANES * ITEMS) {
-        let start = tile + rank(lane) * ITEMS;
-        let steps = load_steps(start, end);
+    for (var i = 0u; i < tile_count(first, end); i++) {
+        let start = lane_start(tile_start(i, first, end), rank(lane));
+        let steps = load_steps(row, start, end);
         let scan = scan_lanes(lane, compose_steps(steps));
-        store_states(start, end, apply(scan.before, state), steps);
+        take_steps(row, start, end, apply(scan.before, state), steps);
         state = apply(scan.total, state);
     }
     if (rank(lane) == 0u && chunk == params.chunks - 1u) {
-        last[group / params.chunks] = state;
+        last[group / params.chunks] = row_result(row, state);
     }
 }
 
-fn store_states(start: u32, end: u32, before: f32, steps: array<vec2<f32>, ITEMS>) {
+fn take_steps(row: u32, start: u32, end: u32, before: f32, steps: array<vec2<f32>, ITEMS>) {
     var state = before;
-    for (var i = 0u; i < ITEMS; i += 4u) {
-        var four: vec4<f32>;
-        for (var n = 0u; n < 4u; n++) {
-            state = take_step(steps[i + n], state);
-            four[n] = state;
-        }
-        h_store4(start + i, end, four);
+    var states: array<f32, ITEMS>;
+    for (var i = 0u; i < ITEMS; i++) {
+        state = take_step(steps[i], state);
+        states[turn(i)] = state;
     }
+    store_states(row, start, end, states);
 }

@@ -21,7 +21,7 @@ fn add_tap(sum: vec4<f32>, weights: vec4<f32>, lag: u32, inputs: vec4<f32>) -> v
 
 fn activate(sum: vec4<f32>) -> vec4<f32> {
     if (SILU) {
-        return sum * sigmoid(sum);
+        return silu(sum);
     }
     return sum;
 }
@@ -29,14 +29,7 @@ fn activate(sum: vec4<f32>) -> vec4<f32> {
 // The derivative of `activate`.
 fn activation_slope(sum: vec4<f32>) -> vec4<f32> {
     if (SILU) {
-        let share = sigmoid(sum);
-        return share * fma(sum, 1.0 - share, vec4<f32>(1.0));
+        return silu_slope(sum);
     }
     return vec4<f32>(1.0);
-}
-
-// For large negative values the exponential is too large for f32, and its inverse 0 as it should be; a value that
-// could make it infinite is kept out, since compilers may assume that there is none.
-fn sigmoid(x: vec4<f32>) -> vec4<f32> {
-    return 1.0 / (1.0 + exp(min(-x, vec4<f32>(88.0))));
 }

@@ -5,9 +5,9 @@
 // Subgroups have at least four lanes.
 const SUBGROUPS: u32 = LANES / 4u;
 
-var<workgroup> subgroup_pairs: array<vec2<f32>, SUBGROUPS>;
+var<workgroup> subgroup_pairs: array<Map, SUBGROUPS>;
 
-fn scan_lanes(lane: Lane, pair: vec2<f32>) -> LaneScan {
+fn scan_lanes(lane: Lane, pair: Map) -> LaneScan {
     var inclusive = pair;
     for (var step = 1u; step < lane.size; step *= 2u) {
         let before = subgroupShuffleUp(inclusive, step);

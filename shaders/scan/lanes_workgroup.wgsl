@@ -1,9 +1,9 @@
 // Scans the pairs of a workgroup's lanes through workgroup memory (Hillis and Steele 1986): log2(LANES) doubling
 // steps. The kernel declares LANES and `compose`.
 
-var<workgroup> lane_pairs: array<vec2<f32>, LANES>;
+var<workgroup> lane_pairs: array<Map, LANES>;
 
-fn scan_lanes(lane: Lane, pair: vec2<f32>) -> LaneScan {
+fn scan_lanes(lane: Lane, pair: Map) -> LaneScan {
     var inclusive = pair;
     lane_pairs[lane.index] = inclusive;
     workgroupBarrier();

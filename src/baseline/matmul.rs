@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_turns};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Format, Linker, Shader, ShaderError, Storage};
 use crate::spec::elements;
 use crate::{Caps, DType, Element, Error, Gpu, PlanError, SpecError, Tensor};
 
@@ -251,7 +251,7 @@ impl MatmulPlan {
         let shape = caps.matrices.iter().filter(|shape| shape.f32_accumulator);
         let side = shape.filter(|s| s.m == s.n && s.n == s.k && matches!(s.m, 8 | 16)).map(|s| s.m).max()?;
         let subgroup = caps.subgroups.filter(|sizes| sizes.min == sizes.max)?.max;
-        if ![a, b].iter().all(|storage| storage.native_f16 && storage.vectors) {
+        if ![a, b].iter().all(|storage| storage.format == Format::F16 && storage.vectors) {
             return None;
         }
         let products = spec.batch[0] * spec.batch[1];

@@ -14,7 +14,10 @@ mod matmul;
 mod scan;
 
 pub use attention::{AttentionScratch, SoftmaxPlan, UnfusedAttention, UnfusedAttentionPlan};
-pub use butterfly::{Dense, MonarchScratch, UnfusedMonarch, UnfusedMonarchPlan};
+pub use butterfly::{
+    ButterflyScratch, Dense, MonarchScratch, UnfusedButterfly, UnfusedButterflyPlan, UnfusedMonarch,
+    UnfusedMonarchPlan,
+};
 pub use matmul::{Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand};
 pub use scan::{
     ScanScratch, SequentialLinearScan, SequentialLinearScanPlan, UnfusedLinearScan, UnfusedLinearScanPlan,
@@ -25,6 +28,7 @@ pub use scan::{DirectLongConv, DirectLongConvPlan, LongConvScratch, UnfusedLongC
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::shaders as attention;
+    pub use super::butterfly::butterfly_shaders as butterfly;
     pub use super::butterfly::shaders as monarch;
     pub use super::matmul::shaders as matmul;
     pub use super::scan::direct_long_conv_shaders as direct_long_conv;

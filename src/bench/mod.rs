@@ -11,6 +11,7 @@ mod measure;
 mod scan;
 mod suite;
 
+pub use attention::{Attempt, Reach, Seconds, longest};
 pub use ceilings::{CeilingsPlan, ceilings, shaders};
 pub use measure::{Bench, measure};
 pub use suite::suite;

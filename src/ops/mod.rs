@@ -7,16 +7,27 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{Attention, AttentionInputs, AttentionOutputs, Table};
+pub use attention::{
+    Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
+    AttentionOutputs, AttentionProbabilities, CacheIndex, CachedAttention, CachedAttentionInputs, KvCache,
+    Merge, RotaryTables, Rotate, Table, quantise,
+};
 pub use butterfly::{
-    BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, Monarch,
-    MonarchBackward, MonarchGradients, MonarchInputs, MonarchLinear, MonarchLinearGradients,
-    PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear,
+    BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs,
+    ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs, Monarch, MonarchBackward,
+    MonarchGradients, MonarchInputs, MonarchLinear, MonarchLinearGradients, PixelflyBackward,
+    PixelflyGradients, PixelflyInputs, PixelflyLinear,
 };
 pub use scan::{
-    Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
-    LinearScan, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
-    LongConvInputs, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
+    CoefficientGradient, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs,
+    Conv1dOutputs, Conv1dStep, Conv1dStepInputs, H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step,
+    Hyena, HyenaBackward, HyenaGradients, HyenaInputs, HyenaStates, HyenaStep, LinearAttention,
+    LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs, LinearAttentionOutputGradients,
+    LinearAttentionOutputs, LinearAttentionStep, LinearScan, LinearScanBackward, LinearScanBackwardInputs,
+    LinearScanGradients, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
+    LongConvInputs, LongConvStep, Projection, S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep,
+    SelectiveScan, SelectiveScanBackward, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs,
+    SelectiveScanStep, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
     SsdOutputs, SsdStep,
 };
 
@@ -26,19 +37,26 @@ use crate::{Error, Gpu, Tensor};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
-    pub use super::attention::{shaders as attention, shaders_with_mods as attention_with_mods};
+    pub use super::attention::{
+        append_shaders as append, backward_shaders as attention_backward,
+        backward_shaders_with_mods as attention_backward_with_mods, merge_shaders as merge,
+        probabilities_shaders as attention_probabilities, rotate_shaders as rotate, shaders as attention,
+        shaders_with_mods as attention_with_mods,
+    };
     pub use super::butterfly::{
         block_softmax_shaders as block_softmax, block_sparse_shaders as block_sparse,
-        butterfly_backward_shaders as butterfly_backward, butterfly_shaders as butterfly,
-        monarch_backward_shaders as monarch_backward, monarch_linear_shaders as monarch_linear,
-        monarch_shaders as monarch, pixelfly_backward_shaders as pixelfly_backward,
-        pixelfly_shaders as pixelfly,
+        butterfly_backward_shaders as butterfly_backward, butterfly_linear_shaders as butterfly_linear,
+        butterfly_shaders as butterfly, monarch_backward_shaders as monarch_backward,
+        monarch_linear_shaders as monarch_linear, monarch_shaders as monarch,
+        pixelfly_backward_shaders as pixelfly_backward, pixelfly_shaders as pixelfly,
     };
     pub use super::scan::{
         chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,
         conv1d_backward_shaders as conv1d_backward, conv1d_shaders as conv1d,
-        conv1d_step_shaders as conv1d_step, linear_scan_shaders as linear_scan,
-        long_conv_backward_shaders as long_conv_backward, long_conv_shaders as long_conv,
+        conv1d_step_shaders as conv1d_step, linear_scan_backward_shaders as linear_scan_backward,
+        linear_scan_shaders as linear_scan, long_conv_backward_shaders as long_conv_backward,
+        long_conv_shaders as long_conv, long_conv_step_shaders as long_conv_step, s4d_shaders as s4d,
+        selective_scan_backward_shaders as selective_scan_backward, selective_scan_shaders as selective_scan,
         token_shaders as token,
     };
 }

@@ -11,16 +11,23 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionResult, HostMods, Place, attention, attention_with_mods};
+pub use attention::{
+    AttentionGiven, AttentionGradientsResult, AttentionResult, HostMods, Place, Tables, append, attention,
+    attention_backward, attention_of, cached_attention, kept, merge, philox, rotate,
+};
 pub use butterfly::{
-    ButterflyGradients, MonarchGradients, PixelflyGradients, PixelflyOperands, bias_gradient, block_softmax,
-    block_softmax_backward, block_sparse, butterfly, butterfly_backward, monarch, monarch_backward,
-    monarch_linear, pixelfly, pixelfly_backward,
+    ButterflyGradients, ButterflyLinearGradients, MonarchGradients, PixelflyGradients, PixelflyOperands,
+    bias_gradient, block_softmax, block_softmax_backward, block_sparse, butterfly, butterfly_backward,
+    butterfly_linear, butterfly_linear_backward, monarch, monarch_backward, monarch_linear, pixelfly,
+    pixelfly_backward,
 };
 pub use scan::{
-    Conv1dDerivatives, Conv1dResult, Conv1dTensors, LinearScanResult, LongConv, LongConvGradients,
-    LongConvOperands, SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, linear_scan, ssd,
-    ssd_backward,
+    Conv1dDerivatives, Conv1dResult, Conv1dTensors, H3Operands, H3Result, LinearAttentionGradient,
+    LinearAttentionResult, LinearAttentionValues, LinearScanDerivatives, LinearScanResult, LongConv,
+    LongConvGradients, LongConvOperands, SelectiveScanDerivatives, SelectiveScanResult, SelectiveScanTensors,
+    SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, h3, linear_attention,
+    linear_attention_backward, linear_scan, linear_scan_backward, s4d_kernel, selective_scan,
+    selective_scan_backward, ssd, ssd_backward,
 };
 
 use crate::DType;

@@ -8,21 +8,26 @@ mod attention;
 mod butterfly;
 mod scan;
 
-pub use attention::{AttentionPlan, AttentionStructure, AttentionTile, ModsStructure, VisitTable};
+pub use attention::{
+    AppendPlan, AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan, AttentionStructure,
+    AttentionTile, CacheStructure, MaskMods, MergePlan, ModsStructure, Parts, RotatePlan, RowsPlan,
+    VisitTable,
+};
 pub(crate) use attention::{VISIT_LANES, block_words};
 pub use butterfly::{
-    BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ButterflyBackwardPlan, ButterflyPass,
-    ButterflyPlan, ButterflyTile, ColumnSumsPlan, MonarchBackwardPlan, MonarchLinearPlan, MonarchPath,
-    MonarchPlan, MonarchRows, OuterPlan, PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage,
-    SparseProductPlan,
+    BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ButterflyBackwardPlan,
+    ButterflyLinearPlan, ButterflyPass, ButterflyPlan, ButterflyTile, ColumnSumsPlan, MonarchBackwardPlan,
+    MonarchLinearPlan, MonarchPath, MonarchPlan, MonarchRows, OuterPlan, PixelflyBackwardPlan, PixelflyPlan,
+    PixelflyStorage, SliceSumPlan, SparseProductPlan,
 };
 pub(crate) use butterfly::{
-    COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, SUM_LANES, Side, gradient_cells,
+    COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, SUM_LANES, Side, Sides, gradient_cells,
 };
 pub(crate) use scan::{ChunkKernel, LongConvStage, Mixed, Reads, TOKEN_ROOM, Writes, record_words};
 pub use scan::{
-    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan,
-    LongConvBackwardPlan, LongConvPlan, Steps, SumPlan, TokenPlan,
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
+    LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
+    SelectiveScanPlan, Steps, SumPlan, TokenPlan,
 };
 
 use std::fmt;
@@ -126,6 +131,16 @@ pub(crate) fn check_binding(
     let bytes = bytes.next_multiple_of(16);
     let limit = caps.binding_bytes.min(caps.buffer_bytes);
     if bytes > limit { Err(PlanError::Binding { tensor, bytes, limit }) } else { Ok(()) }
+}
+
+/// Fails if a kernel binds more buffers than the adapter lets it. Plans that need few options never do.
+pub(crate) fn check_buffers(footprint: &Footprint, caps: &Caps) -> Result<(), PlanError> {
+    let Footprint { kernel, storage_buffers, .. } = *footprint;
+    let (needed, limit) = (storage_buffers.into(), caps.storage_buffers.into());
+    if needed > limit {
+        return Err(PlanError::TooSmall { kernel, resource: "storage buffers", needed, limit });
+    }
+    Ok(())
 }
 
 /// Fails if the loops of one invocation take more turns than the driver lets them. Loops of at most eight turns that a

@@ -9,15 +9,20 @@ mod butterfly;
 mod scan;
 
 pub(crate) use attention::Parts;
-pub use attention::{Alibi, AttentionSpec, BlockMask, Mods, Window};
+pub use attention::{
+    Alibi, AppendSpec, AttentionSpec, BlockMask, CacheSpec, CacheView, CachedAttentionSpec, CuSeqlens,
+    MergeSpec, Mods, Packed, Rotary, RotaryPairs, RotateSpec, Span, Window,
+};
 pub use butterfly::{
-    BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflySpec, LinearSpec,
-    MonarchLinearSpec, MonarchLinearWeights, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights,
+    BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
+    LinearSpec, MonarchLinearSpec, MonarchLinearWeights, MonarchSpec, PixelflyConfig, PixelflySpec,
+    PixelflyWeights,
 };
 pub use scan::{
-    Conv1dSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Sequences, Skip, SsdSpec,
+    Coefficients, Conv1dSpec, Discretization, Gate, H3Spec, HyenaSpec, LinearAttentionSpec, LinearScanSpec,
+    LongConvSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, SsdSpec,
 };
-pub(crate) use scan::{Decay, LONGEST_CHUNK, Recurrence, Run};
+pub(crate) use scan::{Complex, Decay, LONGEST_CHUNK, Recurrence, Run};
 
 use crate::SpecError;
 

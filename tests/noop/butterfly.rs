@@ -3,9 +3,9 @@
 use super::zeros;
 use tilewise::{
     BlockPattern, BlockSoftmax, BlockSoftmaxSpec, BlockSparse, BlockSparseMode, BlockSparseSpec, Butterfly,
-    ButterflyBackward, ButterflyInputs, ButterflySpec, DType, Element, Gpu, Monarch, MonarchBackward,
-    MonarchInputs, MonarchSpec, PixelflyBackward, PixelflyConfig, PixelflyInputs, PixelflyLinear,
-    PixelflySpec, by_dtype,
+    ButterflyBackward, ButterflyInputs, ButterflyLinear, ButterflyLinearInputs, ButterflyLinearSpec,
+    ButterflySpec, DType, Element, Gpu, Monarch, MonarchBackward, MonarchInputs, MonarchSpec,
+    PixelflyBackward, PixelflyConfig, PixelflyInputs, PixelflyLinear, PixelflySpec, by_dtype,
 };
 
 pub fn butterfly<T: Element>(gpu: &Gpu, spec: ButterflySpec) {
@@ -53,6 +53,15 @@ fn pixelfly<T: Element>(gpu: &Gpu, spec: PixelflySpec) {
     PixelflyBackward::new(gpu, spec).unwrap().run(given, &y).unwrap();
 }
 
+fn butterfly_linear<T: Element>(gpu: &Gpu, spec: ButterflyLinearSpec) {
+    let layer = ButterflyLinear::new(gpu, spec).unwrap();
+    let x = zeros::<T>(gpu, &spec.x_shape());
+    let (twiddle, bias) = layer.initial_weights::<T>(1).unwrap();
+    let inputs = ButterflyLinearInputs { x: &x, twiddle: &twiddle, bias: bias.as_ref() };
+    let y = layer.run(inputs).unwrap();
+    layer.run_backward(inputs, &y).unwrap();
+}
+
 pub fn run_all(gpu: &Gpu) {
     for dtype in DType::ALL {
         let new = |batch, n| ButterflySpec::new(dtype, batch, n);
@@ -64,6 +73,7 @@ pub fn run_all(gpu: &Gpu) {
         ] {
             by_dtype!(dtype, T => butterfly::<T>(gpu, spec));
         }
+        by_dtype!(dtype, T => butterfly_linear::<T>(gpu, ButterflyLinearSpec::new(dtype, 3, 50, 100)));
         for (w1, w2) in [([4, 12, 9], [6, 10, 8]), ([64; 3], [64; 3]), ([128; 3], [128; 3])] {
             by_dtype!(dtype, T => monarch::<T>(gpu, MonarchSpec::new(dtype, 7, w1, w2)));
         }

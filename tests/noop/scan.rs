@@ -2,16 +2,22 @@
 
 use super::zeros;
 use tilewise::{
-    Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gpu,
-    LinearScan, LinearScanInputs, LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec,
-    SequenceIndices, by_dtype,
+    Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gate,
+    Gpu, LinearAttention, LinearAttentionBackward, LinearAttentionInputs, LinearAttentionOutputGradients,
+    LinearAttentionSpec, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs,
+    LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, S4d, S4dBackward,
+    S4dInputs, S4dParameters, S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs,
+    SelectiveScanSpec, SelectiveScanStep, SequenceIndices, Skip, Ssd, SsdBackward, SsdInputs,
+    SsdOutputGradients, SsdSpec, SsdStep, by_dtype,
 };
 
 pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
     let (a, b) = (zeros::<T>(gpu, &spec.shape()), zeros::<T>(gpu, &spec.shape()));
     let initial = spec.initial.then(|| zeros::<f32>(gpu, &spec.state_shape()));
     let scan = LinearScan::new(gpu, spec).unwrap();
-    scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap();
+    let h = scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap().h;
+    let inputs = LinearScanBackwardInputs { a: &a, h: &h, initial: initial.as_ref(), dh: &b };
+    LinearScanBackward::new(gpu, spec).unwrap().run(inputs).unwrap();
 }
 
 pub fn long_conv<T: Element>(gpu: &Gpu, spec: LongConvSpec) {
@@ -26,6 +32,22 @@ pub fn long_conv<T: Element>(gpu: &Gpu, spec: LongConvSpec) {
     };
     LongConv::new(gpu, spec).unwrap().run(inputs).unwrap();
     LongConvBackward::new(gpu, spec).unwrap().run(inputs, &dy).unwrap();
+    let step = LongConvStep::new(gpu, spec).unwrap();
+    let [u, pre, post] = [(); 3].map(|()| zeros::<T>(gpu, &[spec.batch, spec.channels]));
+    let (pre, post) = (spec.pre_gate.then_some(&pre), spec.post_gate.then_some(&post));
+    step.run(LongConvInputs { u: &u, pre, post, ..inputs }, 7, &step.history().unwrap()).unwrap();
+}
+
+pub fn s4d<T: Element>(gpu: &Gpu, spec: S4dSpec) {
+    let [u, dy] = [(); 2].map(|()| zeros::<T>(gpu, &spec.conv.shape()));
+    let s4d = S4d::new(gpu, spec).unwrap();
+    let modes = s4d.modes(&S4dParameters::lin(&spec, 0.1)).unwrap();
+    let inputs = S4dInputs { u: &u, modes: &modes, skip: None, pre: None, post: None };
+    s4d.run(inputs).unwrap();
+    S4dBackward::new(gpu, spec).unwrap().run(inputs, &dy).unwrap();
+    let step = S4dStep::new(gpu, spec).unwrap();
+    let sample = zeros::<T>(gpu, &[spec.conv.batch, spec.conv.channels]);
+    step.run(S4dInputs { u: &sample, ..inputs }, &step.states().unwrap()).unwrap();
 }
 
 fn conv1d<T: Element>(gpu: &Gpu, spec: Conv1dSpec) {
@@ -49,6 +71,75 @@ fn conv1d<T: Element>(gpu: &Gpu, spec: Conv1dSpec) {
     Conv1dStep::new(gpu, spec).unwrap().run(inputs, &outputs.last, 7).unwrap();
 }
 
+fn selective_scan<T: Element>(gpu: &Gpu, spec: SelectiveScanSpec) {
+    let steps = |length: usize| SelectiveScanSpec { length, ..spec };
+    let tensors = |spec: &SelectiveScanSpec| {
+        let shapes = [spec.shape().to_vec(), spec.shape().to_vec(), spec.b_shape(), spec.c_shape()];
+        shapes.map(|shape| zeros::<T>(gpu, &shape))
+    };
+    let [u, delta, b, c] = tensors(&spec);
+    let a = zeros(gpu, &spec.a_shape());
+    let channels = zeros(gpu, &spec.channel_shape());
+    let initial = zeros(gpu, &spec.state_shape());
+    let inputs = SelectiveScanInputs {
+        skip: spec.skip.then_some(&channels),
+        z: spec.gated.then_some(&u),
+        delta_bias: spec.delta_bias.then_some(&channels),
+        initial: spec.initial.then_some(&initial),
+        ..SelectiveScanInputs::new(&u, &delta, &a, &b, &c)
+    };
+    let outputs = SelectiveScan::new(gpu, spec).unwrap().run(inputs).unwrap();
+    SelectiveScanBackward::new(gpu, spec).unwrap().run(inputs, &outputs.out).unwrap();
+    let [u, delta, b, c] = tensors(&steps(1));
+    let step = SelectiveScanStep::new(gpu, spec).unwrap();
+    let inputs = SelectiveScanInputs {
+        skip: inputs.skip,
+        z: spec.gated.then_some(&u),
+        delta_bias: inputs.delta_bias,
+        ..SelectiveScanInputs::new(&u, &delta, &a, &b, &c)
+    };
+    step.run(inputs, &step.outputs().unwrap()).unwrap();
+}
+
+fn ssd<T: Element>(gpu: &Gpu, spec: &SsdSpec) {
+    let (x, dt) = (zeros::<T>(gpu, &spec.x_shape()), zeros(gpu, &spec.dt_shape()));
+    let (b, c) = (zeros(gpu, &spec.b_shape()), zeros(gpu, &spec.b_shape()));
+    let a = zeros(gpu, &spec.head_shape());
+    let d = (spec.skip != Skip::None).then(|| zeros(gpu, &spec.d_shape()));
+    let z = spec.gated.then(|| zeros(gpu, &spec.x_shape()));
+    let bias = spec.dt_bias.then(|| zeros(gpu, &spec.head_shape()));
+    let initial = spec.initial.then(|| zeros(gpu, &spec.state_shape()));
+    let inputs = SsdInputs {
+        x: &x,
+        dt: &dt,
+        a: &a,
+        b: &b,
+        c: &c,
+        d: d.as_ref(),
+        z: z.as_ref(),
+        dt_bias: bias.as_ref(),
+        initial: initial.as_ref(),
+    };
+    let outputs = Ssd::new(gpu, spec.clone()).unwrap().run(inputs).unwrap();
+    let of = SsdOutputGradients { out: &outputs.out, last: Some(&outputs.last) };
+    SsdBackward::new(gpu, spec.clone()).unwrap().run(inputs, of).unwrap();
+    let step = SsdStep::new(gpu, spec.clone()).unwrap();
+    let (x, dt) = (zeros::<T>(gpu, &step.x_shape()), zeros(gpu, &step.dt_shape()));
+    let (b, c) = (zeros(gpu, &step.b_shape()), zeros(gpu, &step.b_shape()));
+    let z = spec.gated.then(|| zeros(gpu, &step.x_shape()));
+    let inputs = SsdInputs { x: &x, dt: &dt, b: &b, c: &c, z: z.as_ref(), initial: None, ..inputs };
+    step.run(inputs, &outputs.last).unwrap();
+}
+
+fn linear_attention<T: Element>(gpu: &Gpu, spec: &LinearAttentionSpec) {
+    let (q, k) = (zeros::<T>(gpu, &spec.q_shape()), zeros(gpu, &spec.q_shape()));
+    let (v, g) = (zeros(gpu, &spec.v_shape()), zeros(gpu, &spec.g_shape()));
+    let inputs = LinearAttentionInputs { q: &q, k: &k, v: &v, g: &g, initial: None };
+    let outputs = LinearAttention::new(gpu, spec.clone()).unwrap().run(inputs).unwrap();
+    let of = LinearAttentionOutputGradients { o: &outputs.o, last: None };
+    LinearAttentionBackward::new(gpu, spec.clone()).unwrap().run(inputs, of).unwrap();
+}
+
 pub fn run_all(gpu: &Gpu) {
     for dtype in DType::ALL {
         for spec in [LinearScanSpec::new(dtype, 2, 3, 97), LinearScanSpec::new(dtype, 1, 2, 100_000)] {
@@ -56,10 +147,24 @@ pub fn run_all(gpu: &Gpu) {
                 by_dtype!(dtype, T => linear_scan::<T>(gpu, spec));
             }
         }
+        by_dtype!(dtype, T => s4d::<T>(gpu, S4dSpec::new(LongConvSpec::new(dtype, 2, 3, 97), 4)));
         for spec in [LongConvSpec::new(dtype, 2, 3, 97), LongConvSpec::new(dtype, 1, 2, 20_000)] {
             for spec in [spec, spec.pre_gate().post_gate().skip()] {
                 by_dtype!(dtype, T => long_conv::<T>(gpu, spec));
             }
+        }
+        let spec = SelectiveScanSpec::new(dtype, 2, 3, 97, 4);
+        for spec in [spec, spec.skip().gated().delta_bias().delta_softplus().initial().complex()] {
+            by_dtype!(dtype, T => selective_scan::<T>(gpu, spec));
+        }
+        let spec = SsdSpec::new(dtype, 2, 97, (4, 13), 7).groups(2);
+        let whole = spec.clone().initial().skip(Skip::PerChannel).gated().dt_bias().dt_softplus();
+        for spec in [SsdSpec { length: 0, ..spec.clone() }, spec, whole] {
+            by_dtype!(dtype, T => ssd::<T>(gpu, &spec));
+        }
+        for gate in [Gate::Constant, Gate::PerStep] {
+            let spec = LinearAttentionSpec::new(dtype, 1, 70, 2, (16, 12), gate);
+            by_dtype!(dtype, T => linear_attention::<T>(gpu, &spec));
         }
         let spec = Conv1dSpec::new(dtype, 2, 3, 97, 4);
         for spec in [spec, spec.bias().silu().sequences().initial()] {

@@ -1,13 +1,13 @@
 //! Plans of the butterfly family.
 
-use tilewise::baseline::{self, UnfusedMonarchPlan};
+use tilewise::baseline::{self, UnfusedButterflyPlan, UnfusedMonarchPlan};
 use tilewise::plan::{
-    BlockSoftmaxPlan, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPlan, MonarchBackwardPlan,
-    MonarchLinearPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan,
+    BlockSoftmaxPlan, BlockSparsePlan, ButterflyBackwardPlan, ButterflyLinearPlan, ButterflyPlan,
+    MonarchBackwardPlan, MonarchLinearPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan,
 };
 use tilewise::{
-    BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, DType,
-    MonarchLinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, ops,
+    BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
+    Caps, DType, MonarchLinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, ops,
 };
 
 use super::Planned;
@@ -106,9 +106,18 @@ fn of_blocks(dtype: DType, caps: &Caps) -> Vec<Planned> {
 
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = of_blocks(dtype, caps);
+    let unfused = UnfusedButterflyPlan::new(&ButterflySpec::new(dtype, 7, 64), caps);
+    planned.push(Planned::new("a butterfly product, unfused", unfused, baseline::shaders::butterfly));
     for spec in butterflies(dtype) {
         planned.push(butterfly(&format!("{spec:?}"), spec, caps));
         planned.push(butterfly_backward(&format!("{spec:?}, backward"), spec, caps));
+    }
+    for spec in [
+        ButterflyLinearSpec::new(dtype, 7, 100, 203),
+        ButterflyLinearSpec::new(dtype, 7, 64, 64).without_bias(),
+    ] {
+        let plan = ButterflyLinearPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec:?}"), plan, ops::shaders::butterfly_linear));
     }
     for (w1, w2) in MONARCHS {
         for batch in [1, 7, 1000] {

@@ -4,9 +4,14 @@ use tilewise::baseline::{
     self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
 };
 use tilewise::plan::{
-    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
+    LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
+    SelectiveScanPlan, TokenPlan,
 };
-use tilewise::{Caps, Conv1dSpec, DType, LinearScanSpec, LongConvSpec, ops};
+use tilewise::{
+    Caps, Coefficients, Conv1dSpec, DType, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, S4dSpec,
+    SelectiveScanSpec, Skip, SsdSpec, ops,
+};
 
 use super::Planned;
 
@@ -24,10 +29,16 @@ fn long_convs(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let whole = |spec: LongConvSpec| spec.pre_gate().post_gate().skip();
     let specs = [whole(spec(3, 13)), spec(300, 1000), whole(spec(2, 100_000)), spec(1, 8191).post_gate()];
     let mut planned = Vec::new();
+    for spec in [whole(spec(3, 13)), spec(300, 1000)] {
+        let spec = S4dSpec::new(spec, 16);
+        planned.push(Planned::new(&spec.to_string(), S4dPlan::new(&spec, caps), ops::shaders::s4d));
+    }
     for spec in specs {
         planned.push(long_conv(&spec.to_string(), spec, caps));
         let backward = LongConvBackwardPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::long_conv_backward));
+        let step = LongConvStepPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, step"), step, ops::shaders::long_conv_step));
         let unfused = UnfusedLongConvPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, unfused"), unfused, baseline::shaders::long_conv));
         let direct = DirectLongConvPlan::new(&spec, caps);
@@ -46,14 +57,63 @@ fn conv1d(spec: Conv1dSpec, caps: &Caps) -> [Planned; 3] {
     ]
 }
 
+/// A selective scan and its backward pass.
+fn selective_scan(spec: SelectiveScanSpec, caps: &Caps) -> [Planned; 2] {
+    let (forward, backward) =
+        (SelectiveScanPlan::new(&spec, caps), SelectiveScanBackwardPlan::new(&spec, caps));
+    [
+        Planned::new(&format!("{spec:?}"), forward, ops::shaders::selective_scan),
+        Planned::new(&format!("{spec:?}, backward"), backward, ops::shaders::selective_scan_backward),
+    ]
+}
+
+/// Chunked recurrences with their gradients and steps: widths by fours and by ones, of one tile and of two, and every
+/// option with and without the others.
+fn chunked(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let odd = SsdSpec::new(dtype, 1, 97, (4, 13), 7).groups(2).skip(Skip::PerHead).gated().chunk(64);
+    let specs = [
+        SsdSpec::new(dtype, 1, 20, (2, 16), 16),
+        SsdSpec::new(dtype, 1, 1000, (2, 64), 128).skip(Skip::PerChannel).chunk(256),
+        odd.dt_bias().dt_softplus().dt_limits(0.1, 1.0),
+    ];
+    let mut planned = Vec::new();
+    for spec in specs {
+        planned.push(Planned::new(&spec.to_string(), ChunkedPlan::ssd(&spec, caps), ops::shaders::chunked));
+        let backward = ChunkedBackwardPlan::ssd(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::chunked_backward));
+        planned.push(Planned::new(
+            &format!("{spec}, step"),
+            TokenPlan::ssd(&spec, caps),
+            ops::shaders::token,
+        ));
+    }
+    for gate in [Gate::Constant, Gate::PerStep] {
+        let spec = LinearAttentionSpec::new(dtype, 1, 97, 2, (8, 20), gate);
+        let plan = ChunkedPlan::linear_attention(&spec, caps);
+        planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::chunked));
+        let backward = ChunkedBackwardPlan::linear_attention(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::chunked_backward));
+        let step = TokenPlan::linear_attention(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, step"), step, ops::shaders::token));
+    }
+    planned
+}
+
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
     for (channels, length) in [(1, 5), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)] {
         let spec = LinearScanSpec::new(dtype, 1, channels, length);
         planned.push(linear_scan(&format!("{spec:?}"), spec, caps));
         planned.push(linear_scan(&format!("{spec:?}, initial"), spec.initial(), caps));
+        planned.push(linear_scan(&format!("{spec:?}, reverse"), spec.reverse(), caps));
+        for spec in [spec, spec.initial().reverse()] {
+            let backward = LinearScanBackwardPlan::new(&spec, caps);
+            let shaders = ops::shaders::linear_scan_backward;
+            planned.push(Planned::new(&format!("{spec:?}, backward"), backward, shaders));
+        }
     }
     planned.extend(long_convs(dtype, caps));
+    planned.extend(chunked(dtype, caps));
     for spec in [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).initial()] {
         let plan = UnfusedLinearScanPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::linear_scan));
@@ -65,5 +125,13 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned.extend(conv1d(conv, caps));
     planned.extend(conv1d(Conv1dSpec { length: 97, width: 3, ..conv }.bias().silu(), caps));
     planned.extend(conv1d(Conv1dSpec { width: 4, ..conv }.bias().silu().sequences().initial(), caps));
+    let plain = SelectiveScanSpec::new(dtype, 1, 6, 64, 1);
+    planned.extend(selective_scan(plain, caps));
+    let all = plain.skip().gated().delta_bias().delta_softplus().initial();
+    let all = all.coefficients(Coefficients::PerGroup(2), Coefficients::PerChannel);
+    planned.extend(selective_scan(SelectiveScanSpec { length: 1001, state_dim: 16, ..all }, caps));
+    let complex = SelectiveScanSpec { length: 2000, state_dim: 256, ..plain }.complex();
+    let complex = complex.coefficients(Coefficients::PerChannel, Coefficients::PerStep);
+    planned.extend(selective_scan(complex, caps));
     planned
 }

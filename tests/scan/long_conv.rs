@@ -2,7 +2,8 @@
 
 use tilewise::verify::Inputs;
 use tilewise::{
-    DType, Gpu, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvSpec, Tensor,
+    DType, Gpu, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvSpec, LongConvStep,
+    Tensor,
 };
 
 use crate::common;
@@ -98,5 +99,54 @@ fn slices_are_one_convolution() {
         let expected = |t: usize| if t < place(row) { 0.0 } else { kernel[t - place(row)] };
         let wrong = (0..1 << 18).find(|&t| (y[t] - expected(t)).abs() > 1e-5);
         assert_eq!(wrong, None, "sequence {row}");
+    }
+}
+
+/// Kernels as long as all samples, and short ones that a history wraps around; with a prefill and from nothing.
+#[test]
+fn steps_continue_a_convolution() {
+    for (prefill, taps) in [(60, 60), (60, 7), (5, 1)] {
+        let whole =
+            LongConvSpec::new(DType::F32, 2, 3, prefill + 20).taps(taps).pre_gate().post_gate().skip();
+        let mut random = Inputs::new(19);
+        let sequences = [(); 3].map(|()| uniform(&mut random, whole.rows() * whole.length));
+        let (k, skip) = (uniform(&mut random, 3 * taps), uniform(&mut random, 3));
+        for (_, gpu) in common::gpus() {
+            let (k, skip) = (upload(&gpu, &whole.kernel_shape(), &k), upload(&gpu, &[3], &skip));
+            let gates = |parts: &[Tensor<f32>; 3], run: &dyn Fn(LongConvInputs<'_, f32>) -> Tensor<f32>| {
+                let [u, pre, post] = parts;
+                run(LongConvInputs { u, k: &k, skip: Some(&skip), pre: Some(pre), post: Some(post) })
+            };
+            let part = |from: usize, to: usize, shape: &[usize]| {
+                sequences.each_ref().map(|values| {
+                    let rows = values.chunks(whole.length).flat_map(|row| &row[from..to]);
+                    upload(&gpu, shape, &rows.copied().collect::<Vec<_>>())
+                })
+            };
+            let conv = LongConv::new(&gpu, whole).unwrap();
+            let all = gates(&part(0, whole.length, &whole.shape()), &|inputs| conv.run(inputs).unwrap());
+            let all = all.read_blocking().unwrap();
+            let first = LongConvSpec { length: prefill, ..whole };
+            let step = LongConvStep::new(&gpu, first).unwrap();
+            let history = step.history().unwrap();
+            gates(&part(0, prefill, &first.shape()), &|inputs| {
+                let mut encoder = gpu.encoder();
+                step.encode_history(&mut encoder, inputs, &history).unwrap();
+                gpu.submit(encoder).unwrap();
+                history.clone()
+            });
+            let from_nothing = step.history().unwrap();
+            for (start, history) in [(prefill, &history), (0, &from_nothing)] {
+                for time in start..whole.length.min(start + 20) {
+                    let samples = part(time, time + 1, &[2, 3]);
+                    let y = gates(&samples, &|inputs| step.run(inputs, time as u32, history).unwrap());
+                    for (row, y) in y.read_blocking().unwrap().into_iter().enumerate() {
+                        // More than 60 samples back, kernels of 60 taps have ended in one as in the other.
+                        let expected = all[row * whole.length + time];
+                        assert!((y - expected).abs() < 1e-4, "{taps} taps, time {time}: {y} for {expected}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use tilewise::bench::{Ceilings, Depth, Figures, Measured, Report, ceilings, measure, suite};
+use tilewise::bench::{
+    Attempt, Ceilings, Depth, Figures, Measured, Reach, Report, ceilings, longest, measure, suite,
+};
 use tilewise::timing::{Effort, Spread};
 use tilewise::verify::Family;
 use tilewise::{Bytes, Caps, Error, Gpu};
@@ -26,6 +28,7 @@ use crate::table::{Cell, Column, Table};
 #[command(after_help = "Examples:
   tilewise bench --quick
   tilewise bench attention -o attention.json
+  tilewise bench attention --longest
   tilewise bench --json | jq '.reports[].fused.timing'")]
 pub struct Bench {
     /// Only this family
@@ -34,6 +37,9 @@ pub struct Bench {
     /// Few workloads and few runs
     #[arg(long)]
     quick: bool,
+    /// At which length attention stops on this adapter: fused, its gradients, and unfused (one batch, four heads of 64, f16)
+    #[arg(long, conflicts_with_all = ["quick", "output"])]
+    longest: bool,
     /// Write the record of the measurement to this file, as JSON
     #[arg(short, long, value_name = "FILE.json")]
     output: Option<PathBuf>,
@@ -70,6 +76,9 @@ struct Versions {
 
 impl Bench {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
+        if self.longest {
+            return self.longest(global);
+        }
         let draft = self.output.as_deref().map(Draft::reserve).transpose()?;
         let gpu = global.open()?;
         let record = self.measure(&gpu, global)?;
@@ -87,6 +96,19 @@ impl Bench {
             0 => printed,
             failed => Err(Failure::Check(format!("{failed} workloads went wrong"))),
         }
+    }
+
+    fn longest(&self, global: &Global) -> Result<(), Failure> {
+        if self.family.is_some_and(|family| family != Family::Attention) {
+            return Err(Failure::Input(
+                "--longest is for attention: the others have no unfused table".to_owned(),
+            ));
+        }
+        let gpu = global.open()?;
+        let progress = progress::spinner("doubling the length");
+        let reaches = longest(&gpu, PATIENCE)?;
+        drop(progress);
+        if global.json { print_json(&reaches) } else { print(&lengths(&gpu, &reaches)) }
     }
 
     fn measure(&self, gpu: &Gpu, global: &Global) -> Result<Record, Failure> {
@@ -143,6 +165,45 @@ impl Record {
             table(reports)
         )
     }
+}
+
+/// What would take longer is not waited for: some systems reset a GPU that is busy for two seconds.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// One row a length, and what each implementation stops at.
+fn lengths(gpu: &Gpu, reaches: &[Reach]) -> String {
+    let mut table = Table::new(&[
+        Column::Right("length"),
+        Column::Right("fused ms"),
+        Column::Right("backward ms"),
+        Column::Right("unfused ms"),
+    ]);
+    let cell = |attempt: &Attempt| match attempt {
+        Attempt::Ran(seconds) => milliseconds(Duration::from_secs_f64(*seconds)),
+        Attempt::Fits(seconds) => format!("fits, ~{}", milliseconds(Duration::from_secs_f64(*seconds))),
+        Attempt::Refused(_) => "refused".to_owned(),
+    };
+    for Reach { length, forward, backward, unfused } in reaches {
+        let length = length.to_string();
+        table.row([length.into(), cell(forward).into(), cell(backward).into(), cell(unfused).into()]);
+    }
+    let adapter = Adapter::of(gpu);
+    let stops: [(&str, fn(&Reach) -> &Attempt); 3] = [
+        ("unfused", |reach| &reach.unfused),
+        ("fused", |reach| &reach.forward),
+        ("the gradients", |reach| &reach.backward),
+    ];
+    let stop = |(name, attempt): (&str, fn(&Reach) -> &Attempt)| {
+        let refused = reaches.iter().find_map(|reach| match attempt(reach) {
+            Attempt::Refused(why) => Some(format!("{name}: stops at {}: {why}", reach.length)),
+            _ => None,
+        });
+        let last = reaches.last().map_or(0, |reach| reach.length);
+        refused.unwrap_or_else(|| format!("{name}: fits at every length up to {last}"))
+    };
+    let stops = stops.map(stop).join("\n");
+    let (name, driver) = (&adapter.name, adapter.driver());
+    format!("attention f16 b 1 h 4 d 64, as many keys as queries, on {name} ({driver})\n\n{table}\n{stops}")
 }
 
 /// One row an implementation: what it takes, and how near it is to what this adapter can do.

@@ -2,8 +2,11 @@
 
 use clap::Args;
 use tilewise::ops::shaders;
-use tilewise::plan::LinearScanPlan;
-use tilewise::{Caps, DType, Gpu, LinearScan, LinearScanInputs, LinearScanSpec, by_dtype};
+use tilewise::plan::{LinearScanBackwardPlan, LinearScanPlan};
+use tilewise::{
+    Caps, DType, Gpu, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs,
+    LinearScanSpec, by_dtype,
+};
 
 use super::{FromFile, FromSizes, Operation, Planned, fields};
 use crate::args::dtype_parser;
@@ -27,18 +30,22 @@ pub struct Sizes {
     /// Take an initial state
     #[arg(long)]
     initial: bool,
+    /// Take steps from the last to the first
+    #[arg(long)]
+    reverse: bool,
 }
 
-/// Reads a, b, and h0 if there is one; writes h and last_state
+/// Reads a, b, and h0 if there is one; writes h and last_state, and da, db and dh0 if there is a dh
 ///
-/// a, b and h (batch, channels, length); h0 (batch, channels) in any of the types; last_state (batch, channels) in F32.
+/// a, b, h and dh (batch, channels, length); h0 (batch, channels) in any of the types; last_state and dh0
+/// (batch, channels) in F32.
 #[derive(Debug, Args)]
 pub struct Options {}
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
         let spec = LinearScanSpec::new(self.dtype, self.batch, self.channels, self.length);
-        let spec = LinearScanSpec { initial: self.initial, ..spec };
+        let spec = LinearScanSpec { initial: self.initial, reverse: self.reverse, ..spec };
         spec.check()?;
         Ok(Box::new(spec))
     }
@@ -47,10 +54,14 @@ impl FromSizes for Sizes {
 impl FromFile for Options {
     fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
         let (a, b) = (file.get("a")?, file.get("b")?);
-        let initial = file.find("h0")?;
+        let (initial, dh) = (file.find("h0")?, file.find("dh")?);
         b.expect_dtype_of(&a)?;
         let [batch, channels, length] = a.sizes("batch, channels, length")?;
         b.expect_shape(a.shape)?;
+        if let Some(dh) = dh {
+            dh.expect_dtype_of(&a)?;
+            dh.expect_shape(a.shape)?;
+        }
         let spec = LinearScanSpec::new(a.dtype, batch, channels, length);
         let spec = LinearScanSpec { initial: initial.is_some(), ..spec };
         if let Some(initial) = initial {
@@ -67,7 +78,11 @@ impl Operation for LinearScanSpec {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
-        Ok(vec![Planned::new("forward", &LinearScanPlan::new(self, caps)?, shaders::linear_scan)?])
+        let backward = LinearScanBackwardPlan::new(self, caps)?;
+        Ok(vec![
+            Planned::new("forward", &LinearScanPlan::new(self, caps)?, shaders::linear_scan)?,
+            Planned::new("backward", &backward, shaders::linear_scan_backward)?,
+        ])
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
@@ -77,7 +92,19 @@ impl Operation for LinearScanSpec {
             let inputs = LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() };
             let outputs = LinearScan::new(gpu, *self)?.run(inputs)?;
             let last = Output::download("last_state", &outputs.last)?;
-            Ok(vec![Output::download("h", &outputs.h)?, last])
+            let mut found = vec![Output::download("h", &outputs.h)?, last];
+            if file.find("dh")?.is_some() {
+                let dh = file.upload::<T>(gpu, "dh")?;
+                let inputs =
+                    LinearScanBackwardInputs { a: &a, h: &outputs.h, initial: initial.as_ref(), dh: &dh };
+                let gradients = LinearScanBackward::new(gpu, *self)?.run(inputs)?;
+                found.push(Output::download("da", &gradients.da)?);
+                found.push(Output::download("db", &gradients.db)?);
+                if self.initial {
+                    found.push(Output::download("dh0", &gradients.dinitial)?);
+                }
+            }
+            Ok(found)
         })
     }
 }

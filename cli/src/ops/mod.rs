@@ -7,12 +7,21 @@
 #![allow(clippy::doc_markdown, reason = "clap prints these comments to people, backticks and all")]
 
 mod attention;
+mod attention_mods;
 mod block_sparse;
 mod butterfly;
+mod cached_attention;
+mod conv1d;
+mod gla;
+mod linear_attention;
 mod linear_scan;
 mod long_conv;
+mod merge;
 mod monarch;
 mod pixelfly;
+mod retnet;
+mod selective_scan;
+mod ssd;
 
 use std::fmt;
 
@@ -179,12 +188,18 @@ macro_rules! operations {
 
 operations! {
     Attention in attention, "attention" of Attention;
+    Merge in merge, "merge" of Attention;
     Butterfly in butterfly, "butterfly" of Butterfly;
     Monarch in monarch, "monarch" of Butterfly;
     BlockSparse in block_sparse, "block-sparse" of Butterfly;
     Pixelfly in pixelfly, "pixelfly" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
     LongConv in long_conv, "long-conv" of Scan;
+    Ssd in ssd, "ssd" of Scan;
+    Gla in gla, "gla" of Scan;
+    Retnet in retnet, "retnet" of Scan;
+    Conv1d in conv1d, "conv1d" of Scan;
+    SelectiveScan in selective_scan, "selective-scan" of Scan;
 }
 
 /// The names of all operations, for messages.

@@ -7,7 +7,8 @@ use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::elements;
 use crate::{
-    Caps, DType, Element, Error, Gpu, LinearScanInputs, LinearScanOutputs, LinearScanSpec, PlanError, Tensor,
+    Caps, DType, Element, Error, Gpu, LinearScanInputs, LinearScanOutputs, LinearScanSpec, PlanError,
+    SpecError, Tensor,
 };
 
 /// How to run a [`LinearScanSpec`] unfused.
@@ -27,7 +28,7 @@ pub struct UnfusedLinearScanPlan {
 impl UnfusedLinearScanPlan {
     /// Plans an unfused scan. Fails if the spec is wrong or a tensor exceeds a binding, which the pairs do first.
     pub fn new(spec: &LinearScanSpec, caps: &Caps) -> Result<Self, PlanError> {
-        spec.check()?;
+        forward_only(spec)?;
         let pairs = elements("the pairs of all steps", &pairs_shape(spec))?;
         check_binding("the pairs of all steps", pairs, DType::F32, caps)?;
         Ok(Self {
@@ -38,6 +39,16 @@ impl UnfusedLinearScanPlan {
             initial: spec.initial,
         })
     }
+}
+
+/// Fails if the spec is wrong or asks for what yardsticks do not do.
+fn forward_only(spec: &LinearScanSpec) -> Result<(), SpecError> {
+    spec.check()?;
+    if spec.reverse {
+        let expected = "false: the yardsticks take steps from the first to the last".to_owned();
+        return Err(SpecError::Value { name: "reverse", found: "true".to_owned(), expected });
+    }
+    Ok(())
 }
 
 fn pairs_shape(spec: &LinearScanSpec) -> [usize; 3] {
@@ -183,7 +194,7 @@ pub struct SequentialLinearScanPlan {
 impl SequentialLinearScanPlan {
     /// Plans a sequential scan. Fails if the spec is wrong or a tensor exceeds a binding.
     pub fn new(spec: &LinearScanSpec, caps: &Caps) -> Result<Self, PlanError> {
-        spec.check()?;
+        forward_only(spec)?;
         check_binding("a", spec.rows() * spec.length, spec.dtype, caps)?;
         let storage = Storage::new(spec.dtype, caps.f16, spec.length.is_multiple_of(4));
         Ok(Self { lanes: 64.min(caps.workgroup_lanes), storage, initial: spec.initial })

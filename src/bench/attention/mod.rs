@@ -1,5 +1,10 @@
 //! Measuring workloads of the attention family.
 
+mod longest;
+mod mods;
+
+pub use longest::{Attempt, Reach, Seconds, longest};
+
 use crate::baseline::UnfusedAttention;
 #[cfg(feature = "serde")]
 use crate::bench::fields;
@@ -36,7 +41,12 @@ impl<T: Element> Given<T> {
 }
 
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
-    boxed(forward_suite(scale, depth))
+    let mut suite = boxed(forward_suite(scale, depth));
+    if depth == Depth::Standard {
+        suite.extend(boxed(decoding_suite(scale)));
+    }
+    suite.extend(boxed(mods::suite(scale, depth)));
+    suite
 }
 
 /// 2048 keys are where a table of scores begins to hurt. A large GPU also gets the lengths of published tables, with
@@ -67,6 +77,22 @@ fn forward_suite(scale: Scale, depth: Depth) -> Vec<AttentionSpec> {
         }
     }
     suite
+}
+
+/// One new token against long caches: with as many query heads as key heads, and with eight times as many, whose caches are
+/// as large.
+fn decoding_suite(scale: Scale) -> impl Iterator<Item = AttentionSpec> {
+    let (kv_heads, lengths): (usize, &[usize]) = match scale {
+        Scale::Software => (1, &[16_384]),
+        Scale::Modest => (2, &[16_384, 131_072]),
+        Scale::Large => (8, &[16_384, 131_072]),
+    };
+    let of_length = move |&keys: &usize| {
+        [1, 8].map(|group| {
+            AttentionSpec::new(DType::F16, 1, (1, keys), group * kv_heads, 128).kv_heads(kv_heads)
+        })
+    };
+    lengths.iter().flat_map(of_length)
 }
 
 impl Workload for AttentionSpec {
@@ -130,6 +156,55 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &AttentionSpec) -> Result<(Figur
     Ok((figures, vec![unfused]))
 }
 
+/// One query of one head as a problem of its own: the keys that it sees are all the keys there are, and no mask is left.
+struct Alone {
+    spec: AttentionSpec,
+    q: Vec<f64>,
+    k: Vec<f64>,
+    v: Vec<f64>,
+}
+
+impl Alone {
+    fn new<T: Element>(spec: &AttentionSpec, host: [&[T]; 3], query: [usize; 3]) -> Self {
+        let (first, end) = spec.keys_seen(query[2]);
+        Self::seeing(spec, host, query, &(first..end).collect::<Vec<_>>())
+    }
+
+    /// Where the query sees these keys.
+    fn seeing<T: Element>(
+        spec: &AttentionSpec,
+        [q, k, v]: [&[T]; 3],
+        [batch, head, i]: [usize; 3],
+        seen: &[usize],
+    ) -> Self {
+        let wide = |values: &[T]| values.iter().map(|value| value.to_f64()).collect::<Vec<_>>();
+        let kv_head = head / (spec.heads / spec.kv_heads);
+        let rows = |values: &[T], width: usize| {
+            let row = |j| ((batch * spec.k_len + j) * spec.kv_heads + kv_head) * width;
+            seen.iter().flat_map(|&j| wide(&values[row(j)..row(j) + width])).collect::<Vec<_>>()
+        };
+        let query = ((batch * spec.q_len + i) * spec.heads + head) * spec.head_dim;
+        let alone = AttentionSpec {
+            value_dim: spec.value_dim,
+            softcap: spec.softcap,
+            ..AttentionSpec::new(spec.dtype, 1, (1, seen.len()), 1, spec.head_dim)
+        };
+        Self {
+            spec: alone.scale(spec.scale_or_default()),
+            q: wide(&q[query..query + spec.head_dim]),
+            k: rows(k, spec.head_dim),
+            v: rows(v, spec.value_dim),
+        }
+    }
+
+    /// Exactly and plainly.
+    fn both(&self) -> (AttentionResult, AttentionResult) {
+        both(self.spec.dtype, |precision| {
+            oracle::attention(&self.spec, precision, &self.q, &self.k, &self.v, None)
+        })
+    }
+}
+
 /// The oracle's answer for some queries of some heads.
 struct Sample {
     spec: AttentionSpec,
@@ -140,31 +215,26 @@ struct Sample {
 }
 
 impl Sample {
-    fn new<T: Element>(spec: &AttentionSpec, [q, k, v]: &[Vec<T>; 3]) -> Self {
+    fn new<T: Element>(spec: &AttentionSpec, host: &[Vec<T>; 3]) -> Self {
+        Self::of(spec, host, |i| {
+            let (first, end) = spec.keys_seen(i);
+            (first..end).collect()
+        })
+    }
+
+    /// Where each query sees these keys.
+    fn of<T: Element>(
+        spec: &AttentionSpec,
+        [q, k, v]: &[Vec<T>; 3],
+        seen: impl Fn(usize) -> Vec<usize>,
+    ) -> Self {
         let total = spec.batch * spec.heads * spec.q_len;
         let place = |i| [i / spec.q_len / spec.heads, i / spec.q_len % spec.heads, i % spec.q_len];
         let queries: Vec<_> = spread(total, 24).into_iter().map(place).collect();
-        let wide = |values: &[T]| values.iter().map(|value| value.to_f64()).collect::<Vec<_>>();
-        let results = queries.iter().map(|&[batch, head, i]| {
-            // The keys that a query sees are all the keys of a problem of one query: no mask is left.
-            let (first, end) = spec.keys_seen(i);
-            let kv_head = head / (spec.heads / spec.kv_heads);
-            let rows = |values: &[T], width: usize| {
-                let row = |j| ((batch * spec.k_len + j) * spec.kv_heads + kv_head) * width;
-                (first..end).flat_map(|j| wide(&values[row(j)..row(j) + width])).collect::<Vec<_>>()
-            };
-            let query = ((batch * spec.q_len + i) * spec.heads + head) * spec.head_dim;
-            let query = wide(&q[query..query + spec.head_dim]);
-            let (keys, values) = (rows(k, spec.head_dim), rows(v, spec.value_dim));
-            let alone = AttentionSpec {
-                value_dim: spec.value_dim,
-                softcap: spec.softcap,
-                ..AttentionSpec::new(spec.dtype, 1, (1, end - first), 1, spec.head_dim)
-            };
-            let alone = alone.scale(spec.scale_or_default());
-            both(spec.dtype, |precision| oracle::attention(&alone, precision, &query, &keys, &values, None))
-        });
-        let (reference, plain) = results.unzip();
+        let (reference, plain) = queries
+            .iter()
+            .map(|&query| Alone::seeing(spec, [q, k, v], query, &seen(query[2])).both())
+            .unzip();
         Self { spec: *spec, queries, reference, plain }
     }
 

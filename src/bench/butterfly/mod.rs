@@ -2,12 +2,14 @@
 
 mod dense;
 mod monarch;
+mod product;
 
 use super::suite::{Scale, boxed};
 use super::{Depth, Workload};
 
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
     let mut suite = boxed(monarch::suite(scale, depth));
+    suite.extend(boxed(product::suite(scale, depth)));
     suite.extend(boxed(dense::suite(scale, depth)));
     suite
 }

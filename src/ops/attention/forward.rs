@@ -1,19 +1,15 @@
 //! Attention, forward.
 
-use super::link::{bound, structured, tiled};
+use super::link::{loads, scored, sequences, sinks, slopes, tiled};
+use super::merge::{combine_params, merge_shaders};
 use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
-use super::params::TaskParams;
+use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
-use crate::kernel::{Kernel, compile, params};
+use crate::kernel::{Kernel, compile};
 use crate::ops::Scratch;
-use crate::plan::{AttentionPlan, Plan as _};
-use crate::shader::{Linker, Shader, ShaderError};
-use crate::{AttentionSpec, Element, Error, Gpu, Mods, Tensor};
-
-params! {
-    /// `attention/combine`.
-    CombineParams { splits: u32, rows: u32, q_len: u32, heads: u32, unseen: f32 }
-}
+use crate::plan::AttentionPlan;
+use crate::shader::{Shader, ShaderError, Words};
+use crate::{AttentionSpec, Element, Error, Gpu, MergeSpec, Mods, Tensor};
 
 /// What stands for the log-sum-exp of nothing between forward and combine, as in `attention/combine.wgsl`.
 const UNSEEN: f32 = -3e38;
@@ -25,10 +21,8 @@ const UNSEEN: f32 = -3e38;
 pub struct Attention {
     gpu: Gpu,
     spec: AttentionSpec,
-    plan: AttentionPlan,
-    kernels: Vec<Kernel>,
+    forward: Forward,
     mods: ModsOp,
-    scratch: Scratch,
 }
 
 /// The linked shaders of a plan without mods, in the order of its footprints.
@@ -38,37 +32,101 @@ pub fn shaders(plan: &AttentionPlan) -> Result<Vec<Shader>, ShaderError> {
 
 /// The linked shaders of a plan with mods, in the order of its footprints.
 pub fn shaders_with_mods(plan: &AttentionPlan, mods: &Mods) -> Result<Vec<Shader>, ShaderError> {
-    let mut shaders = match &plan.visits {
-        Some(table) => visit_shaders(&plan.structure.mods, mods, table)?,
-        None => vec![],
-    };
-    for footprint in &plan.footprints()[shaders.len()..] {
-        shaders.push(shader(plan, mods, footprint.kernel)?);
-    }
-    Ok(shaders)
+    let visits = visit_shaders(&plan.structure.mods, mods, plan.visits.as_ref())?;
+    let combine = plan.merge.as_ref().map(merge_shaders).transpose()?.unwrap_or_default();
+    Ok([visits, vec![forward_shader(plan, mods)?], combine].concat())
 }
 
-fn shader(plan: &AttentionPlan, mods: &Mods, kernel: &'static str) -> Result<Shader, ShaderError> {
+fn forward_shader(plan: &AttentionPlan, mods: &Mods) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
-    if kernel == "attention/combine" {
-        let linker =
-            Linker::new(kernel).set("VALUE_DIM", structure.value_dim).set("LANES", plan.combine_lanes());
-        return linker.tensor("parts", plan.parts).tensor("o", structure.value_storage).link();
-    }
-    let linker = structured(tiled(kernel, &plan.tile), structure).module("attention/rows_plain");
+    let linker = sequences(tiled("attention/forward", &plan.tile), structure);
+    let linker = loads(scored(slopes(sinks(linker, structure), structure), structure, plan.grouped));
     let linker = visiting(linker, &structure.mods, "attention/visit_all");
     let linker = modded(linker, &structure.mods, mods, plan.tile_sizes(), false)?
-        .copy("attention/load_rows", &[("tensor", "q"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/load_keys", &[("tensor", "k"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
-        .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/sums", &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")]);
+        .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")]);
+    let sums: Words = &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")];
+    let linker = if plan.tile.is_direct() {
+        linker
+            .copy("attention/dots_direct", &[("tensor", "q"), ("other", "k")])
+            .copy("attention/sums_direct", sums)
+            .module("attention/gather_direct")
+    } else {
+        linker
+            .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
+            .copy("attention/sums", sums)
+            .module("attention/gather_staged")
+    };
     linker
+        .copy("attention/store_sums", STORE_O)
+        .set("HEAD_DIM", structure.head_dim)
+        .set("VALUE_DIM", structure.value_dim)
         .tensor("q", structure.key_storage)
-        .tensor("k", structure.key_storage)
-        .tensor("v", structure.value_storage)
-        .tensor("o", if plan.splits == 1 { structure.value_storage } else { plan.parts })
+        .tensor("k", structure.cache.map_or(structure.key_storage, |cache| cache.keys))
+        .tensor("v", structure.cache.map_or(structure.value_storage, |cache| cache.values))
+        .tensor("o", plan.merge.map_or(structure.value_storage, |merge| merge.part_storage))
         .link()
+}
+
+const STORE_O: Words = &[
+    ("target", "o"),
+    ("TENSOR", "V"),
+    ("WIDTH", "VALUE_DIM"),
+    ("ROWS_OF_A_SPLIT", "rows"),
+    ("row_place", "query_place"),
+    ("row_limit", "row_count"),
+];
+
+/// The kernels of a plan, and what lies between them.
+#[derive(Clone, Debug)]
+pub(super) struct Forward {
+    pub plan: AttentionPlan,
+    kernels: Vec<Kernel>,
+    scratch: Scratch,
+}
+
+impl Forward {
+    pub fn new(plan: AttentionPlan, kernels: Vec<Kernel>) -> Self {
+        Self { plan, kernels, scratch: Scratch::default() }
+    }
+
+    /// Records the kernels: of the queries, keys and values given, and of what the modules of options bind.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a thing of its own, and callers have them all apart"
+    )]
+    pub fn encode<T: Element>(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        spec: &AttentionSpec,
+        params: TaskParams,
+        given: [&wgpu::Buffer; 3],
+        options: &[&wgpu::Buffer],
+        outputs: &AttentionOutputs<T>,
+    ) -> Result<(), Error> {
+        let Self { plan, kernels, scratch } = self;
+        let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
+            let buffers = [given.as_slice(), &[o, lse], options].concat();
+            kernel.dispatch(gpu, encoder, &TaskParams { unseen, ..params }, &buffers)
+        };
+        match (kernels.as_slice(), &plan.merge) {
+            ([whole], None) => {
+                forward(encoder, whole, f32::NEG_INFINITY, outputs.o.buffer(), outputs.lse.buffer())
+            }
+            ([split, combine], Some(merge)) => {
+                let splits = plan.splits as usize;
+                let o_parts = [&[splits], spec.o_shape().as_slice()].concat();
+                let lse_parts = [&[splits], spec.lse_shape().as_slice()].concat();
+                let parts = scratch.tensors(gpu, &[&o_parts, &lse_parts])?;
+                let [o_parts, lse_parts] = [parts[0].buffer(), parts[1].buffer()];
+                forward(encoder, split, UNSEEN, o_parts, lse_parts)?;
+                let buffers = [outputs.o.buffer(), outputs.lse.buffer(), o_parts, lse_parts];
+                let params = combine_params(merge, &MergeSpec::of(spec), plan.splits);
+                combine.dispatch(gpu, encoder, &params, &buffers)
+            }
+            _ => unreachable!("attention has one kernel, or two where keys are split"),
+        }
+    }
 }
 
 impl Attention {
@@ -83,26 +141,19 @@ impl Attention {
     pub fn with_mods(gpu: &Gpu, spec: AttentionSpec, mods: &Mods) -> Result<Self, Error> {
         let plan = AttentionPlan::with_mods(&spec, mods, gpu.caps())?;
         check_mods(gpu, mods)?;
-        let mut found = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
-        let first = found.len() - if plan.splits == 1 { 1 } else { 2 };
-        let kernels = found.split_off(first);
-        let structure = (plan.structure.mods, mods);
-        let params = forward_params(&spec, &plan);
-        let mods = ModsOp::new(gpu, &spec, structure, plan.visits, params, &found)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, mods, scratch: Scratch::default() })
+        let mut kernels = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
+        let mods = ModsOp::new(gpu, &spec, (&plan.structure.mods, mods), plan.visits, &mut kernels)?;
+        Ok(Self { gpu: gpu.clone(), spec, forward: Forward::new(plan, kernels), mods })
     }
 
     /// How it runs here.
     pub fn plan(&self) -> &AttentionPlan {
-        &self.plan
+        &self.forward.plan
     }
 
     /// Tensors for the outputs. Fails if the device has no memory for them.
     pub fn outputs<T: Element>(&self) -> Result<AttentionOutputs<T>, Error> {
-        Ok(AttentionOutputs {
-            o: Tensor::zeros(&self.gpu, &self.spec.o_shape())?,
-            lse: Tensor::zeros(&self.gpu, &self.spec.lse_shape())?,
-        })
+        AttentionOutputs::zeros(&self.gpu, &self.spec.o_shape(), &self.spec.lse_shape())
     }
 
     /// Records the attention into an encoder of the same device.
@@ -117,33 +168,20 @@ impl Attention {
         inputs: AttentionInputs<'_, T>,
         outputs: &AttentionOutputs<T>,
     ) -> Result<(), Error> {
-        inputs.check(&self.gpu, &self.spec)?;
-        outputs.check(&self.gpu, &self.spec)?;
-        let Self { gpu, spec, plan, kernels, mods, scratch } = self;
+        let Self { gpu, spec, forward, mods } = self;
+        let plan = &forward.plan;
+        let spans = inputs.check(gpu, spec)?;
+        outputs.check(gpu, spec)?;
         mods.check(gpu, &inputs)?;
-        let call = mods.encode(gpu, encoder, &inputs)?;
+        let works = Works::of_queries(gpu, spec, &spans, plan.tile.rows(), plan.group(spec))?;
+        let (_, heads) = plan.rows(spec);
+        let params = TaskParams::new(spec, &works, (heads, plan.splits), inputs.seed);
+        let call = mods.encode(gpu, encoder, &inputs, params)?;
         let modded = call.bound(plan.tile_sizes())?;
-        let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
-            let own = [inputs.q.buffer(), inputs.k.buffer(), inputs.v.buffer(), o, lse];
-            let options = bound(&inputs).into_iter().chain(&modded);
-            let buffers: Vec<_> = own.into_iter().chain(options).collect();
-            let params = TaskParams { unseen, ..forward_params(spec, plan) };
-            kernel.dispatch(gpu, encoder, &params, &buffers)
-        };
-        match kernels.as_slice() {
-            [whole] => forward(encoder, whole, f32::NEG_INFINITY, outputs.o.buffer(), outputs.lse.buffer()),
-            [split, combine] => {
-                let splits = plan.splits as usize;
-                let o_parts = [&[splits], spec.o_shape().as_slice()].concat();
-                let lse_parts = [&[splits], spec.lse_shape().as_slice()].concat();
-                let parts = scratch.tensors(gpu, &[&o_parts, &lse_parts])?;
-                let [o_parts, lse_parts] = [parts[0].buffer(), parts[1].buffer()];
-                forward(encoder, split, UNSEEN, o_parts, lse_parts)?;
-                let buffers = [o_parts, lse_parts, outputs.o.buffer(), outputs.lse.buffer()];
-                combine.dispatch(gpu, encoder, &self.combine_params(), &buffers)
-            }
-            _ => unreachable!("attention has one kernel, or two where keys are split"),
-        }
+        let given = [inputs.q, inputs.k, inputs.v].map(Tensor::buffer);
+        let options = works.bound().into_iter().chain(inputs.sinks_bound()).chain(inputs.slopes_bound());
+        let options: Vec<_> = options.chain(modded.iter()).collect();
+        forward.encode(gpu, encoder, spec, params, given, &options, outputs)
     }
 
     /// Allocates the outputs, records the attention and submits it. Fails like [`encode`](Self::encode).
@@ -154,22 +192,4 @@ impl Attention {
         self.gpu.submit(encoder)?;
         Ok(outputs)
     }
-
-    fn combine_params(&self) -> CombineParams {
-        let Self { spec, plan, .. } = self;
-        let rows = spec.lse_shape().iter().product::<usize>() as u32;
-        let fours = spec.value_dim.div_ceil(4) as u32;
-        CombineParams {
-            groups: (rows * fours).div_ceil(plan.combine_lanes()),
-            splits: plan.splits,
-            rows,
-            q_len: spec.q_len as u32,
-            heads: spec.heads as u32,
-            unseen: f32::NEG_INFINITY,
-        }
-    }
-}
-
-fn forward_params(spec: &AttentionSpec, plan: &AttentionPlan) -> TaskParams {
-    TaskParams::new(spec, (spec.q_len, spec.heads), plan.tile.rows(), plan.splits)
 }

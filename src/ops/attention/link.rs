@@ -1,54 +1,77 @@
 //! What the kernels of the attention family are linked with.
 
-use super::AttentionInputs;
-use crate::Tensor;
-use crate::plan::{AttentionStructure, AttentionTile, Exchange};
-use crate::shader::Linker;
+use crate::plan::{AttentionStructure, AttentionTile, CacheStructure, Exchange};
+use crate::shader::{Linker, Words};
 
 /// A kernel that goes over tiles: the tile's own modules and constants.
 pub(super) fn tiled(kernel: &'static str, tile: &AttentionTile) -> Linker {
-    let linker = Linker::new(kernel)
+    let linker = lanes(Linker::new(kernel), tile.exchange, tile.exchanges)
         .module("common/product")
         .module("attention/params")
         .module("attention/task")
-        .module("attention/tile");
-    let linker = match tile.exchange {
-        Exchange::Workgroup => linker.module("common/lane_workgroup"),
-        Exchange::Subgroup => linker.module("common/lane_subgroup"),
-    };
-    let linker = match tile.exchange {
-        _ if !tile.exchanges => linker,
-        Exchange::Workgroup => linker.module("common/reduce_workgroup"),
-        Exchange::Subgroup => linker.module("common/reduce_subgroup"),
-    };
+        .module(if tile.is_direct() { "attention/tile_direct" } else { "attention/tile" });
+    let linker = linker.set("COLUMN_LANES", tile.column_lanes).set("ROW_FOURS", tile.row_fours);
+    if tile.is_direct() {
+        return linker.set("PART_LANES", tile.part_lanes).set("DOTS", tile.slice);
+    }
     linker
         .set("ROW_LANES", tile.row_lanes)
-        .set("COLUMN_LANES", tile.column_lanes)
-        .set("ROW_FOURS", tile.row_fours)
         .set("SLICE", tile.slice)
         .set("COLUMN_SLICE", tile.column_slice)
         .set("WIDEST", tile.widest)
 }
 
-/// How sequences lie, which keys queries see, and what becomes of their scores.
-///
-/// Modules that bind a tensor are linked in the order of [`bound`].
-pub(super) fn structured(linker: Linker, structure: &AttentionStructure) -> Linker {
-    let linker = linker
-        .module("attention/sequences_dense")
-        .module("attention/keys_contiguous")
+/// How lanes know themselves, and how they reduce if they do.
+pub(super) fn lanes(linker: Linker, exchange: Exchange, reduces: bool) -> Linker {
+    let (lane, reduce) = match exchange {
+        Exchange::Workgroup => ("common/lane_workgroup", "common/reduce_workgroup"),
+        Exchange::Subgroup => ("common/lane_subgroup", "common/reduce_subgroup"),
+    };
+    let linker = linker.module(lane);
+    if reduces { linker.module(reduce) } else { linker }
+}
+
+/// Where sequences lie.
+pub(super) fn sequences(linker: Linker, structure: &AttentionStructure) -> Linker {
+    match structure.cache {
+        Some(_) => linker.module("attention/cache_index").module("attention/sequences_cached"),
+        None if structure.packed => linker.module("attention/sequences_listed"),
+        None => linker.module("attention/sequences_dense"),
+    }
+}
+
+/// What the rows of a tile are, which keys queries see, and what becomes of their scores: all but the slopes and the mods.
+pub(super) fn scored(linker: Linker, structure: &AttentionStructure, grouped: bool) -> Linker {
+    let linker = match structure.cache {
+        None => linker.module("attention/keys_contiguous"),
+        Some(CacheStructure { paged: true, .. }) => {
+            linker.module("attention/keys_cached").module("attention/cache_pages")
+        }
+        Some(_) => linker.module("attention/keys_cached").module("attention/cache_slots"),
+    };
+    let scaled = structure.cache.is_some_and(|cache| cache.scaled);
+    linker
+        .module(if scaled { "attention/kv_scales_heads" } else { "attention/kv_scales_none" })
+        .module(if grouped { "attention/rows_grouped" } else { "attention/rows_plain" })
         .module("attention/mask")
         .module("attention/score")
-        .module("attention/dropout_none")
-        .module("attention/sinks_none")
-        .module(if structure.alibi { "attention/alibi_slopes" } else { "attention/alibi_none" });
-    linker
-        .set("HEAD_DIM", structure.head_dim)
-        .set("VALUE_DIM", structure.value_dim)
+        .module(if structure.dropout { "attention/dropout_philox" } else { "attention/dropout_none" })
         .set("SOFTCAP", structure.softcap)
 }
 
-/// The tensors that the options bind, after those of the kernel.
-pub(super) fn bound<'a, T: crate::Element>(inputs: &AttentionInputs<'a, T>) -> Vec<&'a wgpu::Buffer> {
-    inputs.alibi.into_iter().map(Tensor::buffer).collect()
+/// The slopes, from the tensor of the user.
+pub(super) fn slopes(linker: Linker, structure: &AttentionStructure) -> Linker {
+    linker.module(if structure.alibi { "attention/alibi_slopes" } else { "attention/alibi_none" })
+}
+
+/// The sinks, from the tensor of the user.
+pub(super) fn sinks(linker: Linker, structure: &AttentionStructure) -> Linker {
+    linker.module(if structure.sinks { "attention/sinks_logits" } else { "attention/sinks_none" })
+}
+
+/// How tiles load the rows of queries, keys and values.
+pub(super) fn loads(linker: Linker) -> Linker {
+    const Q: Words = &[("tensor", "q"), ("WIDTH", "HEAD_DIM")];
+    const K: Words = &[("tensor", "k"), ("WIDTH", "HEAD_DIM")];
+    linker.copy("attention/load_rows", Q).copy("attention/load_keys", K)
 }

@@ -119,7 +119,7 @@ pub(super) fn modded(
     gradients: bool,
 ) -> Result<Linker, ShaderError> {
     let blocks = structure.cuts_blocks(tile);
-    let masked = structure.masks || blocks;
+    let masked = structure.asks(tile);
     let linker = mask(linker, masked, blocks);
     let linker = match (structure.scores, gradients) {
         (false, _) => linker.module("attention/scores_plain"),
@@ -157,11 +157,9 @@ fn bound(structure: &ModsStructure, declared: bool) -> Bound {
 pub(super) fn visit_shaders(
     structure: &ModsStructure,
     mods: &Mods,
-    table: &VisitTable,
+    table: Option<&VisitTable>,
 ) -> Result<Vec<Shader>, ShaderError> {
-    if !structure.masks {
-        return Ok(vec![]);
-    }
+    let Some(table) = table.filter(|_| structure.finds_table()) else { return Ok(vec![]) };
     let linker = Linker::new("attention/visit_classes")
         .module("attention/params")
         .module("attention/task")
@@ -174,6 +172,7 @@ pub(super) fn visit_shaders(
         .set("COLUMNS", table.tile.1)
         .set("LANES", VISIT_LANES)
         .set("BY_HEAD", structure.apart.1)
+        .set("BY_KEYS", table.by_keys)
         .snippets(mods.linked(parts, bound(structure, false))?)
         .link()?;
     let lists = Linker::new("attention/visit_lists").set("LANES", VISIT_LANES).link()?;
@@ -201,32 +200,30 @@ enum Visits {
     /// From a mask of blocks, once.
     Given(Tensor<u32>),
     /// From mods that hide keys, at each call, since their buffers may hold something new.
-    Found { params: TaskParams, table: VisitTable, kernels: Box<[Kernel; 2]>, scratch: Scratch },
+    Found { table: VisitTable, kernels: Box<[Kernel; 2]>, scratch: Scratch },
 }
 
 impl ModsOp {
-    /// `params` are those of any kernel of the op, and `kernels` those of [`visit_shaders`].
+    /// Takes the kernels of [`visit_shaders`] off the front.
     pub fn new(
         gpu: &Gpu,
         spec: &AttentionSpec,
-        (structure, mods): (ModsStructure, &Mods),
+        (structure, mods): (&ModsStructure, &Mods),
         table: Option<VisitTable>,
-        params: TaskParams,
-        kernels: &[Kernel],
+        kernels: &mut Vec<Kernel>,
     ) -> Result<Self, Error> {
         let upload = |words: Vec<u32>| Tensor::from_slice(gpu, &[words.len()], &words);
-        let visits = match (table, kernels, &mods.blocks) {
-            (Some(table), [classes, lists], _) => Visits::Found {
-                params,
-                table,
-                kernels: Box::new([classes.clone(), lists.clone()]),
-                scratch: Scratch::default(),
-            },
-            (Some(table), _, Some(mask)) => Visits::Given(upload(table.of_blocks(spec, mask))?),
+        let visits = match (table, &mods.blocks) {
+            (Some(table), _) if structure.finds_table() => {
+                let kernels: Vec<_> = kernels.drain(..2).collect();
+                let kernels = kernels.try_into().expect("a table is made by two kernels");
+                Visits::Found { table, kernels: Box::new(kernels), scratch: Scratch::default() }
+            }
+            (Some(table), Some(mask)) => Visits::Given(upload(table.of_blocks(spec, mask))?),
             _ => Visits::All,
         };
         Ok(Self {
-            structure,
+            structure: *structure,
             buffers: mods.buffers(),
             mask_buffers: mods.mask_buffers(),
             blocks: mods.blocks.as_ref().map(block_words).map(upload).transpose()?,
@@ -255,12 +252,13 @@ impl ModsOp {
     }
 
     /// Records what makes the table of tiles to visit, and what brings buffers together, before the kernels that need
-    /// them. The inputs have passed their check.
+    /// them. The inputs have passed their check; `params` are those of any of the kernels.
     pub fn encode<'a, T>(
         &'a self,
         gpu: &Gpu,
         encoder: &mut wgpu::CommandEncoder,
         inputs: &AttentionInputs<'a, T>,
+        params: TaskParams,
     ) -> Result<Call<'a>, Error> {
         let given = self.buffers.iter().filter_map(|buffer| given(inputs, buffer)).collect();
         let mut call = Call { gpu: gpu.clone(), op: self, given, table: None, together: None };
@@ -281,14 +279,14 @@ impl ModsOp {
                 }
                 call.table = Some(whole.unwrap_or_else(|| table.buffer().clone()));
             }
-            Visits::Found { params, table, kernels, scratch } => {
+            Visits::Found { table, kernels, scratch } => {
                 let shapes = [&[table.classes()], &[if whole.is_some() { 0 } else { words }]];
                 let made = scratch.tensors(gpu, &[shapes[0], shapes[1]])?;
                 let classes = made[0].buffer();
                 let visits = whole.unwrap_or_else(|| made[1].buffer().clone());
                 let masks = call.read(self.structure.block.is_some(), &self.mask_buffers, true)?;
                 let buffers: Vec<_> = std::iter::once(classes).chain(&masks).collect();
-                let params = TaskParams { groups: table.classes() as u32, ..*params };
+                let params = TaskParams { groups: table.classes() as u32, ..params };
                 kernels[0].dispatch(gpu, encoder, &params, &buffers)?;
                 kernels[1].dispatch(gpu, encoder, &lists_params(table), &[classes, &visits])?;
                 call.table = Some(visits);

@@ -3,7 +3,7 @@
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
 use crate::plan::{
-    ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, GRADIENT_LANES, SUM_LANES, Side,
+    ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, GRADIENT_LANES, Side, SliceSumPlan,
     gradient_cells,
 };
 use crate::shader::{Linker, Shader, ShaderError, Storage};
@@ -38,7 +38,9 @@ params! {
 
 params! {
     /// `butterfly/sum_slices`.
-    SumParams { stacks: u32, slices: u32, count: u32, first: u32, stride: u32 }
+    SumParams {
+        sums: u32, slices: u32, count: u32, from_slice: u32, from_sum: u32, to_sum: u32, to_first: u32,
+    }
 }
 
 /// Inputs of a [`Butterfly`] product; shapes as in [`ButterflySpec`].
@@ -86,7 +88,7 @@ pub fn shaders(plan: &ButterflyPlan) -> Result<Vec<Shader>, ShaderError> {
     let pass = |i: usize| {
         let x = if i == 0 { plan.x } else { plan.between };
         let y = if i == last { plan.y } else { plan.between };
-        product_shader(&plan.tile, Way::Forth, [x, plan.twiddle, y])
+        product_shader(&plan.tile, Way::Forth, [x, plan.twiddle, y], plan.bias && i == last)
     };
     (0..=last).map(pass).collect()
 }
@@ -97,12 +99,13 @@ pub fn backward_shaders(plan: &ButterflyBackwardPlan) -> Result<Vec<Shader>, Sha
     let last = passes.len() - 1;
     let before = |i: usize| if i == 0 { plan.x } else { *between };
     let after = |i: usize| if i == last { plan.dy } else { *between };
-    let forth = |i: usize| product_shader(tile, Way::Forth, [before(i), *twiddle, *between]);
+    let forth = |i: usize| product_shader(tile, Way::Forth, [before(i), *twiddle, *between], false);
     let mut shaders = (0..last).map(forth).collect::<Result<Vec<_>, _>>()?;
     for (i, pass) in passes.iter().enumerate().rev() {
         if tile.entry == 1 {
-            shaders.push(backward_shader(plan, [before(i), after(i)])?);
-            shaders.push(sum_shader(*twiddle)?);
+            let dx = if i == 0 { plan.dx } else { *between };
+            shaders.push(backward_shader(plan, [before(i), after(i), dx])?);
+            shaders.push(sum_shader(plan.sum())?);
             continue;
         }
         for factor in (0..pass.factors).rev() {
@@ -110,11 +113,12 @@ pub fn backward_shaders(plan: &ButterflyBackwardPlan) -> Result<Vec<Shader>, Sha
             if !first {
                 shaders.push(forth(i)?);
             }
-            let (x, dx) = if first { (before(i), before(i)) } else { (*between, *between) };
+            let x = if first { before(i) } else { *between };
+            let dx = if first && i == 0 { plan.dx } else { *between };
             let dy = if factor + 1 == pass.factors { after(i) } else { *between };
             shaders.push(gradient_shader(tile, [x, dy])?);
-            shaders.push(sum_shader(*twiddle)?);
-            shaders.push(product_shader(tile, Way::Back, [dy, *twiddle, dx])?);
+            shaders.push(sum_shader(plan.sum())?);
+            shaders.push(product_shader(tile, Way::Back, [dy, *twiddle, dx], false)?);
         }
     }
     Ok(shaders)
@@ -139,7 +143,6 @@ fn linker(kernel: &'static str, tile: &ButterflyTile) -> Linker {
         .module(if tile.complex { "butterfly/complex" } else { "butterfly/real" })
         .module("butterfly/factor")
         .module("butterfly/tile")
-        .module("butterfly/no_bias")
         .set("LANES", tile.lanes)
         .set("TILE_NODES", tile.nodes)
         .set("ENTRY", tile.entry)
@@ -149,6 +152,7 @@ fn product_shader(
     tile: &ButterflyTile,
     way: Way,
     [x, twiddle, y]: [Storage; 3],
+    bias: bool,
 ) -> Result<Shader, ShaderError> {
     let linker = linker("butterfly/product", tile).set("TRANSPOSED", tile.transposed != (way == Way::Back));
     let linker = match (tile.entry, tile.complex) {
@@ -160,18 +164,24 @@ fn product_shader(
         }
     };
     let linker = if tile.entry > 1 { linker.set("TASKS", tile.tasks()) } else { linker };
-    linker.tensor("x", x).tensor("twiddle", twiddle).tensor("y", y).link()
+    let linker = linker.tensor("x", x).tensor("twiddle", twiddle).tensor("y", y);
+    if bias {
+        linker.module("butterfly/bias").tensor("bias", y).link()
+    } else {
+        linker.module("butterfly/no_bias").link()
+    }
 }
 
-fn backward_shader(plan: &ButterflyBackwardPlan, [x, dy]: [Storage; 2]) -> Result<Shader, ShaderError> {
+fn backward_shader(plan: &ButterflyBackwardPlan, [x, dy, dx]: [Storage; 3]) -> Result<Shader, ShaderError> {
     linker("butterfly/product_backward", &plan.tile)
         .module("butterfly/pairs")
+        .module("butterfly/no_bias")
         .set("TRANSPOSED", plan.tile.transposed)
         .set("STEPS", plan.steps())
         .tensor("x", x)
         .tensor("twiddle", plan.twiddle)
         .tensor("dy", dy)
-        .tensor("dx", x)
+        .tensor("dx", dx)
         .link()
 }
 
@@ -189,10 +199,13 @@ fn gradient_shader(tile: &ButterflyTile, sides: [Storage; 2]) -> Result<Shader, 
         .link()
 }
 
-fn sum_shader(sums: Storage) -> Result<Shader, ShaderError> {
-    // A matrix has four numbers, or as many entries.
-    let sums = Storage { vectors: true, ..sums };
-    Linker::new("butterfly/sum_slices").set("LANES", SUM_LANES).tensor("sums", sums).link()
+pub(super) fn sum_shader(plan: SliceSumPlan) -> Result<Shader, ShaderError> {
+    Linker::new("butterfly/sum_slices")
+        .set("LANES", SliceSumPlan::LANES)
+        .set("SPREAD", plan.spread)
+        .tensor("slices", plan.slices)
+        .tensor("sums", plan.sums)
+        .link()
 }
 
 impl Butterfly {
@@ -228,17 +241,8 @@ impl Butterfly {
         let Self { gpu, spec, plan, kernels, scratch } = self;
         inputs.check(gpu, spec)?;
         y.expect(gpu, "y", spec.dtype, &spec.y_shape())?;
-        let shape = spec.y_shape();
-        let between = scratch.tensors(gpu, &vec![shape.as_slice(); plan.tensors_between()])?;
-        let last = plan.passes.len() - 1;
-        for (i, (pass, kernel)) in plan.passes.iter().zip(kernels).enumerate() {
-            let from = if i == 0 { inputs.x.buffer() } else { between[(i - 1) % 2].buffer() };
-            let to = if i == last { y.buffer() } else { between[i % 2].buffer() };
-            let x = if i == 0 { Side::x(spec) } else { Side::y(spec) };
-            let params = product_params(spec, &plan.tile, pass, x, Side::y(spec));
-            kernel.dispatch(gpu, encoder, &params, &[from, inputs.twiddle.buffer(), to])?;
-        }
-        Ok(())
+        let run = Forward { gpu, spec, plan, kernels, scratch, sides: [Side::x(spec), Side::y(spec)] };
+        run.encode(encoder, [inputs.x, inputs.twiddle, y].map(Tensor::buffer), None)
     }
 
     /// Allocates `y`, records the product and submits it. Fails like [`encode`](Self::encode).
@@ -294,30 +298,16 @@ impl ButterflyBackward {
         dy.expect(gpu, "dy", spec.dtype, &spec.y_shape())?;
         outputs.dx.expect(gpu, "dx", spec.dtype, &spec.x_shape())?;
         outputs.dtwiddle.expect(gpu, "dtwiddle", spec.dtype, &spec.twiddle_shape())?;
-        let last = plan.passes.len() - 1;
-        let (shape, slices) = (spec.y_shape(), [plan.slices_len(spec)]);
-        // What goes into each pass but the first, gradients between kernels, and what goes into a factor.
-        let extra = if spec.entry == 1 { last.min(2) } else { 3 };
-        let mut shapes = vec![shape.as_slice(); last + extra];
-        shapes.push(&slices);
-        let tensors = scratch.tensors(gpu, &shapes)?;
-        let (before, rest) = tensors.split_at(last);
-        let (after, slices) = rest.split_at(extra);
-        let run = Run {
+        let run = Backward {
             gpu,
             spec,
             plan,
-            twiddle: inputs.twiddle.buffer(),
-            before: std::iter::once(inputs.x.buffer()).chain(before.iter().map(Tensor::buffer)).collect(),
-            after: after.iter().map(Tensor::buffer).collect(),
-            slices: slices[0].buffer(),
-            dy: dy.buffer(),
-            dx: outputs.dx.buffer(),
-            dtwiddle: outputs.dtwiddle.buffer(),
+            kernels,
+            scratch,
+            sides: [Side::x(spec), Side::y(spec), Side::x(spec)],
         };
-        let (forth, back) = kernels.split_at(last);
-        run.forth(encoder, forth)?;
-        if spec.entry == 1 { run.back(encoder, back) } else { run.back_by_factor(encoder, back) }
+        let given = [inputs.x, inputs.twiddle, dy].map(Tensor::buffer);
+        run.encode(encoder, given, [&outputs.dx, &outputs.dtwiddle].map(Tensor::buffer))
     }
 
     /// Allocates the gradients, records them and submits. Fails like [`encode`](Self::encode).
@@ -334,11 +324,56 @@ impl ButterflyBackward {
     }
 }
 
-/// An encoding of gradients on its way, with the buffers that its kernels share.
-struct Run<'a> {
-    gpu: &'a Gpu,
-    spec: &'a ButterflySpec,
-    plan: &'a ButterflyBackwardPlan,
+/// A product about to be encoded, on buffers whose rows lie as the sides say.
+pub(super) struct Forward<'a> {
+    pub gpu: &'a Gpu,
+    pub spec: &'a ButterflySpec,
+    pub plan: &'a ButterflyPlan,
+    pub kernels: &'a [Kernel],
+    pub scratch: &'a Scratch,
+    /// Of `x` and `y`.
+    pub sides: [Side; 2],
+}
+
+impl Forward<'_> {
+    /// Records the passes from `x` and `twiddle` to `y`, and the bias in the last.
+    pub fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        [x, twiddle, y]: [&wgpu::Buffer; 3],
+        bias: Option<&wgpu::Buffer>,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, kernels, scratch, sides } = self;
+        let shape = spec.y_shape();
+        let between = scratch.tensors(gpu, &vec![shape.as_slice(); plan.tensors_between()])?;
+        let last = plan.passes.len() - 1;
+        for (i, (pass, kernel)) in plan.passes.iter().zip(*kernels).enumerate() {
+            let (from, from_side) =
+                if i == 0 { (x, sides[0]) } else { (between[(i - 1) % 2].buffer(), Side::y(spec)) };
+            let (to, to_side) =
+                if i == last { (y, sides[1]) } else { (between[i % 2].buffer(), Side::y(spec)) };
+            let params = product_params(spec, &plan.tile, pass, from_side, to_side);
+            let bias = bias.filter(|_| i == last);
+            let buffers: Vec<_> = [from, twiddle, to].into_iter().chain(bias).collect();
+            kernel.dispatch(gpu, encoder, &params, &buffers)?;
+        }
+        Ok(())
+    }
+}
+
+/// Gradients about to be encoded, on buffers whose rows lie as the sides say.
+pub(super) struct Backward<'a> {
+    pub gpu: &'a Gpu,
+    pub spec: &'a ButterflySpec,
+    pub plan: &'a ButterflyBackwardPlan,
+    pub kernels: &'a [Kernel],
+    pub scratch: &'a Scratch,
+    /// Of `x`, `dy` and `dx`.
+    pub sides: [Side; 3],
+}
+
+/// The buffers that the kernels of a backward pass share.
+struct Buffers<'a> {
     twiddle: &'a wgpu::Buffer,
     /// What goes into each pass.
     before: Vec<&'a wgpu::Buffer>,
@@ -350,42 +385,99 @@ struct Run<'a> {
     dtwiddle: &'a wgpu::Buffer,
 }
 
-impl Run<'_> {
-    /// How the rows lie that go into a pass.
-    fn side(&self, pass: usize) -> Side {
-        if pass == 0 { Side::x(self.spec) } else { Side::y(self.spec) }
+impl Backward<'_> {
+    /// Records the gradients `dx` and `dtwiddle` from `x`, `twiddle` and `dy`.
+    pub fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        [x, twiddle, dy]: [&wgpu::Buffer; 3],
+        [dx, dtwiddle]: [&wgpu::Buffer; 2],
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, kernels, scratch, .. } = self;
+        let last = plan.passes.len() - 1;
+        let (shape, slices) = (spec.y_shape(), [plan.slices_len(spec)]);
+        let extra = if spec.entry == 1 { last.min(2) } else { 3 };
+        let mut shapes = vec![shape.as_slice(); last + extra];
+        shapes.push(&slices);
+        let tensors: Vec<_> = scratch.tensors(gpu, &shapes)?.iter().map(Tensor::buffer).collect();
+        let buffers = Buffers {
+            twiddle,
+            before: [&[x], &tensors[..last]].concat(),
+            after: tensors[last..last + extra].to_vec(),
+            slices: tensors[last + extra],
+            dy,
+            dx,
+            dtwiddle,
+        };
+        let (forth, back) = kernels.split_at(last);
+        self.forth(encoder, forth, &buffers)?;
+        match spec.entry {
+            1 => self.back(encoder, back, &buffers),
+            _ => self.back_by_factor(encoder, back, &buffers),
+        }
+    }
+
+    /// How the rows lie that go into a pass, and their gradients.
+    fn side(&self, pass: usize) -> [Side; 2] {
+        let [x, _, dx] = self.sides;
+        if pass == 0 { [x, dx] } else { [Side::y(self.spec); 2] }
+    }
+
+    /// How the gradients lie of what comes out of a factor.
+    fn after(&self, is_last: bool) -> Side {
+        if is_last { self.sides[1] } else { Side::y(self.spec) }
     }
 
     /// Computes again what goes into each pass but the first.
-    fn forth(&self, encoder: &mut wgpu::CommandEncoder, kernels: &[Kernel]) -> Result<(), Error> {
+    fn forth(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        kernels: &[Kernel],
+        buffers: &Buffers<'_>,
+    ) -> Result<(), Error> {
         for (i, kernel) in kernels.iter().enumerate() {
-            let (pass, y) = (&self.plan.passes[i], Side::y(self.spec));
-            let params = product_params(self.spec, &self.plan.tile, pass, self.side(i), y);
-            let buffers = [self.before[i], self.twiddle, self.before[i + 1]];
+            let [x, _] = self.side(i);
+            let params =
+                product_params(self.spec, &self.plan.tile, &self.plan.passes[i], x, Side::y(self.spec));
+            let buffers = [buffers.before[i], buffers.twiddle, buffers.before[i + 1]];
             kernel.dispatch(self.gpu, encoder, &params, &buffers)?;
         }
         Ok(())
     }
 
     /// Passes whose entries are numbers: each in one kernel, and one that sums its slices.
-    fn back(&self, encoder: &mut wgpu::CommandEncoder, kernels: &[Kernel]) -> Result<(), Error> {
-        let Self { gpu, spec, plan, twiddle, before, after, slices, .. } = self;
+    fn back(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        kernels: &[Kernel],
+        buffers: &Buffers<'_>,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, .. } = self;
+        let Buffers { twiddle, before, after, slices, .. } = buffers;
         let last = plan.passes.len() - 1;
         for (i, kernels) in (0..=last).rev().zip(kernels.chunks_exact(2)) {
             let pass = &plan.passes[i];
-            let dy = if i == last { self.dy } else { after[i % 2] };
-            let dx = if i == 0 { self.dx } else { after[(i - 1) % 2] };
-            let params = backward_params(spec, plan, pass, [self.side(i), Side::y(spec)]);
+            let dy = if i == last { buffers.dy } else { after[i % 2] };
+            let dx = if i == 0 { buffers.dx } else { after[(i - 1) % 2] };
+            let [x_side, dx_side] = self.side(i);
+            let params = backward_params(spec, plan, pass, [x_side, self.after(i == last), dx_side]);
             kernels[0].dispatch(gpu, encoder, &params, &[before[i], twiddle, dy, dx, slices])?;
             let params = sum_params(spec, plan, pass);
-            kernels[1].dispatch(gpu, encoder, &params, &[slices, self.dtwiddle])?;
+            kernels[1].dispatch(gpu, encoder, &params, &[slices, buffers.dtwiddle])?;
         }
         Ok(())
     }
 
     /// Factors whose entries are matrices, one by one.
-    fn back_by_factor(&self, encoder: &mut wgpu::CommandEncoder, kernels: &[Kernel]) -> Result<(), Error> {
-        let Self { gpu, spec, plan, twiddle, before, after, slices, .. } = self;
+    fn back_by_factor(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        kernels: &[Kernel],
+        buffers: &Buffers<'_>,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, .. } = self;
+        let Buffers { twiddle, before, after, slices, .. } = buffers;
+        let between = Side::y(spec);
         let mut kernels = kernels.iter();
         let mut next = || kernels.next().expect("a kernel for each of the plan's footprints");
         let factors = spec.factors() as u32;
@@ -393,27 +485,29 @@ impl Run<'_> {
             let i = plan.pass_of(place);
             let whole = &plan.passes[i];
             let one = ButterflyPass { first: place, factors: 1, ..*whole };
+            let [pass_side, pass_dx] = self.side(i);
             let (x, x_side) = if place == whole.first {
-                (before[i], self.side(i))
+                (before[i], pass_side)
             } else {
                 let applied = ButterflyPass { factors: place - whole.first, ..*whole };
-                let params = product_params(spec, &plan.tile, &applied, self.side(i), Side::y(spec));
+                let params = product_params(spec, &plan.tile, &applied, pass_side, between);
                 next().dispatch(gpu, encoder, &params, &[before[i], twiddle, after[2]])?;
-                (after[2], Side::y(spec))
+                (after[2], between)
             };
-            let dy = if place + 1 == factors { self.dy } else { after[place as usize % 2] };
-            let params = gradient_params(spec, plan, &one, [x_side, Side::y(spec)]);
+            let is_last = place + 1 == factors;
+            let dy = if is_last { buffers.dy } else { after[place as usize % 2] };
+            let dy_side = self.after(is_last);
+            let params = gradient_params(spec, plan, &one, [x_side, dy_side]);
             next().dispatch(gpu, encoder, &params, &[x, dy, slices])?;
             let params = sum_params(spec, plan, &one);
-            next().dispatch(gpu, encoder, &params, &[slices, self.dtwiddle])?;
-            let (dx, dx_side) = if place == 0 {
-                (self.dx, Side::x(spec))
-            } else {
-                (after[(place as usize - 1) % 2], Side::y(spec))
+            next().dispatch(gpu, encoder, &params, &[slices, buffers.dtwiddle])?;
+            let (dx, dx_side) = match place {
+                0 => (buffers.dx, pass_dx),
+                _ => (after[(place as usize - 1) % 2], between),
             };
             // The kernel runs the transposed product, in which this factor has its place from the other end.
             let back = ButterflyPass { first: factors - 1 - place, ..one };
-            let params = product_params(spec, &plan.tile, &back, Side::y(spec), dx_side);
+            let params = product_params(spec, &plan.tile, &back, dy_side, dx_side);
             next().dispatch(gpu, encoder, &params, &[dy, twiddle, dx])?;
         }
         Ok(())
@@ -455,7 +549,7 @@ fn backward_params(
     spec: &ButterflySpec,
     plan: &ButterflyBackwardPlan,
     pass: &ButterflyPass,
-    [x, dy]: [Side; 2],
+    [x, dy, dx]: [Side; 3],
 ) -> ProductBackwardParams {
     ProductBackwardParams {
         groups: spec.nstacks as u32 * plan.chunks * pass.positions(spec),
@@ -478,10 +572,10 @@ fn backward_params(
         dy_row: dy.row as u32,
         dy_stack: dy.stack as u32,
         dy_width: dy.width as u32,
-        dx_row: x.row as u32,
-        dx_stack: x.stack as u32,
-        dx_width: x.width as u32,
-        dx_spare: x.spare as u32,
+        dx_row: dx.row as u32,
+        dx_stack: dx.stack as u32,
+        dx_width: dx.width as u32,
+        dx_spare: dx.spare as u32,
     }
 }
 
@@ -509,16 +603,24 @@ fn gradient_params(
     }
 }
 
+/// Sums the slices of a pass into its part of `dtwiddle`.
 fn sum_params(spec: &ButterflySpec, plan: &ButterflyBackwardPlan, pass: &ButterflyPass) -> SumParams {
-    let four = (spec.factor_len() / 4) as u32;
+    let factor = spec.factor_len() as u32;
     let first = if spec.transposed { spec.factors() as u32 - pass.first - pass.factors } else { pass.first };
-    let fours = spec.nstacks as u32 * pass.factors * four;
+    let (sums, count) = (spec.nstacks as u32, pass.factors * factor);
     SumParams {
-        groups: fours.div_ceil(SUM_LANES / 8),
-        stacks: spec.nstacks as u32,
+        groups: sum_groups(plan.sum(), sums, count),
+        sums,
         slices: plan.slices(pass),
-        count: pass.factors * four,
-        first: first * four,
-        stride: spec.factors() as u32 * four,
+        count,
+        from_slice: sums * count,
+        from_sum: count,
+        to_sum: spec.factors() as u32 * factor,
+        to_first: first * factor,
     }
+}
+
+/// Workgroups for that many sums of that many numbers.
+pub(super) fn sum_groups(plan: SliceSumPlan, sums: u32, count: u32) -> u32 {
+    (sums * count.div_ceil(4)).div_ceil(SliceSumPlan::LANES / plan.spread)
 }

@@ -1,9 +1,6 @@
 //! Recurrences in chunks: the kernels that state-space duality and linear attention share, and how they follow one
 //! another. Which tensors they are given, and under which names, is the concern of the operations.
 
-use std::sync::Arc;
-
-use crate::gpu::Lease;
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
 use crate::plan::{ChunkKernel, ChunkedBackwardPlan, ChunkedPlan, Mixed, Steps, record_words};
@@ -64,7 +61,7 @@ params! {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &ChunkedPlan) -> Result<Vec<Shader>, ShaderError> {
-    plan.kernels().into_iter().map(|kernel| shader(plan, kernel)).collect()
+    ChunkedPlan::kernels().into_iter().map(|kernel| shader(plan, kernel)).collect()
 }
 
 /// The linked shaders of a plan of gradients, in the order of its footprints.
@@ -169,34 +166,17 @@ fn mix_shader(plan: &ChunkedPlan, mixed: Mixed, linker: Linker) -> Result<Shader
     link_gate(linker, plan.gated && mixed == Mixed::Result, x).link()
 }
 
-/// Numbers that kernels look up, and what they take of the device's memory.
-#[derive(Clone, Debug)]
-pub(super) struct Table {
-    pub buffer: wgpu::Buffer,
-    _lease: Arc<Lease>,
-}
-
-impl Table {
-    pub fn new(gpu: &Gpu, words: &[u32]) -> Result<Self, Error> {
-        let bytes: &[u8] = bytemuck::cast_slice(words);
-        let padded = (bytes.len() as u64).next_multiple_of(16).max(16);
-        let (buffer, lease) = gpu.allocate(padded, true, || "the table of chunks".to_owned())?;
-        let mut view = buffer
-            .get_mapped_range_mut(..)
-            .map_err(|error| gpu.refusal("mapping a new table", &error.to_string()))?;
-        view.slice(..bytes.len()).copy_from_slice(bytes);
-        drop(view);
-        buffer.unmap();
-        Ok(Self { buffer, _lease: lease })
-    }
+/// Numbers that kernels look up.
+pub(super) fn table(gpu: &Gpu, words: &[u32]) -> Result<Tensor<u32>, Error> {
+    Tensor::from_slice(gpu, &[words.len()], words)
 }
 
 /// Where chunks lie, and which of them follow one another: no chunk holds steps of two sequences, so that nothing of one
 /// can reach the other.
 #[derive(Clone, Debug)]
 struct Layout {
-    chunks: Table,
-    runs: Table,
+    chunks: Tensor<u32>,
+    runs: Tensor<u32>,
     run_count: u32,
 }
 
@@ -212,7 +192,7 @@ impl Layout {
             runs.extend([first as u32, (chunks.len() / 2) as u32, slot(run.initial), slot(run.last)]);
         }
         let run_count = (runs.len() / 4) as u32;
-        Ok(Self { chunks: Table::new(gpu, &chunks)?, runs: Table::new(gpu, &runs)?, run_count })
+        Ok(Self { chunks: table(gpu, &chunks)?, runs: table(gpu, &runs)?, run_count })
     }
 }
 
@@ -267,7 +247,7 @@ struct Sizes {
 impl Chunked {
     pub fn forward(gpu: &Gpu, of: Recurrence, plan: ChunkedPlan) -> Result<Self, Error> {
         let kernels = compile(gpu, &shaders(&plan)?)?;
-        Self::new(gpu, of, plan, plan.kernels().into_iter().zip(kernels).collect())
+        Self::new(gpu, of, plan, ChunkedPlan::kernels().into_iter().zip(kernels).collect())
     }
 
     pub fn backward(gpu: &Gpu, of: Recurrence, plan: &ChunkedBackwardPlan) -> Result<Self, Error> {
@@ -340,7 +320,7 @@ impl Chunked {
         let Sizes { chunks, heads, limits: [low, high], .. } = self.sizes();
         let count = chunks * self.plan.room / 4 * heads;
         let params = StepsParams { groups: count.div_ceil(64), count, heads, low, high };
-        let mut buffers = vec![&self.layout.chunks.buffer, records];
+        let mut buffers = vec![self.layout.chunks.buffer(), records];
         buffers.extend(&given.steps);
         self.kernel(ChunkKernel::Steps).dispatch(&self.gpu, encoder, &params, &buffers)?;
         self.sum_states(encoder, false, 1.0, &[given.x, given.b, states, totals, records])?;
@@ -376,7 +356,7 @@ impl Chunked {
         let has_initial = u32::from(initial.is_some());
         let params = PassParams { groups: count.div_ceil(64), count, heads, cells, has_initial };
         let initial = initial.unwrap_or(self.gpu.unused());
-        let buffers = [&self.layout.runs.buffer, totals, initial, states, last];
+        let buffers = [self.layout.runs.buffer(), totals, initial, states, last];
         self.kernel(ChunkKernel::Pass { reverse }).dispatch(&self.gpu, encoder, &params, &buffers)
     }
 

@@ -132,6 +132,7 @@ pub fn shaders(plan: &Conv1dPlan) -> Result<Vec<Shader>, ShaderError> {
 /// What the kernels that take whole rows have in common.
 fn row_linker(kernel: &'static str, plan: &Conv1dPlan) -> Linker {
     Linker::new(kernel)
+        .module("scan/sigmoid")
         .module("scan/conv1d_taps")
         .module("scan/conv1d_row")
         .module(if plan.sequences { "scan/sequences_listed" } else { "scan/sequences_one" })
@@ -254,7 +255,7 @@ pub fn backward_shaders(plan: &Conv1dBackwardPlan) -> Result<Vec<Shader>, Shader
         .set("REDUCE_LANES", plan.forward.lanes)
         .tensor("dy", plan.forward.storage)
         .tensor("dx", plan.forward.storage);
-    Ok(vec![backward.link()?, sum_terms::shader(&plan.sum, Storage::F32)?])
+    Ok(vec![backward.link()?, sum_terms::shader(plan.sum, Storage::F32)?])
 }
 
 impl Conv1dBackward {
@@ -308,7 +309,7 @@ impl Conv1dBackward {
         self.backward.dispatch(gpu, encoder, &params, &buffers)?;
         let mut sum = |first: usize, count: usize, sums: &Tensor<f32>| {
             let terms = Terms { first, count, inner: sums.len() };
-            sum_terms::encode(gpu, encoder, (&self.sum, &plan.sum), (parts, terms), sums)
+            sum_terms::encode(gpu, encoder, (&self.sum, plan.sum), (parts, terms), sums)
         };
         sum(0, count, &gradients.dweight)?;
         gradients.dbias.as_ref().map_or(Ok(()), |dbias| sum(first_bias, count, dbias))?;
@@ -355,6 +356,7 @@ pub struct Conv1dStep {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn step_shaders(plan: &Conv1dStepPlan) -> Result<Vec<Shader>, ShaderError> {
     let step = Linker::new("scan/conv1d_step")
+        .module("scan/sigmoid")
         .module("scan/conv1d_taps")
         .set("LANES", plan.lanes)
         .set("WIDTH", plan.width)

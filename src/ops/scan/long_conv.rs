@@ -121,7 +121,7 @@ fn stage_shaders(plan: &LongConvPlan, stages: &[LongConvStage]) -> Result<Vec<Sh
         let linker = Linker::new(kernel).set("LANES", plan.lanes).set("TILE", plan.tile);
         linker.module("scan/fft")
     };
-    let columns = |reads: &Reads, windows: bool| {
+    let columns = |reads: Reads, windows: bool| {
         let linker = linker("scan/long_conv_columns").set("WINDOWS", windows).set("HAS_SKIP", reads.skip);
         reading(linker.module("scan/long_conv_sequences"), reads).link()
     };
@@ -129,7 +129,7 @@ fn stage_shaders(plan: &LongConvPlan, stages: &[LongConvStage]) -> Result<Vec<Sh
     let with_sequences = |kernel| linker(kernel).module("scan/fft_halves").module("scan/long_conv_sequences");
     let mut shaders = Vec::new();
     for stage in stages {
-        match stage {
+        match *stage {
             LongConvStage::Spectra(reads) if plan.one_pass() => {
                 let linker = with_sequences("scan/long_conv_spectrum").set("HAS_SKIP", reads.skip);
                 shaders.push(reading(linker, reads).link()?);
@@ -139,12 +139,12 @@ fn stage_shaders(plan: &LongConvPlan, stages: &[LongConvStage]) -> Result<Vec<Sh
                 shaders.push(with_lines("scan/long_conv_spectrum_lines").link()?);
             }
             LongConvStage::Convolution { reads, writes, summed } if plan.one_pass() => {
-                let linker = with_sequences("scan/long_conv").set("SUMMED", *summed);
+                let linker = with_sequences("scan/long_conv").set("SUMMED", summed);
                 shaders.push(writing(reading(linker, reads), writes).link()?);
             }
             LongConvStage::Convolution { reads, writes, summed } => {
                 shaders.push(columns(reads, true)?);
-                shaders.push(with_lines("scan/long_conv_products").set("SUMMED", *summed).link()?);
+                shaders.push(with_lines("scan/long_conv_products").set("SUMMED", summed).link()?);
                 let outputs = linker("scan/long_conv_outputs").module("scan/long_conv_sequences");
                 shaders.push(writing(outputs, writes).link()?);
             }
@@ -153,7 +153,7 @@ fn stage_shaders(plan: &LongConvPlan, stages: &[LongConvStage]) -> Result<Vec<Sh
     Ok(shaders)
 }
 
-fn reading(linker: Linker, reads: &Reads) -> Linker {
+fn reading(linker: Linker, reads: Reads) -> Linker {
     linker
         .module("scan/long_conv_read")
         .set("READ_REVERSED", reads.reversed)
@@ -162,7 +162,7 @@ fn reading(linker: Linker, reads: &Reads) -> Linker {
         .tensor("pre", reads.storage)
 }
 
-fn writing(linker: Linker, writes: &Writes) -> Linker {
+fn writing(linker: Linker, writes: Writes) -> Linker {
     let linker = linker
         .module("scan/long_conv_write")
         .set("WRITE_REVERSED", writes.reversed)
@@ -317,7 +317,7 @@ impl LongConvBackward {
     }
 
     /// Tensors for the gradients. Fails if the device has no memory for them.
-    pub fn outputs<T: Element>(&self) -> Result<LongConvGradients<T>, Error> {
+    pub fn gradients<T: Element>(&self) -> Result<LongConvGradients<T>, Error> {
         LongConvGradients::zeros(&self.gpu, &self.spec)
     }
 
@@ -392,7 +392,7 @@ impl LongConvBackward {
         inputs: LongConvInputs<'_, T>,
         dy: &Tensor<T>,
     ) -> Result<LongConvGradients<T>, Error> {
-        let gradients = self.outputs()?;
+        let gradients = self.gradients()?;
         let mut encoder = self.gpu.encoder();
         self.encode(&mut encoder, inputs, dy, &gradients)?;
         self.gpu.submit(encoder)?;
@@ -507,7 +507,7 @@ impl TransformScratch {
             transforms(two_passes),
             [parts, 1, 1],
         ];
-        let tensors = scratch.tensors(gpu, &shapes.each_ref().map(|shape| shape.as_slice()))?;
+        let tensors = scratch.tensors(gpu, &shapes.each_ref().map(<[usize; 3]>::as_slice))?;
         let [kernels, gradients, lines, sums, parts] = [0, 1, 2, 3, 4].map(|i| tensors[i].buffer().clone());
         Ok(Self { kernels, gradients, lines, sums, parts })
     }

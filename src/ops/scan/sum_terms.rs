@@ -11,7 +11,7 @@ params! {
 }
 
 /// The linked shader of a plan, for sums stored like that.
-pub(super) fn shader(plan: &SumPlan, sums: Storage) -> Result<Shader, ShaderError> {
+pub(super) fn shader(plan: SumPlan, sums: Storage) -> Result<Shader, ShaderError> {
     // All sums are taken as one row, so that its vectors start at multiples of four.
     let sums = Storage { vectors: true, ..sums };
     Linker::new("scan/sum_terms")
@@ -33,7 +33,7 @@ pub(super) struct Terms {
 pub(super) fn encode<T: Element>(
     gpu: &Gpu,
     encoder: &mut wgpu::CommandEncoder,
-    (kernel, plan): (&Kernel, &SumPlan),
+    (kernel, plan): (&Kernel, SumPlan),
     (parts, terms): (&Tensor<f32>, Terms),
     sums: &Tensor<T>,
 ) -> Result<(), Error> {

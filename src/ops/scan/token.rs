@@ -5,9 +5,9 @@ use crate::ops::Scratch;
 use crate::plan::{Exchange, TOKEN_ROOM, TokenPlan, record_words};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::spec::Recurrence;
-use crate::{Error, Gpu};
+use crate::{Error, Gpu, Tensor};
 
-use super::chunked::{Given, StepsParams, Table, by_ones, limits, link_gate, link_steps, skip_distances};
+use super::chunked::{Given, StepsParams, by_ones, limits, link_gate, link_steps, skip_distances, table};
 
 params! {
     /// `scan/token`.
@@ -44,17 +44,17 @@ pub(super) struct Token {
     of: Recurrence,
     plan: TokenPlan,
     steps: Kernel,
-    token: Kernel,
-    chunks: Table,
+    advance: Kernel,
+    chunks: Tensor<u32>,
     scratch: Scratch,
 }
 
 impl Token {
     pub fn new(gpu: &Gpu, of: Recurrence, plan: TokenPlan) -> Result<Self, Error> {
-        let [steps, token] = compile_array(gpu, &shaders(&plan)?)?;
+        let [steps, advance] = compile_array(gpu, &shaders(&plan)?)?;
         let chunks: Vec<_> = (0..of.states() as u32).flat_map(|sequence| [sequence, 1]).collect();
-        let chunks = Table::new(gpu, &chunks)?;
-        Ok(Self { gpu: gpu.clone(), of, plan, steps, token, chunks, scratch: Scratch::default() })
+        let chunks = table(gpu, &chunks)?;
+        Ok(Self { gpu: gpu.clone(), of, plan, steps, advance, chunks, scratch: Scratch::default() })
     }
 
     /// Records one step of every sequence; `states` are what they are before it, and are left what they are after it.
@@ -72,7 +72,7 @@ impl Token {
         let [low, high] = limits(of);
         let count = sequences * heads;
         let params = StepsParams { groups: count.div_ceil(plan.lanes), count, heads, low, high };
-        let mut buffers = vec![&self.chunks.buffer, records];
+        let mut buffers = vec![self.chunks.buffer(), records];
         buffers.extend(&given.steps);
         self.steps.dispatch(gpu, encoder, &params, &buffers)?;
 
@@ -93,6 +93,6 @@ impl Token {
         if plan.gated {
             buffers.push(given.z);
         }
-        self.token.dispatch(gpu, encoder, &params, &buffers)
+        self.advance.dispatch(gpu, encoder, &params, &buffers)
     }
 }

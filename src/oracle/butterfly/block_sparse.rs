@@ -123,14 +123,14 @@ mod tests {
         let sampled = block_sparse(&spec(BlockSparseMode::Sdd), Precision::Exact, &x, &x);
         assert_eq!(sampled.len(), 128);
         // Row 3, column 5 of the first block; row 9, column 11 of the matrix in the second; what overhangs.
-        assert_eq!([sampled[3 * 8 + 5], sampled[64 + 8 + 3], sampled[64 + 4]], [24.0, 120.0, 0.0]);
+        assert_eq!(vec![sampled[3 * 8 + 5], sampled[64 + 8 + 3], sampled[64 + 4]], [24.0, 120.0, 0.0]);
     }
 
     #[test]
     fn transposes_by_hand() {
         let mask = BlockPattern::new(8, [1, 2], &[true, true]).unwrap();
         // W[v, u] = 16 v + u, as blocks.
-        let w: Vec<f64> = (0..128).map(|i| (i % 64 / 8 * 16 + i / 64 * 8 + i % 8) as f64).collect();
+        let w: Vec<f64> = (0..128).map(|i| f64::from(i % 64 / 8 * 16 + i / 64 * 8 + i % 8)).collect();
         let spec = BlockSparseSpec::new(DType::F32, BlockSparseMode::Dds, mask.clone(), 1);
         let unit =
             |count: usize, at: usize| (0..count).map(|i| f64::from(u8::from(i == at))).collect::<Vec<_>>();
@@ -150,7 +150,7 @@ mod tests {
         s[0] = 7_f64.ln() / 2.0;
         let p = block_softmax(&spec, Precision::Exact, &s);
         assert!((p[0] - 0.5).abs() < 1e-12 && (p[1] - 0.5 / 7.0).abs() < 1e-12);
-        assert_eq!([p[64], p[64 + 4], p[64 + 32]], [0.25, 0.0, 0.0]);
+        assert_eq!(vec![p[64], p[64 + 4], p[64 + 32]], [0.25, 0.0, 0.0]);
         let dp: Vec<f64> = (0..128).map(|i| f64::from(u8::from(i == 0))).collect();
         let ds = block_softmax_backward(&spec, Precision::Exact, &p, &dp);
         // 2 · ½ · (1 − ½), and 2 · 1/14 · (0 − ½).

@@ -1,6 +1,7 @@
 //! Oracles of the butterfly family.
 
 mod block_sparse;
+mod butterfly_linear;
 mod monarch;
 mod monarch_backward;
 mod monarch_linear;
@@ -8,6 +9,7 @@ mod pixelfly;
 mod product;
 
 pub use block_sparse::{block_softmax, block_softmax_backward, block_sparse};
+pub use butterfly_linear::{ButterflyLinearGradients, butterfly_linear, butterfly_linear_backward};
 pub use monarch::monarch;
 pub use product::{ButterflyGradients, butterfly, butterfly_backward};
 

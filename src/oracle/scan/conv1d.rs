@@ -174,12 +174,12 @@ mod tests {
     /// The derivative of silu, against a difference of its values.
     #[test]
     fn silu_has_its_slope() {
-        let spec = Conv1dSpec::new(DType::F32, 1, 1, 1, 2).silu();
         fn tensors(x: &[f64]) -> Conv1dTensors<'_> {
             Conv1dTensors { x, weight: &[0.0, 1.0], bias: None, ..TENSORS }
         }
+        let spec = Conv1dSpec::new(DType::F32, 1, 1, 1, 2).silu();
         let value = |x: f64| conv1d(&spec, Precision::Exact, tensors(&[x])).y[0];
-        assert_eq!(value(0.0), 0.0);
+        assert!(value(0.0).abs() < 1e-300);
         for x in [-3.0, -0.5, 0.0, 2.0] {
             let slope = conv1d_backward(&spec, Precision::Exact, tensors(&[x]), &[1.0]).dx[0];
             let difference = (value(x + 1e-6) - value(x - 1e-6)) / 2e-6;

@@ -139,29 +139,33 @@ mod tests {
         post: Some(&[1.0, 3.0, 1.0]),
     };
 
+    fn each(count: usize, value: impl Fn(usize) -> f64) -> Vec<f64> {
+        (0..count).map(value).collect()
+    }
+
     #[test]
     fn three_samples_by_hand() {
         let spec = LongConvSpec::new(DType::F32, 1, 1, 3).pre_gate().post_gate().skip();
         let conv = LongConv::new(&spec, Precision::Exact, OPERANDS);
         // v is 1, 2, 6; convolved 1, 2 + 10, 6 + 20 + 100.
-        assert_eq!([0, 1, 2].map(|t| conv.y(0, t)), [1001.0, 3.0 * 2012.0, 6126.0]);
+        assert_eq!(each(3, |t| conv.y(0, t)), [1001.0, 3.0 * 2012.0, 6126.0]);
         // g is 1, 6, 3.
         let gradients = conv.gradients(&[1.0, 2.0, 3.0]);
         let dv = [1.0 + 60.0 + 300.0 + 1000.0, 6.0 + 30.0 + 6000.0, 3.0 + 3000.0];
-        assert_eq!([0, 1, 2].map(|t| gradients.du(0, t)), [dv[0], dv[1], 2.0 * dv[2]]);
-        assert_eq!([0, 1, 2].map(|t| gradients.dpre(0, t)), [dv[0], 2.0 * dv[1], 3.0 * dv[2]]);
-        assert_eq!([0, 1, 2].map(|t| gradients.dpost(0, t)), [1001.0, 2.0 * 2012.0, 3.0 * 6126.0]);
-        assert_eq!([0, 1, 2].map(|lag| gradients.dk(0, lag)), [1.0 + 12.0 + 18.0, 6.0 + 6.0, 3.0]);
-        assert_eq!(gradients.dskip(0), 31.0);
+        assert_eq!(each(3, |t| gradients.du(0, t)), [dv[0], dv[1], 2.0 * dv[2]]);
+        assert_eq!(each(3, |t| gradients.dpre(0, t)), [dv[0], 2.0 * dv[1], 3.0 * dv[2]]);
+        assert_eq!(each(3, |t| gradients.dpost(0, t)), [1001.0, 2.0 * 2012.0, 3.0 * 6126.0]);
+        assert_eq!(each(3, |lag| gradients.dk(0, lag)), [1.0 + 12.0 + 18.0, 6.0 + 6.0, 3.0]);
+        assert_eq!(each(1, |channel| gradients.dskip(channel)), [31.0]);
     }
 
     #[test]
     fn short_kernels_end_early() {
         let spec = LongConvSpec::new(DType::F32, 1, 1, 3).taps(2).pre_gate().post_gate().skip();
         let conv = LongConv::new(&spec, Precision::Exact, OPERANDS);
-        assert_eq!([0, 1, 2].map(|t| conv.y(0, t)), [1001.0, 3.0 * 2012.0, 6026.0]);
+        assert_eq!(each(3, |t| conv.y(0, t)), [1001.0, 3.0 * 2012.0, 6026.0]);
         let gradients = conv.gradients(&[1.0, 2.0, 3.0]);
-        assert_eq!(gradients.du(0, 0), 1.0 + 60.0 + 1000.0);
+        assert_eq!(each(1, |t| gradients.du(0, t)), [1.0 + 60.0 + 1000.0]);
     }
 
     #[test]
@@ -175,9 +179,9 @@ mod tests {
             post: None,
         };
         let conv = LongConv::new(&spec, Precision::Exact, operands);
-        assert_eq!([0, 1, 2, 3].map(|row| conv.y(row, 1)), [2.0, 3.0, 6.0, 7.0]);
+        assert_eq!(each(4, |row| conv.y(row, 1)), [2.0, 3.0, 6.0, 7.0]);
         let gradients = conv.gradients(&[1.0; 8]);
-        assert_eq!([gradients.dk(0, 0), gradients.dk(0, 1)], [14.0, 6.0]);
-        assert_eq!([gradients.dk(1, 0), gradients.dk(1, 1)], [22.0, 10.0]);
+        assert_eq!(each(2, |lag| gradients.dk(0, lag)), [14.0, 6.0]);
+        assert_eq!(each(2, |lag| gradients.dk(1, lag)), [22.0, 10.0]);
     }
 }

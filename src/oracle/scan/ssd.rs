@@ -139,9 +139,10 @@ fn recurrence<'a>(
 fn deltas(spec: &SsdSpec, precision: Precision, values: &SsdValues<'_>) -> (Vec<f64>, Vec<f64>) {
     let delta = |(i, &dt): (usize, &f64)| {
         let raw = precision.sum(dt + values.dt_bias.map_or(0.0, |bias| bias[i % spec.heads]));
-        let (delta, slope) = match spec.dt_softplus {
-            true if raw <= 20.0 => (precision.sum(raw.exp().ln_1p()), precision.sum(sigmoid(raw))),
-            _ => (raw, 1.0),
+        let (delta, slope) = if spec.dt_softplus && raw <= 20.0 {
+            (precision.sum(raw.exp().ln_1p()), precision.sum(sigmoid(raw)))
+        } else {
+            (raw, 1.0)
         };
         match spec.dt_limits.map(|limits| limits.map(f64::from)) {
             Some([low, _]) if delta < low => (low, 0.0),
@@ -219,6 +220,11 @@ mod tests {
         close(&gradient.a, &[2.0 * 5.5 * 4.0 + 11.0 * 5.0]);
     }
 
+    fn values(given: &[Vec<f64>; 9]) -> SsdValues<'_> {
+        let [x, dt, a, b, c, d, z, bias, initial] = given;
+        SsdValues { x, dt, a, b, c, d: Some(d), z: Some(z), dt_bias: Some(bias), initial: Some(initial) }
+    }
+
     #[test]
     fn every_gradient_agrees_with_differences() {
         let sequences = Sequences::Packed(vec![0, 2, 2, 5]);
@@ -233,10 +239,6 @@ mod tests {
             [(20, 0.1), (10, 0.2), (2, 4.0), (10, 0.4), (10, 0.5), (4, 0.6), (20, 0.7), (2, 0.8), (24, 0.9)]
                 .map(|(count, phase)| wave(count, phase));
         let (dout, dlast) = (wave(20, 1.0), wave(24, 1.1));
-        fn values(given: &[Vec<f64>; 9]) -> SsdValues<'_> {
-            let [x, dt, a, b, c, d, z, bias, initial] = given;
-            SsdValues { x, dt, a, b, c, d: Some(d), z: Some(z), dt_bias: Some(bias), initial: Some(initial) }
-        }
         let loss = |given: &[Vec<f64>; 9]| {
             let result = ssd(&spec, Precision::Exact, &values(given));
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();

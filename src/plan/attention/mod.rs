@@ -1,12 +1,22 @@
 //! Plans of the attention family.
 
+mod append;
+mod backward;
+mod cached;
 mod forward;
+mod merge;
 mod mods;
+mod probabilities;
 mod tile;
 
+pub use append::{AppendPlan, RotatePlan, RowsPlan};
+pub use backward::AttentionBackwardPlan;
+pub use cached::CacheStructure;
 pub use forward::AttentionPlan;
-pub use mods::{ModsStructure, VisitTable};
+pub use merge::{MergePlan, Parts};
+pub use mods::{MaskMods, ModsStructure, VisitTable};
 pub(crate) use mods::{VISIT_LANES, block_words};
+pub use probabilities::AttentionProbabilitiesPlan;
 pub use tile::AttentionTile;
 
 use std::fmt;
@@ -19,6 +29,7 @@ use crate::{Alibi, AttentionSpec, DType, Mods, PlanError};
 /// Structural choices that the kernels of the family share: which modules and constants they are linked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct AttentionStructure {
     /// Width of a query and a key.
     pub head_dim: u32,
@@ -32,6 +43,14 @@ pub struct AttentionStructure {
     pub softcap: bool,
     /// Whether there are linear biases.
     pub alibi: bool,
+    /// Whether weights are dropped.
+    pub dropout: bool,
+    /// Whether heads have sinks.
+    pub sinks: bool,
+    /// Whether sequences have different lengths.
+    pub packed: bool,
+    /// How keys and values lie in a cache, if they do.
+    pub cache: Option<CacheStructure>,
     /// What mods ask for.
     pub mods: ModsStructure,
 }
@@ -46,23 +65,44 @@ impl AttentionStructure {
             value_storage: storage(spec.value_dim),
             softcap: spec.softcap.is_some(),
             alibi: spec.alibi != Alibi::None,
-            mods: ModsStructure::new(mods),
+            dropout: spec.dropout.is_some(),
+            sinks: spec.sinks,
+            packed: spec.packed.is_some(),
+            cache: None,
+            mods: ModsStructure::new(spec, mods),
         }
     }
 
-    /// Storage buffers that the modules of the options bind in a kernel with tiles of so many queries and keys.
-    fn storage_buffers(&self, tile: (u32, u32)) -> u32 {
-        u32::from(self.alibi) + self.mods.storage_buffers(tile)
+    /// Storage buffers that the modules of the options bind, but for mods.
+    fn storage_buffers(&self) -> u32 {
+        let scales = self.cache.is_some_and(|cache| cache.scaled);
+        u32::from(self.alibi) + u32::from(self.sinks) + u32::from(scales) + self.sequence_buffers()
+    }
+
+    /// Those of the modules that say where sequences lie.
+    fn sequence_buffers(&self) -> u32 {
+        u32::from(self.packed || self.cache.is_some())
+    }
+
+    /// Turns that the loops of a lane take over four rows and four columns of scores.
+    fn block_turns(&self) -> u32 {
+        // The rounds of Philox, for each row.
+        if self.dropout { 4 * 10 } else { 0 }
     }
 }
 
 impl fmt::Display for AttentionStructure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key_storage, value_storage, .. } = self;
-        if key_storage == value_storage {
-            write!(f, "{key_storage}")?;
-        } else {
-            write!(f, "q, k {key_storage}; v, o {value_storage}")?;
+        match self.cache {
+            Some(CacheStructure { keys, values, paged, .. }) => {
+                write!(f, "q {key_storage}; o {value_storage}; cached k {keys}; v {values}")?;
+                if paged {
+                    f.write_str("; through the block table")?;
+                }
+            }
+            None if key_storage == value_storage => write!(f, "{key_storage}")?,
+            None => write!(f, "q, k {key_storage}; v, o {value_storage}")?,
         }
         write!(f, "{}", self.mods)
     }

@@ -13,8 +13,8 @@ use crate::{AttentionSpec, BlockMask, DType, Mods, PlanError};
 pub struct ModsStructure {
     /// Whether scores are changed.
     pub scores: bool,
-    /// Whether mods hide keys. Then the GPU finds out which tiles are worth a visit.
-    pub masks: bool,
+    /// Whether mods hide keys.
+    pub masks: MaskMods,
     /// Queries and keys of a block, if blocks are hidden.
     pub block: Option<(u32, u32)>,
     /// Whether batches, and whether heads, see different keys.
@@ -28,6 +28,19 @@ pub struct ModsStructure {
     pub together: bool,
 }
 
+/// What mods that hide keys ask of the kernels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+pub enum MaskMods {
+    /// There are none.
+    #[default]
+    None,
+    /// They are asked about every tile within the range of positions, since sequences have different lengths.
+    AskedEverywhere,
+    /// The GPU finds out first which tiles are worth a visit, and which of these need not ask.
+    AskedBefore,
+}
+
 /// Lanes of the kernels that make tables.
 pub const VISIT_LANES: u32 = 64;
 
@@ -35,10 +48,14 @@ pub const VISIT_LANES: u32 = 64;
 const LEAST_ROWS: usize = 32;
 
 impl ModsStructure {
-    pub(super) fn new(mods: &Mods) -> Self {
+    pub(super) fn new(spec: &AttentionSpec, mods: &Mods) -> Self {
         Self {
             scores: !mods.scores.is_empty(),
-            masks: !mods.masks.is_empty(),
+            masks: match (mods.masks.is_empty(), spec.packed) {
+                (true, _) => MaskMods::None,
+                (false, Some(_)) => MaskMods::AskedEverywhere,
+                (false, None) => MaskMods::AskedBefore,
+            },
             block: mods.blocks.as_ref().map(BlockMask::block).map(|(q, k)| (clamp(q), clamp(k))),
             apart: mods.masks_depend_on(),
             buffers: mods.buffers().len() as u32,
@@ -49,7 +66,17 @@ impl ModsStructure {
 
     /// Whether there is a table of tiles to visit.
     pub fn has_table(&self) -> bool {
-        self.masks || self.block.is_some()
+        self.finds_table() || self.block.is_some()
+    }
+
+    /// Whether the GPU finds out what is worth a visit.
+    pub fn finds_table(&self) -> bool {
+        self.masks == MaskMods::AskedBefore
+    }
+
+    /// Whether a kernel with such tiles asks masks about elements.
+    pub fn asks(&self, tile: (u32, u32)) -> bool {
+        self.masks != MaskMods::None || self.cuts_blocks(tile)
     }
 
     /// Whether a kernel with tiles of so many queries and keys asks the mask of blocks about elements: some tile may lie
@@ -72,26 +99,32 @@ impl ModsStructure {
         if self.together { buffers.min(1) } else { buffers }
     }
 
-    /// Rows that a tile is best not taller than: a taller one would visit what only some of its rows see.
-    pub(super) fn rows(&self, rows: usize) -> usize {
-        self.block.map_or(rows, |(queries, _)| rows.min((queries as usize).max(LEAST_ROWS)))
+    /// Queries that a tile is best not taller than: a taller one would visit what only some of its rows see.
+    pub(super) fn query_rows(&self, queries: usize) -> usize {
+        self.block.map_or(queries, |(block, _)| queries.min((block as usize).max(LEAST_ROWS)))
+    }
+
+    /// The same of keys, where they are the rows of a tile.
+    pub(super) fn key_rows(&self, keys: usize) -> usize {
+        self.block.map_or(keys, |(_, block)| keys.min((block as usize).max(LEAST_ROWS)))
     }
 }
 
 impl fmt::Display for ModsStructure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scores, masks, block, .. } = self;
+        let Self { scores, block, .. } = self;
         if *scores {
             write!(f, "; scores modified")?;
         }
         if let Some((queries, keys)) = block {
             write!(f, "; blocks of {queries} × {keys}")?;
         }
-        match (masks, block) {
-            (true, _) => write!(f, "; tiles to visit found by asking the masks"),
-            (false, Some(_)) => write!(f, "; tiles to visit listed beforehand"),
-            (false, None) => Ok(()),
-        }?;
+        match (self.masks, block) {
+            (MaskMods::AskedBefore, _) => write!(f, "; tiles to visit found by asking the masks")?,
+            (MaskMods::AskedEverywhere, _) => write!(f, "; masks asked everywhere")?,
+            (MaskMods::None, Some(_)) => write!(f, "; tiles to visit listed beforehand")?,
+            (MaskMods::None, None) => {}
+        }
         if self.together { write!(f, "; their buffers bound together") } else { Ok(()) }
     }
 }
@@ -199,7 +232,7 @@ impl VisitTable {
             workgroup_bytes: 0,
             storage_buffers: 2,
         };
-        if mods.masks { vec![classes, lists] } else { vec![] }
+        if mods.finds_table() { vec![classes, lists] } else { vec![] }
     }
 
     /// The table of a mask of blocks that has passed its check.
@@ -245,7 +278,9 @@ impl VisitTable {
         }
         let (block_q, block_k) = mask.block();
         let last_key = to.min(spec.k_len) - 1;
-        let (mut some, mut all) = (false, high <= from && to <= low_end);
+        // Where queries are the columns, none past the end may pass for one that sees.
+        let whole = !self.by_keys || (q + 1) * queries <= spec.q_len;
+        let (mut some, mut all) = (false, whole && high <= from && to <= low_end);
         for q_block in first / block_q..=last / block_q {
             for k_block in from / block_k..=last_key / block_k {
                 let shown = mask.shows_block(batch, head, q_block, k_block);
@@ -285,7 +320,7 @@ mod tests {
 
     /// Every element that is seen is visited, `whole` is true of what it is said of, and nothing else is visited.
     fn check(spec: &AttentionSpec, mask: &BlockMask, tile: (u32, u32), by_keys: bool) -> usize {
-        let mods = ModsStructure::new(&Mods::new().blocks(mask.clone()));
+        let mods = ModsStructure::new(spec, &Mods::new().blocks(mask.clone()));
         let table =
             VisitTable::new(spec, &mods, tile, by_keys, &crate::caps::WEBGPU_BASELINE).unwrap().unwrap();
         let words = table.of_blocks(spec, mask);
@@ -308,7 +343,8 @@ mod tests {
                     let all: Vec<_> = pairs.map(|(i, j)| seen(i, j)).collect();
                     assert!(visit.is_some() || !all.contains(&true), "{spec}: ({q}, {k}) is left out");
                     if let Some(visit) = visit {
-                        assert_eq!(visit % 2 == 1, !all.contains(&false), "{spec}: ({q}, {k}) whole");
+                        let cut = by_keys && (q + 1) * tile.0 as usize > spec.q_len;
+                        assert_eq!(visit % 2 == 1, !cut && !all.contains(&false), "{spec}: ({q}, {k}) whole");
                     }
                 }
             }
@@ -339,7 +375,7 @@ mod tests {
         let kept = blocks.iter().filter(|&&shown| shown).count();
         let mask = BlockMask::new((32, 64), &shape, &blocks).unwrap();
         mask.check(&spec).unwrap();
-        let mods = ModsStructure::new(&Mods::new().blocks(mask.clone()));
+        let mods = ModsStructure::new(&spec, &Mods::new().blocks(mask.clone()));
         assert_eq!(mods.apart, (false, true));
         assert!(!mods.cuts_blocks((16, 32)) && mods.cuts_blocks((64, 32)) && mods.cuts_blocks((32, 128)));
         // Each block is four tiles, and both batches make the same visits.

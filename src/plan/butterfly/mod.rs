@@ -2,6 +2,7 @@
 
 mod block_sparse;
 mod block_tile;
+mod butterfly_linear;
 mod column_sums;
 mod monarch;
 mod monarch_backward;
@@ -12,6 +13,8 @@ mod product;
 
 pub use block_sparse::{BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, SparseProductPlan};
 pub use block_tile::BlockTile;
+pub use butterfly_linear::ButterflyLinearPlan;
+pub(crate) use butterfly_linear::Sides;
 pub(crate) use column_sums::COLUMN_LANES;
 pub use column_sums::ColumnSumsPlan;
 pub use monarch::{MonarchPath, MonarchPlan, MonarchRows};
@@ -21,5 +24,5 @@ pub use outer::OuterPlan;
 pub(crate) use outer::SUM_LANES;
 pub(crate) use pixelfly::{DOT_ELEMENTS, DOT_LANES};
 pub use pixelfly::{PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage};
-pub use product::{ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile};
+pub use product::{ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, SliceSumPlan};
 pub(crate) use product::{GRADIENT_LANES, Side, gradient_cells};

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::SUM_LANES;
 use crate::caps::{Bytes, Caps};
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
@@ -20,8 +19,10 @@ pub struct ButterflyPlan {
     pub x: Storage,
     /// How `twiddle` is stored.
     pub twiddle: Storage,
-    /// How `y` is stored.
+    /// How `y` is stored, and the bias of a layer.
     pub y: Storage,
+    /// Whether rows get a bias.
+    pub bias: bool,
     /// How rows between passes are stored: in f32.
     pub between: Storage,
     /// What kept the tile from being larger.
@@ -39,8 +40,10 @@ pub struct ButterflyBackwardPlan {
     pub passes: Vec<ButterflyPass>,
     /// Chunks of the batch: a workgroup sums the gradients of a chunk.
     pub chunks: u32,
-    /// How `x` and `dx` are stored.
+    /// How `x` is stored.
     pub x: Storage,
+    /// How `dx` is stored: in f32 where a layer has several of them to sum.
+    pub dx: Storage,
     /// How `twiddle` and `dtwiddle` are stored.
     pub twiddle: Storage,
     /// How `dy` is stored.
@@ -141,11 +144,16 @@ impl ButterflyPlan {
     pub fn new(spec: &ButterflySpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         check_caps(KERNEL, caps)?;
-        Self::with_sides(spec, Side::x(spec), Side::y(spec), caps)
+        Self::with_sides(spec, [Side::x(spec), Side::y(spec)], false, caps)
     }
 
-    /// Plans a product whose rows lie otherwise than in the spec's own tensors.
-    pub(crate) fn with_sides(spec: &ButterflySpec, x: Side, y: Side, caps: &Caps) -> Result<Self, PlanError> {
+    /// Plans a product whose rows lie otherwise than in the spec's own tensors, or get a bias.
+    pub(crate) fn with_sides(
+        spec: &ButterflySpec,
+        [x, y]: [Side; 2],
+        bias: bool,
+        caps: &Caps,
+    ) -> Result<Self, PlanError> {
         let (tile, bound) = ButterflyTile::new(spec, MOST_LANES * QUAD, caps)?;
         let passes = passes(spec, tile.nodes.ilog2(), u32::MAX);
         check_tensors(spec, x, y, caps)?;
@@ -159,6 +167,7 @@ impl ButterflyPlan {
             x: x.storage(spec.dtype, caps),
             twiddle: twiddle(spec, caps),
             y: y.storage(spec.dtype, caps),
+            bias,
             between,
             bound,
         };
@@ -188,14 +197,13 @@ impl ButterflyBackwardPlan {
     pub fn new(spec: &ButterflySpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         check_caps(KERNEL, caps)?;
-        Self::with_sides(spec, Side::x(spec), Side::y(spec), caps)
+        Self::with_sides(spec, [Side::x(spec), Side::y(spec), Side::x(spec)], caps)
     }
 
     /// Plans the gradients of a product whose rows lie otherwise than in the spec's own tensors.
     pub(crate) fn with_sides(
         spec: &ButterflySpec,
-        x: Side,
-        dy: Side,
+        [x, dy, dx]: [Side; 3],
         caps: &Caps,
     ) -> Result<Self, PlanError> {
         let lanes = MOST_LANES.min(previous_power_of_two(caps.workgroup_lanes));
@@ -215,6 +223,7 @@ impl ButterflyBackwardPlan {
             passes,
             chunks: 1,
             x: x.storage(spec.dtype, caps),
+            dx: dx.storage(if dx.row == x.row { spec.dtype } else { DType::F32 }, caps),
             twiddle: twiddle(spec, caps),
             dy: dy.storage(spec.dtype, caps),
             between: Side::y(spec).storage(DType::F32, caps),
@@ -222,8 +231,9 @@ impl ButterflyBackwardPlan {
         };
         plan.chunks = plan.wanted_chunks(spec, caps);
         check_binding("the slices of dtwiddle", plan.slices_len(spec), DType::F32, caps)?;
+        let sums = plan.passes.iter().map(|pass| plan.slices(pass)).max().unwrap_or(0) / SliceSumPlan::SPREAD;
         let longest = plan.passes.iter().map(|pass| plan.turns(spec, pass)).max().unwrap_or(0);
-        check_turns("the gradient of a butterfly product", longest, caps)?;
+        check_turns("the gradient of a butterfly product", longest.max(sums.into()), caps)?;
         Ok(plan)
     }
 
@@ -269,6 +279,12 @@ impl ButterflyBackwardPlan {
     /// The pass that has the factor which is applied at this place.
     pub(crate) fn pass_of(&self, place: u32) -> usize {
         self.passes.iter().take_while(|pass| pass.first + pass.factors <= place).count()
+    }
+
+    /// How the slices of `dtwiddle` are summed: a matrix has four numbers, or as many entries.
+    pub(crate) fn sum(&self) -> SliceSumPlan {
+        let slices = Storage { vectors: true, ..Storage::F32 };
+        SliceSumPlan { spread: SliceSumPlan::SPREAD, slices, sums: Storage { vectors: true, ..self.twiddle } }
     }
 
     /// Pairs of factors that a lane keeps.
@@ -494,7 +510,40 @@ impl Plan for ButterflyPlan {
             workgroup_bytes: self.tile.workgroup_bytes(),
             storage_buffers: 3,
         };
-        vec![footprint; self.passes.len()]
+        let mut footprints = vec![footprint; self.passes.len()];
+        if let (true, Some(last)) = (self.bias, footprints.last_mut()) {
+            last.storage_buffers += 1;
+        }
+        footprints
+    }
+}
+
+/// How slices are summed, always in the same order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct SliceSumPlan {
+    /// Lanes that share a sum.
+    pub spread: u32,
+    /// How what is summed is stored.
+    pub slices: Storage,
+    /// How sums are stored.
+    pub sums: Storage,
+}
+
+impl SliceSumPlan {
+    /// Invocations of a workgroup.
+    pub(crate) const LANES: u32 = 64;
+
+    /// Lanes that share a sum of many slices.
+    pub(crate) const SPREAD: u32 = 8;
+
+    pub(crate) fn footprint() -> Footprint {
+        Footprint {
+            kernel: "butterfly/sum_slices",
+            lanes: Self::LANES,
+            workgroup_bytes: Self::LANES * 16,
+            storage_buffers: 2,
+        }
     }
 }
 
@@ -506,12 +555,7 @@ impl Plan for ButterflyBackwardPlan {
         let (lanes, workgroup_bytes) = (self.tile.lanes, self.tile.workgroup_bytes());
         let forth = Footprint { kernel: "butterfly/product", lanes, workgroup_bytes, storage_buffers: 3 };
         let back = Footprint { kernel: "butterfly/product_backward", storage_buffers: 5, ..forth };
-        let sum = Footprint {
-            kernel: "butterfly/sum_slices",
-            lanes: SUM_LANES,
-            workgroup_bytes: SUM_LANES * 16,
-            storage_buffers: 2,
-        };
+        let sum = SliceSumPlan::footprint();
         let passes = self.passes.len();
         let between = std::iter::repeat_n(forth, passes - 1);
         if self.tile.entry == 1 {

@@ -139,9 +139,9 @@ impl ChunkedPlan {
     }
 
     /// Kernels of the result, in the order in which they run.
-    pub(crate) fn kernels(&self) -> Vec<ChunkKernel> {
+    pub(crate) fn kernels() -> [ChunkKernel; 4] {
         use ChunkKernel::{Mix, Pass, States, Steps};
-        vec![Steps, States { reverse: false }, Pass { reverse: false }, Mix(Mixed::Result)]
+        [Steps, States { reverse: false }, Pass { reverse: false }, Mix(Mixed::Result)]
     }
 
     /// How a tensor in f32 with the layout of `x` is stored.
@@ -309,7 +309,7 @@ fn longest_run(of: &Recurrence, chunk: usize) -> usize {
 
 impl Plan for ChunkedPlan {
     fn footprints(&self) -> Vec<Footprint> {
-        self.kernels().into_iter().map(|kernel| self.footprint(kernel)).collect()
+        Self::kernels().into_iter().map(|kernel| self.footprint(kernel)).collect()
     }
 }
 

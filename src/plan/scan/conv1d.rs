@@ -11,6 +11,7 @@ use crate::{Conv1dSpec, DType, PlanError};
 /// How to run a [`Conv1dSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Conv1dPlan {
     /// Invocations of a workgroup.
     pub lanes: u32,

@@ -21,6 +21,8 @@ pub struct LinearScanPlan {
     pub storage: Storage,
     /// Whether rows begin with a given state.
     pub initial: bool,
+    /// Whether steps are taken from the last to the first.
+    pub reverse: bool,
     /// Steps of a chunk: a workgroup takes one chunk at a time.
     pub chunk: u32,
     /// Chunks of a row. One: a single pass in which a workgroup owns a row. More: three phases.
@@ -60,6 +62,7 @@ impl LinearScanPlan {
             exchange: Exchange::choose(lanes, LEAST_SUBGROUP, caps),
             storage: Storage::new(spec.dtype, caps.f16, length.is_multiple_of(4)),
             initial: spec.initial,
+            reverse: spec.reverse,
             chunk,
             chunks,
             bound,
@@ -116,7 +119,41 @@ impl Plan for LinearScanPlan {
         if self.chunks == 1 {
             return vec![scan];
         }
-        vec![kernel("scan/chunk_reduce", 3), kernel("scan/carry", 3), scan]
+        vec![kernel("scan/chunk_reduce", 3), kernel("scan/carry", 4), scan]
+    }
+}
+
+/// How to run the backward pass of a [`LinearScanSpec`]: the same scan the other way, over the factors of the steps
+/// behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct LinearScanBackwardPlan {
+    /// The scan, in the direction in which it runs. It begins with 0; whether the forward pass did is another matter.
+    pub scan: LinearScanPlan,
+    /// Whether the forward pass began with a given state.
+    pub initial: bool,
+}
+
+impl LinearScanBackwardPlan {
+    /// Plans a backward pass. Fails if the spec is wrong or a tensor exceeds a binding.
+    pub fn new(spec: &LinearScanSpec, caps: &Caps) -> Result<Self, PlanError> {
+        let scan = LinearScanSpec { initial: false, reverse: !spec.reverse, ..*spec };
+        Ok(Self { scan: LinearScanPlan::new(&scan, caps)?, initial: spec.initial })
+    }
+}
+
+impl Plan for LinearScanBackwardPlan {
+    fn footprints(&self) -> Vec<Footprint> {
+        let mut footprints = self.scan.footprints();
+        // The states, the initial ones and two gradients in the place of one output.
+        footprints.iter_mut().filter(|f| f.kernel == "scan/chunk_scan").for_each(|f| f.storage_buffers += 3);
+        footprints
+    }
+}
+
+impl fmt::Display for LinearScanBackwardPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.scan.fmt(f)
     }
 }
 

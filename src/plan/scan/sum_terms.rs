@@ -22,13 +22,13 @@ impl SumPlan {
     }
 
     /// Fails if a sum of that many terms takes more turns than the driver lets a loop.
-    pub(crate) fn check(&self, terms: usize, caps: &Caps) -> Result<(), PlanError> {
+    pub(crate) fn check(self, terms: usize, caps: &Caps) -> Result<(), PlanError> {
         let turns = terms.div_ceil((self.lanes / self.quads) as usize) as u64;
         check_turns("the sum of the gradients' parts", 4 * turns + 16, caps)
     }
 
-    pub(crate) fn footprint(&self) -> Footprint {
-        let Self { lanes, .. } = *self;
+    pub(crate) fn footprint(self) -> Footprint {
+        let Self { lanes, .. } = self;
         Footprint { kernel: "scan/sum_terms", lanes, workgroup_bytes: lanes * 16, storage_buffers: 2 }
     }
 }

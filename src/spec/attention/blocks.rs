@@ -83,8 +83,12 @@ impl BlockMask {
         (self.shape[0] > 1, self.shape[1] > 1)
     }
 
-    /// Fails unless the mask has the shape that the spec's lengths and heads ask for.
+    /// Fails unless the mask has the shape that the spec's lengths and heads ask for. Packed sequences, which have lengths
+    /// of their own, have no such shape.
     pub fn check(&self, spec: &AttentionSpec) -> Result<(), SpecError> {
+        if spec.packed.is_some() {
+            return Err(wrong("block_mask", &"given", "none where sequences are packed"));
+        }
         let [batches, heads, q_blocks, k_blocks] = self.shape;
         let expected = [spec.q_len.div_ceil(self.queries), spec.k_len.div_ceil(self.keys)];
         let shared = |found: usize, all: usize| found == 1 || found == all;

@@ -1,11 +1,23 @@
 //! Specs of the attention family.
 
+mod append;
 mod blocks;
+mod cache;
+mod cached;
+mod merge;
 mod mods;
+mod rotary;
+mod sequences;
 
+pub use append::AppendSpec;
 pub use blocks::BlockMask;
+pub use cache::{CacheSpec, CacheView};
+pub use cached::CachedAttentionSpec;
+pub use merge::MergeSpec;
 pub use mods::Mods;
 pub(crate) use mods::Parts;
+pub use rotary::{Rotary, RotaryPairs, RotateSpec};
+pub use sequences::{CuSeqlens, Packed, Span};
 
 use std::fmt;
 
@@ -14,6 +26,15 @@ use crate::{DType, SpecError};
 
 /// The largest head dimension of keys and of values.
 const MAX_HEAD_DIM: usize = 256;
+
+/// Fails if keys or values are too wide.
+fn check_dims(head_dim: usize, value_dim: usize) -> Result<(), SpecError> {
+    match [("head_dim", head_dim), ("value_dim", value_dim)].into_iter().find(|(_, dim)| *dim > MAX_HEAD_DIM)
+    {
+        Some((name, dim)) => Err(wrong(name, &dim, format!("at most {MAX_HEAD_DIM}"))),
+        None => Ok(()),
+    }
+}
 
 /// Which keys around its own position a query sees; an absent side is unbounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -38,7 +59,7 @@ pub enum Alibi {
     PerBatchHead,
 }
 
-/// Scaled dot-product attention, dense.
+/// Scaled dot-product attention.
 ///
 /// Tensors: `q` (batch, `q_len`, heads, `head_dim`), `k` (batch, `k_len`, `kv_heads`, `head_dim`), `v` (batch, `k_len`,
 /// `kv_heads`, `value_dim`) and `o` (batch, `q_len`, heads, `value_dim`) in `dtype`; the log-sum-exp of the scores, `lse`
@@ -47,8 +68,15 @@ pub enum Alibi {
 /// Options apply in this order: scale, softcap, ALiBi, masks. Positions are aligned to the bottom-right corner: query
 /// `i` stands at key `i + δ` with `δ = k_len - q_len`. A row that sees no key has `o = 0` and `lse = -inf`.
 ///
-/// Keys are visited a tile at a time, and an infinity or a NaN in a value may reach every query that visits its tile,
-/// whether or not the query sees its key.
+/// Sequences of different lengths may be [`packed`](Self::packed) one after another instead, with no padding: `q`
+/// (`total_q`, heads, `head_dim`) and so on, `lse` (heads, `total_q`).
+///
+/// Weights are dropped by a pure function of the seed, the batch, the head, the query and the key (Philox 4x32-10, Salmon
+/// et al. 2011), the same forward and backward and on every adapter. A sink is a logit of a head that enters the sum of
+/// exponentials alone, as in gpt-oss (2025); `lse` counts it, so that a row that sees no key has its sink there.
+///
+/// An infinity or a NaN stays within reach: one in a query touches its own row, one in a key or a value the rows that see
+/// it.
 ///
 /// Attention is Vaswani et al. 2017; shared key heads are Shazeer 2019 and Ainslie et al. 2023; the softcap is that of
 /// Gemma 2 (2024).
@@ -59,9 +87,9 @@ pub struct AttentionSpec {
     pub dtype: DType,
     /// Batch size.
     pub batch: usize,
-    /// Queries of a batch.
+    /// Queries of a batch; of the longest sequence where they are packed.
     pub q_len: usize,
-    /// Keys of a batch.
+    /// Keys of a batch; of the longest sequence where they are packed.
     pub k_len: usize,
     /// Query heads.
     pub heads: usize,
@@ -81,6 +109,13 @@ pub struct AttentionSpec {
     pub alibi: Alibi,
     /// Factor of the scores; `1 / sqrt(head_dim)` unless set.
     pub scale: Option<f32>,
+    /// The share of weights that are dropped, from 0 to below 1; the others are divided by what is kept. The seed comes
+    /// with each call.
+    pub dropout: Option<f32>,
+    /// Whether each head has a sink.
+    pub sinks: bool,
+    /// Sequences of different lengths, one after another.
+    pub packed: Option<Packed>,
 }
 
 impl AttentionSpec {
@@ -106,6 +141,9 @@ impl AttentionSpec {
             softcap: None,
             alibi: Alibi::None,
             scale: None,
+            dropout: None,
+            sinks: false,
+            packed: None,
         }
     }
 
@@ -151,6 +189,36 @@ impl AttentionSpec {
         Self { scale: Some(scale), ..self }
     }
 
+    /// Drops that share of the weights.
+    #[must_use]
+    pub fn dropout(self, share: f32) -> Self {
+        Self { dropout: Some(share), ..self }
+    }
+
+    /// Gives each head a sink.
+    #[must_use]
+    pub fn sinks(self) -> Self {
+        Self { sinks: true, ..self }
+    }
+
+    /// Packs sequences one after another: `batch` of them, with so many queries and keys together, `q_len` and `k_len` at
+    /// most in one.
+    #[must_use]
+    pub fn packed(self, total_q: usize, total_k: usize) -> Self {
+        Self { packed: Some(Packed { total_q, total_k }), ..self }
+    }
+
+    /// The random words under which a weight is dropped, of 2^32.
+    pub fn drop_below(&self) -> u32 {
+        let share = f64::from(self.dropout.unwrap_or(0.0));
+        (share * 2_f64.powi(32)).round() as u32
+    }
+
+    /// The factor of weights that are kept.
+    pub fn keep_factor(&self) -> f64 {
+        1.0 / (1.0 - f64::from(self.dropout.unwrap_or(0.0)))
+    }
+
     /// The factor of the scores.
     pub fn scale_or_default(&self) -> f32 {
         self.scale.unwrap_or_else(|| (1.0 / (self.head_dim as f64).sqrt()) as f32)
@@ -158,13 +226,18 @@ impl AttentionSpec {
 
     /// The keys that query `i` sees: from the first to before the second.
     pub fn keys_seen(&self, i: usize) -> (usize, usize) {
+        self.keys_seen_of((self.q_len, self.k_len), i)
+    }
+
+    /// The same in a sequence of so many queries and keys.
+    pub fn keys_seen_of(&self, (q_len, k_len): (usize, usize), i: usize) -> (usize, usize) {
         // i128 holds every difference of sizes, even an "unbounded" window of usize::MAX.
-        let position = i as i128 + self.k_len as i128 - self.q_len as i128;
+        let position = i as i128 + k_len as i128 - q_len as i128;
         let first = self.window.left.map_or(0, |left| position - left as i128);
         let right = if self.causal { Some(0) } else { None };
         let right = right.into_iter().chain(self.window.right).min();
-        let end = right.map_or(self.k_len as i128, |right| position + right as i128 + 1);
-        let clamp = |key: i128| key.clamp(0, self.k_len as i128) as usize;
+        let end = right.map_or(k_len as i128, |right| position + right as i128 + 1);
+        let clamp = |key: i128| key.clamp(0, k_len as i128) as usize;
         (clamp(first), clamp(end).max(clamp(first)))
     }
 
@@ -179,32 +252,59 @@ impl AttentionSpec {
     pub fn least_bytes(&self) -> u64 {
         let tensors = [self.q_shape(), self.k_shape(), self.v_shape(), self.o_shape()];
         let elements: usize = tensors.iter().map(|shape| shape.iter().product::<usize>()).sum();
-        (elements * self.dtype.bytes() + 4 * self.lse_shape().iter().product::<usize>()) as u64
+        (elements * self.dtype.bytes() + 4 * self.rows()) as u64
+    }
+
+    /// Queries of all heads and sequences.
+    pub fn rows(&self) -> usize {
+        self.lse_shape().iter().product()
+    }
+
+    /// Sizes in front of a head's: (batch, length), or the total where sequences are packed.
+    fn lengths(&self, length: usize, total: impl Fn(Packed) -> usize) -> Vec<usize> {
+        self.packed.map_or_else(|| vec![self.batch, length], |packed| vec![total(packed)])
+    }
+
+    fn q_shape_of(&self, dim: usize) -> Vec<usize> {
+        [self.lengths(self.q_len, |packed| packed.total_q), vec![self.heads, dim]].concat()
+    }
+
+    fn k_shape_of(&self, dim: usize) -> Vec<usize> {
+        [self.lengths(self.k_len, |packed| packed.total_k), vec![self.kv_heads, dim]].concat()
     }
 
     /// Shape of `q`.
-    pub fn q_shape(&self) -> [usize; 4] {
-        [self.batch, self.q_len, self.heads, self.head_dim]
+    pub fn q_shape(&self) -> Vec<usize> {
+        self.q_shape_of(self.head_dim)
     }
 
     /// Shape of `k`.
-    pub fn k_shape(&self) -> [usize; 4] {
-        [self.batch, self.k_len, self.kv_heads, self.head_dim]
+    pub fn k_shape(&self) -> Vec<usize> {
+        self.k_shape_of(self.head_dim)
     }
 
     /// Shape of `v`.
-    pub fn v_shape(&self) -> [usize; 4] {
-        [self.batch, self.k_len, self.kv_heads, self.value_dim]
+    pub fn v_shape(&self) -> Vec<usize> {
+        self.k_shape_of(self.value_dim)
     }
 
     /// Shape of `o`.
-    pub fn o_shape(&self) -> [usize; 4] {
-        [self.batch, self.q_len, self.heads, self.value_dim]
+    pub fn o_shape(&self) -> Vec<usize> {
+        self.q_shape_of(self.value_dim)
     }
 
     /// Shape of `lse`.
-    pub fn lse_shape(&self) -> [usize; 3] {
-        [self.batch, self.heads, self.q_len]
+    pub fn lse_shape(&self) -> Vec<usize> {
+        match self.packed {
+            None => vec![self.batch, self.heads, self.q_len],
+            Some(packed) => vec![self.heads, packed.total_q],
+        }
+    }
+
+    /// Shape of the probabilities: (batch, heads, `q_len`, `k_len`), or (heads, `total_q`, `k_len`) where sequences are
+    /// packed.
+    pub fn probabilities_shape(&self) -> Vec<usize> {
+        [self.lse_shape(), vec![self.k_len]].concat()
     }
 
     /// Shape of the ALiBi slopes, if there are any.
@@ -220,18 +320,12 @@ impl AttentionSpec {
     pub fn check(&self) -> Result<(), SpecError> {
         at_least_one(&[
             ("batch", self.batch),
-            ("q_len", self.q_len),
-            ("k_len", self.k_len),
             ("heads", self.heads),
             ("kv_heads", self.kv_heads),
             ("head_dim", self.head_dim),
             ("value_dim", self.value_dim),
         ])?;
-        for (name, dim) in [("head_dim", self.head_dim), ("value_dim", self.value_dim)] {
-            if dim > MAX_HEAD_DIM {
-                return Err(wrong(name, &dim, format!("at most {MAX_HEAD_DIM}")));
-            }
-        }
+        check_dims(self.head_dim, self.value_dim)?;
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(wrong("kv_heads", &self.kv_heads, format!("a divisor of heads = {}", self.heads)));
         }
@@ -242,6 +336,12 @@ impl AttentionSpec {
         }
         if let Some(scale) = self.scale.filter(|&scale| !finite(scale)) {
             return Err(wrong("scale", &scale, "a number between -2.3e38 and 2.3e38"));
+        }
+        if let Some(share) = self.dropout.filter(|share| !(0.0..1.0).contains(share)) {
+            return Err(wrong("dropout", &share, "a share from 0 to below 1"));
+        }
+        for (name, length) in [("q_len", self.q_len), ("k_len", self.k_len)] {
+            elements(name, &[self.batch, length])?;
         }
         elements("q", &self.q_shape())?;
         elements("k", &self.k_shape())?;
@@ -281,7 +381,19 @@ impl fmt::Display for AttentionSpec {
             Alibi::PerHead => write!(f, ", ALiBi")?,
             Alibi::PerBatchHead => write!(f, ", ALiBi by batch")?,
         }
-        self.scale.map_or(Ok(()), |scale| write!(f, ", scale {scale}"))
+        if let Some(scale) = self.scale {
+            write!(f, ", scale {scale}")?;
+        }
+        if let Some(share) = self.dropout {
+            write!(f, ", dropout {share}")?;
+        }
+        if self.sinks {
+            write!(f, ", sinks")?;
+        }
+        if let Some(Packed { total_q, total_k }) = self.packed {
+            write!(f, ", packed {total_q} × {total_k}")?;
+        }
+        Ok(())
     }
 }
 
@@ -312,7 +424,11 @@ mod tests {
             spec.softcap(f32::NAN),
             spec.scale(f32::INFINITY),
             spec.scale(3e38),
-            AttentionSpec { q_len: 0, ..spec },
+            spec.softcap(-1.0),
+            spec.dropout(1.0),
+            spec.dropout(-0.1),
+            spec.dropout(f32::NAN),
+            AttentionSpec { heads: 0, ..spec },
             AttentionSpec { batch: usize::MAX, ..spec },
         ] {
             assert!(bad.check().is_err(), "{bad:?}");

@@ -2,6 +2,7 @@
 
 mod block_pattern;
 mod block_sparse;
+mod butterfly_linear;
 mod linear;
 mod monarch;
 mod monarch_linear;
@@ -10,6 +11,7 @@ mod product;
 
 pub use block_pattern::BlockPattern;
 pub use block_sparse::{BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec};
+pub use butterfly_linear::ButterflyLinearSpec;
 pub use linear::LinearSpec;
 pub use monarch::MonarchSpec;
 pub use monarch_linear::{MonarchLinearSpec, MonarchLinearWeights};

@@ -177,6 +177,9 @@ impl ButterflySpec {
 
     /// Fails if a size is 0, `n` is no power of two, or a tensor has too many elements.
     pub fn check(&self) -> Result<(), SpecError> {
+        if self.n < 2 || !self.n.is_power_of_two() {
+            return Err(wrong("n", &self.n, "a power of two, at least 2"));
+        }
         at_least_one(&[
             ("batch", self.batch),
             ("nstacks", self.nstacks),
@@ -184,9 +187,6 @@ impl ButterflySpec {
             ("n_in", self.n_in),
             ("entry", self.entry),
         ])?;
-        if self.n < 2 || !self.n.is_power_of_two() {
-            return Err(wrong("n", &self.n, "a power of two, at least 2"));
-        }
         elements("twiddle", &self.twiddle_shape())?;
         elements("x", &self.x_shape())?;
         // Only after the twiddle is n · entry known not to overflow.

@@ -17,6 +17,7 @@ use crate::{DType, SpecError};
 /// of the first step; the last state holds zeros in place of inputs that belong to another sequence than the last step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Conv1dSpec {
     /// Storage of `x` and `y`.
     pub dtype: DType,

@@ -24,18 +24,27 @@ pub struct LinearScanSpec {
     pub length: usize,
     /// Whether an initial state is given.
     pub initial: bool,
+    /// Whether steps are taken from the last to the first: `h_t = a_t h_(t+1) + b_t`. The initial state then belongs
+    /// behind the last step, and the last state is that of the first.
+    pub reverse: bool,
 }
 
 impl LinearScanSpec {
     /// A scan that begins with a state of 0.
     pub fn new(dtype: DType, batch: usize, channels: usize, length: usize) -> Self {
-        Self { dtype, batch, channels, length, initial: false }
+        Self { dtype, batch, channels, length, initial: false, reverse: false }
     }
 
     /// Takes an initial state.
     #[must_use]
     pub fn initial(self) -> Self {
         Self { initial: true, ..self }
+    }
+
+    /// Takes steps from the last to the first.
+    #[must_use]
+    pub fn reverse(self) -> Self {
+        Self { reverse: true, ..self }
     }
 
     /// Shape of `a`, `b` and `h`.
@@ -67,8 +76,9 @@ impl LinearScanSpec {
 
 impl fmt::Display for LinearScanSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dtype, batch, channels, length, initial } = self;
+        let Self { dtype, batch, channels, length, initial, reverse } = self;
+        let reverse = if *reverse { ", reverse" } else { "" };
         let initial = if *initial { ", initial state" } else { "" };
-        write!(f, "linear scan {dtype} {batch} × {channels} × {length}{initial}")
+        write!(f, "linear scan {dtype} {batch} × {channels} × {length}{initial}{reverse}")
     }
 }

@@ -1,17 +1,26 @@
 //! Specs of the scan family.
 
 mod conv1d;
+mod h3;
+mod hyena;
 mod linear_scan;
 mod long_conv;
+mod s4d;
+mod selective_scan;
 
 pub use conv1d::Conv1dSpec;
 pub use linear_scan::LinearScanSpec;
 pub use long_conv::LongConvSpec;
+pub(crate) use s4d::Complex;
+pub use s4d::{Discretization, S4dParameters, S4dSpec};
+pub use selective_scan::{Coefficients, SelectiveScanSpec};
 mod linear_attention;
 mod recurrence;
 mod sequences;
 mod ssd;
 
+pub use h3::H3Spec;
+pub use hyena::HyenaSpec;
 pub use linear_attention::{Gate, LinearAttentionSpec};
 pub(crate) use recurrence::{Decay, Recurrence};
 pub(crate) use sequences::Run;

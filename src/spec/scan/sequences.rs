@@ -44,14 +44,13 @@ impl Sequences {
 
     pub(crate) fn check(&self, batch: usize, length: usize) -> Result<(), SpecError> {
         match self {
-            Self::Whole => Ok(()),
             Self::Packed(_) if batch != 1 => Err(wrong("batch", &batch, "1, since its sequences are packed")),
             Self::Packed(starts) => check_starts(starts, length),
             Self::Indexed(indices) if batch.checked_mul(length) != Some(indices.len()) => {
                 let expected = format!("batch × length = {batch} × {length}");
                 Err(wrong("the number of sequence indices", &indices.len(), expected))
             }
-            Self::Indexed(_) => Ok(()),
+            Self::Whole | Self::Indexed(_) => Ok(()),
         }
     }
 
@@ -91,8 +90,8 @@ fn check_starts(starts: &[usize], length: usize) -> Result<(), SpecError> {
     let [first, .., last] = starts else {
         return Err(wrong("the number of sequence starts", &starts.len(), "at least 2: a start and the end"));
     };
-    if let Some(pair) = starts.windows(2).find(|pair| pair[1] < pair[0]) {
-        return Err(wrong("a sequence's end", &pair[1], format!("at least its start, {}", pair[0])));
+    if let Some([start, end]) = starts.array_windows().find(|[start, end]| end < start) {
+        return Err(wrong("a sequence's end", end, format!("at least its start, {start}")));
     }
     if *first != 0 {
         return Err(wrong("the first sequence's start", first, "0"));

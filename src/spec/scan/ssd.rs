@@ -16,6 +16,7 @@ use crate::{DType, SpecError};
 /// Tensors: `x`, `z` and `out` of shape (batch, length, heads, `head_dim`), `dt` (batch, length, heads), `b` and `c`
 /// (batch, length, groups, `state_dim`) in `dtype`; `a` and `dt_bias` (heads), `d` (heads) or (heads, `head_dim`), and
 /// the states (sequences, heads, `head_dim`, `state_dim`) in f32. Consecutive heads share a group.
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct SsdSpec {
@@ -216,7 +217,7 @@ impl SsdSpec {
         }
         check_chunk(self.chunk)?;
         if let Some([low, high]) = self.dt_limits
-            && !(low <= high)
+            && (low.is_nan() || high.is_nan() || low > high)
         {
             return Err(wrong("the lower limit of dt", &low, format!("at most the upper, {high}")));
         }

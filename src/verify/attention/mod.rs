@@ -1,6 +1,10 @@
 //! The acceptance grid of the attention family.
 
+mod append;
+mod cached;
+mod merge;
 mod mods;
+mod training;
 
 use std::fmt;
 
@@ -96,7 +100,12 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(value_dims().step_by(every));
     cases.extend(edges().chain(large_scores()).chain(far_windows()).chain(long_keys(grid)));
     let mut cases = boxed(cases);
+    cases.extend(boxed(training::cases(grid)));
+    cases.extend(merge::cases(grid));
+    cases.extend(append::cases(grid));
+    cases.extend(cached::cases(grid));
     cases.extend(mods::cases(grid));
+    cases.extend(boxed(training::cases(grid)));
     cases
 }
 

@@ -1,6 +1,7 @@
 //! The acceptance grids of the butterfly family.
 
 mod block_sparse;
+mod butterfly_linear;
 mod monarch;
 mod monarch_backward;
 mod monarch_linear;
@@ -12,6 +13,7 @@ use super::{Case, Grid, Tolerance, boxed};
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(monarch::cases(grid));
     cases.extend(boxed(product::cases(grid)));
+    cases.extend(boxed(butterfly_linear::cases(grid)));
     cases.extend(boxed(monarch_backward::cases(grid)));
     cases.extend(boxed(monarch_linear::cases(grid)));
     cases.extend(boxed(block_sparse::cases(grid)));

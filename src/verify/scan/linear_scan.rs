@@ -1,12 +1,13 @@
 //! The acceptance grid of the linear scan.
 
-use crate::oracle::{Precision, linear_scan};
+use crate::oracle::{Precision, linear_scan, linear_scan_backward};
 use crate::verify::{
     Case, Comparison, Grid, Inputs, Outcome, Tolerance, both, download, largest_error, poisoned, rounded,
     upload,
 };
 use crate::{
-    DType, Element, Error, Gpu, LinearScan, LinearScanInputs, LinearScanOutputs, LinearScanSpec, by_dtype,
+    DType, Element, Error, Gpu, LinearScan, LinearScanBackward, LinearScanBackwardInputs,
+    LinearScanGradients, LinearScanInputs, LinearScanOutputs, LinearScanSpec, by_dtype,
 };
 
 /// Lengths around the tile and chunk sizes of the plans, and lengths that are a multiple of nothing.
@@ -21,12 +22,16 @@ pub(super) fn cases(grid: Grid) -> Vec<LinearScanSpec> {
     let of_length = |&length: &usize| {
         // One row, so that long lengths are cut into chunks; many short rows, so that each has a workgroup.
         let rows: &[(usize, usize)] =
-            if length > 10_000 { &[(1, 1), (2, 3)] } else { &[(1, 1), (2, 3), (3, 400)] };
+            if length > 2000 { &[(1, 1), (2, 3)] } else { &[(1, 1), (2, 3), (3, 400)] };
         rows.iter().flat_map(move |&(batch, channels)| {
             DType::ALL.map(|dtype| LinearScanSpec::new(dtype, batch, channels, length))
         })
     };
-    let odd = |(i, spec): (usize, LinearScanSpec)| if i % 2 == 1 { spec.initial() } else { spec };
+    let odd = |(i, spec): (usize, LinearScanSpec)| LinearScanSpec {
+        initial: i % 2 == 1,
+        reverse: i % 5 == 3,
+        ..spec
+    };
     let grid = lengths.iter().flat_map(of_length).enumerate().map(odd);
     // A million steps of one row in the thin grid too: the carries alone are more than a tile.
     grid.chain([LinearScanSpec::new(DType::F32, 1, 1, 10_000_000).initial()]).collect()
@@ -70,13 +75,41 @@ async fn run<T: Element>(gpu: &Gpu, spec: LinearScanSpec) -> Result<Vec<Outcome>
     };
     let scan = LinearScan::new(gpu, spec)?;
     let mut encoder = gpu.encoder();
-    let (a, b) = (upload::<T>(gpu, &spec.shape(), &a)?, upload::<T>(gpu, &spec.shape(), &b)?);
+    let host_a = a;
+    let (a, b) = (upload::<T>(gpu, &spec.shape(), &host_a)?, upload::<T>(gpu, &spec.shape(), &b)?);
     scan.encode(&mut encoder, LinearScanInputs { a: &a, b: &b, initial: given.as_ref() }, &outputs)?;
     gpu.submit(encoder)?;
     let (h, last) = (download(&outputs.h).await?, download(&outputs.last).await?);
     let last_tolerance = Tolerance { atol: tolerance.atol + 2.0 * in_f32, multiple: 0.0 };
-    Ok(vec![
+    let mut outcomes = vec![
         Outcome::new("h", &h, &reference.h, &plain.h, tolerance),
         Outcome::new("last", &last, &reference.last, &plain.last, last_tolerance),
-    ])
+    ];
+
+    // The backward pass takes the states as the forward pass stored them, so that its errors are its own.
+    let dh = rounded::<T>(&inputs.normal(count, 1.0));
+    let (reference, plain) =
+        both(spec.dtype, |precision| linear_scan_backward(&spec, precision, (&host_a, &h), initial, &dh));
+    let gradients = LinearScanGradients {
+        da: poisoned::<T>(gpu, &spec.shape())?,
+        db: poisoned::<T>(gpu, &spec.shape())?,
+        dinitial: poisoned::<f32>(gpu, &spec.state_shape())?,
+    };
+    let dh = upload::<T>(gpu, &spec.shape(), &dh)?;
+    let inputs = LinearScanBackwardInputs { a: &a, h: &outputs.h, initial: given.as_ref(), dh: &dh };
+    let mut encoder = gpu.encoder();
+    LinearScanBackward::new(gpu, spec)?.encode(&mut encoder, inputs, &gradients)?;
+    gpu.submit(encoder)?;
+    let found = [download(&gradients.da).await?, download(&gradients.db).await?];
+    let [da, db] = [(&found[0], &reference.da, &plain.da), (&found[1], &reference.db, &plain.db)];
+    for (name, (ours, reference, plain)) in [("da", da), ("db", db)] {
+        // A single step from 0 has no use for its factor.
+        if reference.iter().any(|value| *value != 0.0) {
+            outcomes.push(Outcome::new(name, ours, reference, plain, self::tolerance(reference)));
+        }
+    }
+    let dinitial = download(&gradients.dinitial).await?;
+    let of_db = Tolerance { atol: self::tolerance(&reference.db).atol * 8.0 + in_f32, multiple: 2.0 };
+    outcomes.push(Outcome::new("dinitial", &dinitial, &reference.dinitial, &plain.dinitial, of_db));
+    Ok(outcomes)
 }

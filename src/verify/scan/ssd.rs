@@ -17,21 +17,19 @@ pub(super) fn cases(grid: Grid) -> Vec<SsdSpec> {
         let spec = spec.initial().skip(Skip::PerChannel).gated();
         spec.dt_bias().dt_softplus().dt_limits(0.02, 0.5)
     };
-    let odd = |dtype| SsdSpec::new(dtype, 1, 97, (4, 13), 7).groups(2);
+    // Few shapes of kernels, since each takes a software adapter's compiler a while; many sizes.
+    let odd = |dtype, length| every_option(SsdSpec::new(dtype, 1, length, (4, 13), 7).groups(2)).chunk(64);
     let mut cases = vec![
         SsdSpec::new(F32, 1, 128, (2, 16), 16).chunk(32).initial().skip(Skip::PerHead),
         SsdSpec::new(F32, 2, 75, (4, 8), 16).groups(2).chunk(16).skip(Skip::PerHead),
-        SsdSpec::new(F32, 1, 1, (1, 1), 1).initial(),
-        every_option(SsdSpec::new(F32, 2, 1, (2, 36), 40)),
-        SsdSpec::new(F32, 1, 300, (2, 64), 64).chunk(256),
-        SsdSpec::new(F16, 1, 150, (2, 64), 128).groups(1).skip(Skip::PerHead),
-        every_option(odd(F32)).chunk(256),
-        every_option(odd(F32)).sequences(Sequences::Packed(vec![0, 1, 34, 34, 97])),
-        every_option(SsdSpec::new(F32, 2, 40, (2, 8), 12)).sequences(Sequences::Indexed(indices(2, 40))),
-        odd(F32).chunk(5),
-        every_option(odd(F16)).chunk(64),
-        every_option(odd(Bf16)).chunk(64),
-        SsdSpec::new(Bf16, 1, 70, (4, 24), 20).dt_softplus().chunk(33),
+        SsdSpec::new(F32, 1, 300, (2, 64), 128).chunk(256),
+        odd(F32, 1),
+        odd(F32, 97).chunk(33),
+        odd(F32, 203),
+        odd(F32, 97).sequences(Sequences::Packed(vec![0, 1, 34, 34, 97])),
+        odd(F32, 113).sequences(Sequences::Indexed(indices(113))),
+        SsdSpec { batch: 2, ..odd(F16, 97) },
+        odd(Bf16, 97),
     ];
     if grid == Grid::Full {
         for dtype in DType::ALL {
@@ -47,9 +45,9 @@ pub(super) fn cases(grid: Grid) -> Vec<SsdSpec> {
     cases
 }
 
-/// A few sequences a batch, none of which begins where another's does.
-fn indices(batch: usize, length: usize) -> Vec<i64> {
-    (0..batch).flat_map(|b| (0..length).map(move |t| ((t + 5 * b) / 13) as i64)).collect()
+/// A few sequences, none of which begins where a chunk would.
+fn indices(length: usize) -> Vec<i64> {
+    (0..).map(|t| t / 31).take(length).collect()
 }
 
 impl Case for SsdSpec {
@@ -63,10 +61,10 @@ impl Case for SsdSpec {
 }
 
 /// Twice the error of the plain recurrence, and a few units in the last place of the largest value beside it: few
-/// elements are a small sample of roundings, and a GPU's exponential may be wrong in its last digits.
-fn outcome(tensor: &'static str, ours: &[f64], reference: &[f64], plain: &[f64]) -> Outcome {
+/// elements are a small sample of roundings, and WGSL lets exp(x) err by 3 + 2 |x| units.
+pub(super) fn outcome(tensor: &'static str, ours: &[f64], reference: &[f64], plain: &[f64]) -> Outcome {
     let largest = reference.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
-    let tolerance = Tolerance { multiple: 2.0, atol: 4.0 * f64::from(f32::EPSILON) * largest };
+    let tolerance = Tolerance { multiple: 2.0, atol: 16.0 * f64::from(f32::EPSILON) * largest };
     Outcome::new(tensor, ours, reference, plain, tolerance)
 }
 

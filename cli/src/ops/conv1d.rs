@@ -1,0 +1,120 @@
+//! `conv1d`.
+
+use clap::Args;
+use tilewise::ops::shaders;
+use tilewise::plan::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan};
+use tilewise::{Caps, Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, DType, Gpu, by_dtype};
+
+use super::{FromFile, FromSizes, Operation, Planned, fields};
+use crate::args::dtype_parser;
+use crate::failure::Failure;
+use crate::tensors::{Output, TensorFile};
+
+/// Short causal convolution of each channel
+#[derive(Debug, Args)]
+pub struct Sizes {
+    /// Storage of the tensors
+    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
+    dtype: DType,
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Channels of a batch
+    #[arg(long, default_value_t = 2048)]
+    channels: usize,
+    /// Steps
+    #[arg(long, default_value_t = 8192)]
+    length: usize,
+    /// Taps, 2 to 4
+    #[arg(long, default_value_t = 4)]
+    width: usize,
+    /// Add a bias
+    #[arg(long)]
+    bias: bool,
+    /// Take an initial state
+    #[arg(long)]
+    initial: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Reads x, weight, and bias and initial_state if there are any; writes y and last_state, and gradients if there is a dy
+///
+/// x, y and dy (batch, channels, length); weight (channels, width), bias (channels) and initial_state (batch, channels,
+/// width - 1) in any of the types; last_state and the gradients dweight, dbias and dinitial_state in F32, dx as x.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Options {
+    /// Pass the outputs through silu
+    #[arg(long)]
+    silu: bool,
+}
+
+impl FromSizes for Sizes {
+    fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
+        let spec = Conv1dSpec::new(self.dtype, self.batch, self.channels, self.length, self.width);
+        let spec = Conv1dSpec { bias: self.bias, initial: self.initial, silu: self.options.silu, ..spec };
+        spec.check()?;
+        Ok(Box::new(spec))
+    }
+}
+
+impl FromFile for Options {
+    fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
+        let (x, weight) = (file.get("x")?, file.get("weight")?);
+        let (bias, initial, dy) = (file.find("bias")?, file.find("initial_state")?, file.find("dy")?);
+        let [batch, channels, length] = x.sizes("batch, channels, length")?;
+        let [_, width] = weight.sizes("channels, width")?;
+        let spec = Conv1dSpec::new(x.dtype, batch, channels, length, width);
+        let (has_bias, has_initial) = (bias.is_some(), initial.is_some());
+        let spec = Conv1dSpec { bias: has_bias, initial: has_initial, silu: self.silu, ..spec };
+        spec.check()?;
+        weight.expect_shape(&spec.weight_shape())?;
+        if let Some(bias) = bias {
+            bias.expect_shape(&spec.bias_shape())?;
+        }
+        if let Some(initial) = initial {
+            initial.expect_shape(&spec.state_shape())?;
+        }
+        if let Some(dy) = dy {
+            dy.expect_dtype_of(&x)?;
+            dy.expect_shape(&spec.shape())?;
+        }
+        Ok(Box::new(spec))
+    }
+}
+
+impl Operation for Conv1dSpec {
+    fn fields(&self) -> serde_json::Value {
+        fields(self)
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
+        Ok(vec![
+            Planned::new("forward", &Conv1dPlan::new(self, caps)?, shaders::conv1d)?,
+            Planned::new("backward", &Conv1dBackwardPlan::new(self, caps)?, shaders::conv1d_backward)?,
+            Planned::new("step", &Conv1dStepPlan::new(self, caps)?, shaders::conv1d_step)?,
+        ])
+    }
+
+    fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
+        by_dtype!(self.dtype, T => {
+            let in_f32 = |name| file.upload_f32(gpu, name);
+            let (weight, bias, initial) = (in_f32("weight")?, in_f32("bias")?, in_f32("initial_state")?);
+            let weight = weight.as_ref().expect("the weight was there when the operation was made");
+            let x = file.upload::<T>(gpu, "x")?;
+            let inputs =
+                Conv1dInputs { bias: bias.as_ref(), initial: initial.as_ref(), ..Conv1dInputs::new(&x, weight) };
+            let found = Conv1d::new(gpu, *self)?.run(inputs)?;
+            let mut outputs = vec![Output::download("y", &found.y)?, Output::download("last_state", &found.last)?];
+            if file.find("dy")?.is_some() {
+                let dy = file.upload::<T>(gpu, "dy")?;
+                let gradients = Conv1dBackward::new(gpu, *self)?.run(inputs, &dy)?;
+                outputs.push(Output::download("dx", &gradients.dx)?);
+                outputs.push(Output::download("dweight", &gradients.dweight)?);
+                for (name, gradient) in [("dbias", gradients.dbias), ("dinitial_state", gradients.dinitial)] {
+                    outputs.extend(gradient.map(|gradient| Output::download(name, &gradient)).transpose()?);
+                }
+            }
+            Ok(outputs)
+        })
+    }
+}

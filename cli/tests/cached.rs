@@ -1,0 +1,172 @@
+//! `tilewise run attention` on caches, and `tilewise run merge`: the same numbers as from dense tensors.
+
+mod common;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use common::{adapter, file, stderr, tilewise};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+/// A tensor by its name.
+struct Given {
+    name: &'static str,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+fn floats(name: &'static str, shape: &[usize], values: &[f32]) -> Given {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Given { name, dtype: Dtype::F32, shape: shape.to_vec(), bytes }
+}
+
+fn integers(name: &'static str, shape: &[usize], values: &[i32]) -> Given {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Given { name, dtype: Dtype::I32, shape: shape.to_vec(), bytes }
+}
+
+fn write(path: &Path, given: &[Given]) {
+    let named: Vec<_> = given
+        .iter()
+        .map(|given| (given.name, given.dtype, given.shape.as_slice(), given.bytes.clone()))
+        .collect();
+    std::fs::write(path, file(&named)).expect("written");
+}
+
+/// Runs an operation on these tensors; its outputs, or what it says against them.
+fn run(folder: &Path, args: &[&str], given: &[Given]) -> Result<HashMap<String, Vec<f32>>, String> {
+    let (input, output) = (folder.join("in.safetensors"), folder.join("out.safetensors"));
+    write(&input, given);
+    let files = [input.to_str().expect("text"), "-o", output.to_str().expect("text")];
+    let ran = tilewise([["run"].as_slice(), args, files.as_slice()].concat());
+    if !ran.status.success() {
+        assert_eq!(ran.status.code(), Some(2), "{}", stderr(&ran));
+        return Err(stderr(&ran));
+    }
+    let bytes = std::fs::read(output).expect("the output");
+    let tensors = SafeTensors::deserialize(&bytes).expect("a whole file");
+    let values = |view: &TensorView<'_>| {
+        view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    };
+    Ok(tensors.tensors().iter().map(|(name, view)| (name.clone(), values(view))).collect())
+}
+
+/// Values that repeat nowhere nearby.
+fn drawn(seed: usize, count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
+}
+
+fn close(found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-5, "{found} against {expected}");
+    }
+}
+
+const DIM: usize = 8;
+const PAGE: usize = 4;
+
+/// Two sequences of 6 and 3 keys in pages of four, and a new key for each.
+fn paged() -> (Vec<Given>, [i32; 6]) {
+    let table = [3, 1, 9, 0, 2, 9];
+    let given = vec![
+        floats("q", &[2, 1, 2, DIM], &drawn(1, 4 * DIM)),
+        floats("k_cache", &[4, PAGE, 1, DIM], &drawn(2, 16 * DIM)),
+        floats("v_cache", &[4, PAGE, 1, DIM], &drawn(3, 16 * DIM)),
+        floats("k", &[2, 1, 1, DIM], &drawn(4, 2 * DIM)),
+        floats("v", &[2, 1, 1, DIM], &drawn(5, 2 * DIM)),
+        integers("cache_seqlens", &[2], &[6, 3]),
+        integers("block_table", &[2, 3], &table),
+    ];
+    (given, table)
+}
+
+#[test]
+fn pages_hold_what_dense_tensors_would() {
+    if !adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (given, table) = paged();
+    let found = run(folder.path(), &["attention", "--causal"], &given).expect("a right file");
+    // The same keys, one sequence at a time, as dense tensors.
+    let row = |values: &[f32], i: usize| values[i * DIM..(i + 1) * DIM].to_vec();
+    for (sequence, length) in [(0, 6), (1, 3)] {
+        let gather = |seed, new| {
+            let (cache, new) = (drawn(seed, 16 * DIM), drawn(new, 2 * DIM));
+            let page = |key: usize| table[sequence * 3 + key / PAGE] as usize * PAGE + key % PAGE;
+            (0..length)
+                .map(|key| row(&cache, page(key)))
+                .chain([row(&new, sequence)])
+                .collect::<Vec<_>>()
+                .concat()
+        };
+        let dense = [
+            floats("q", &[1, 1, 2, DIM], &drawn(1, 4 * DIM)[sequence * 2 * DIM..][..2 * DIM]),
+            floats("k", &[1, length + 1, 1, DIM], &gather(2, 4)),
+            floats("v", &[1, length + 1, 1, DIM], &gather(3, 5)),
+        ];
+        let expected = run(folder.path(), &["attention", "--causal"], &dense).expect("a right file");
+        close(&found["o"][sequence * 2 * DIM..][..2 * DIM], &expected["o"]);
+        close(&found["lse"][sequence * 2..][..2], &expected["lse"]);
+        // The new key lies behind the others, bit for bit.
+        let place = table[sequence * 3 + length / PAGE] as usize * PAGE + length % PAGE;
+        assert_eq!(row(&found["k_cache"], place), row(&drawn(4, 2 * DIM), sequence));
+    }
+}
+
+#[test]
+fn what_points_outside_the_cache_is_refused() {
+    if !adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let refused = |name, tensor: Given| {
+        let (mut given, _) = paged();
+        given.retain(|given| given.name != name);
+        given.push(tensor);
+        run(folder.path(), &["attention"], &given).expect_err("a wrong file")
+    };
+    let message = refused("block_table", integers("block_table", &[2, 3], &[3, 4, 9, 0, 2, 9]));
+    assert!(
+        message.contains("an index of the block table is 4, page 1 of sequence 0, expected below 4"),
+        "{message}"
+    );
+    let message = refused("cache_seqlens", integers("cache_seqlens", &[2], &[12, 3]));
+    assert!(message.contains("the length is 13 for sequence 0, expected at most 12"), "{message}");
+    let message = refused("block_table", integers("block_table", &[2, 3], &[-1, 1, 9, 0, 2, 9]));
+    assert!(message.contains("block_table holds -1"), "{message}");
+    let message = refused("v_cache", floats("v_cache", &[4, PAGE, 2, DIM], &drawn(3, 32 * DIM)));
+    assert!(message.contains("v_cache has shape"), "{message}");
+}
+
+#[test]
+fn parts_merge_to_the_whole() {
+    if !adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (q, k, v) = (drawn(1, 3 * DIM), drawn(2, 9 * DIM), drawn(3, 9 * DIM));
+    let attend = |from: usize, to: usize| {
+        let rows = |values: &[f32]| values[from * DIM..to * DIM].to_vec();
+        let shape = [1, to - from, 1, DIM];
+        let given = [
+            floats("q", &[1, 3, 1, DIM], &q),
+            floats("k", &shape, &rows(&k)),
+            floats("v", &shape, &rows(&v)),
+        ];
+        run(folder.path(), &["attention"], &given).expect("a right file")
+    };
+    let (a, b, whole) = (attend(0, 2), attend(2, 9), attend(0, 9));
+    let parts = [
+        floats("o_a", &[1, 3, 1, DIM], &a["o"]),
+        floats("lse_a", &[1, 1, 3], &a["lse"]),
+        floats("o_b", &[1, 3, 1, DIM], &b["o"]),
+        floats("lse_b", &[1, 1, 3], &b["lse"]),
+    ];
+    let merged = run(folder.path(), &["merge"], &parts).expect("a right file");
+    close(&merged["o"], &whole["o"]);
+    close(&merged["lse"], &whole["lse"]);
+}

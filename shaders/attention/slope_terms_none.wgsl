@@ -1,0 +1,2 @@
+// No gradient of slopes.
+fn store_slope_terms(lane: Lane, place: Place, task: Task, row: u32, slopes: vec4<f32>) {}

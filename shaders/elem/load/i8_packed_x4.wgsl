@@ -1,0 +1,12 @@
+alias tensor_word = u32;
+
+fn tensor_load(i: u32) -> f32 {
+    return f32(extractBits(bitcast<i32>(tensor[i / 4u]), 8u * (i % 4u), 8u));
+}
+
+fn tensor_load4(i: u32, end: u32) -> vec4<f32> {
+    if (i < end) {
+        return vec4<f32>(unpack4xI8(tensor[i / 4u]));
+    }
+    return vec4<f32>();
+}

@@ -1,0 +1,243 @@
+//! The acceptance grid of attention as it is trained: forward with every option, and backward.
+
+use std::fmt;
+
+use super::{DIMS, EDGES, LARGE_SCORES, LENGTHS, batches, few, heads, in_turn};
+use crate::oracle::{AttentionGiven, attention_backward, attention_of};
+use crate::verify::{
+    Case, Comparison, Grid, Inputs, Outcome, Tolerance, both, download, poisoned, rounded, upload,
+};
+use crate::{
+    Alibi, Attention, AttentionBackward, AttentionGradients, AttentionInputs, AttentionOutputs,
+    AttentionProbabilities, AttentionSpec, CuSeqlens, DType, Element, Error, Gpu, by_dtype,
+};
+
+/// One row of the grid.
+#[derive(Clone, Debug)]
+pub(super) struct Training {
+    spec: AttentionSpec,
+    /// Standard deviation of the queries.
+    queries: f64,
+    /// Standard deviation of the keys and of the values.
+    keys: f64,
+    /// What gradients may differ by.
+    tolerance: Tolerance,
+    /// Queries and keys of each sequence, where they are packed.
+    lengths: Vec<(usize, usize)>,
+}
+
+impl fmt::Display for Training {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, backward", self.spec)?;
+        if (self.queries, self.keys) != (1.0, 1.0) {
+            write!(f, ", q × {}, k and v × {}", self.queries, self.keys)?;
+        }
+        Ok(())
+    }
+}
+
+/// Lengths of packed sequences: some without queries, some without keys, some without either.
+const PACKED: [&[(usize, usize)]; 4] = [
+    &[(113, 203), (1, 1), (0, 17), (64, 64), (33, 0), (0, 0), (97, 113)],
+    &[(1, 130), (1, 7), (1, 0), (1, 300)],
+    &[(0, 0), (70, 70)],
+    &[(5, 3), (130, 129), (3, 5)],
+];
+
+/// The suites of the specification for gradients. Options take turns from case to case.
+pub(super) fn cases(grid: Grid) -> Vec<Training> {
+    let mut cases = vec![];
+    let mut next = |dtype, lengths, dim| {
+        let turn = cases.len() * 31 + cases.len() / 3;
+        cases.push(in_turns(AttentionSpec::new(dtype, batches(lengths), lengths, heads(lengths), dim), turn));
+    };
+    match grid {
+        Grid::Thin => {
+            // Compiling takes a software adapter longest: few dimensions, as awkward as any.
+            for (i, dim) in [3, 64, 111, 256].into_iter().enumerate() {
+                next(DType::ALL[i % 3], LENGTHS[i % 3], dim);
+            }
+            next(DType::F16, (97, 1), 64);
+            next(DType::Bf16, (1, 97), 64);
+        }
+        Grid::Full => {
+            for (lengths, dim) in LENGTHS.into_iter().flat_map(|lengths| DIMS.map(|dim| (lengths, dim))) {
+                for dtype in DType::ALL {
+                    next(dtype, lengths, dim);
+                }
+            }
+        }
+    }
+    let every = if grid == Grid::Full { 1 } else { 3 };
+    cases.extend(packed().step_by(every));
+    cases.extend(edges(grid).chain(large_scores()).chain(long(grid)));
+    cases
+}
+
+/// The options of the forward grid, and dropout and sinks, which take turns of other lengths.
+fn in_turns(spec: AttentionSpec, turn: usize) -> Training {
+    let spec = in_turn(spec, turn).spec;
+    let spec = AttentionSpec { sinks: turn % 5 >= 3, ..spec };
+    let spec = if turn % 2 == 1 { spec.dropout(0.17) } else { spec };
+    // Slopes gather roundings from every weight of a head.
+    Training::new(spec, Tolerance { multiple: 3.0, atol: few(spec, 0.0) })
+}
+
+fn packed() -> impl Iterator<Item = Training> {
+    PACKED.into_iter().enumerate().flat_map(|(i, lengths)| {
+        let sum = |side: fn(&(usize, usize)) -> usize| lengths.iter().map(side).sum::<usize>();
+        let most = |side: fn(&(usize, usize)) -> usize| lengths.iter().map(side).max().unwrap_or(0);
+        let longest = (most(|l| l.0), most(|l| l.1));
+        let dim = [40, 59, 64, 128][i];
+        let spec = AttentionSpec::new(DType::ALL[i % 3], lengths.len(), longest, 4, dim);
+        let spec = spec.packed(sum(|l| l.0), sum(|l| l.1)).value_dim([64, 59, 40, 128][i]);
+        [31 * i, 31 * i + 48].map(|turn| Training { lengths: lengths.to_vec(), ..in_turns(spec, turn) })
+    })
+}
+
+fn edges(grid: Grid) -> impl Iterator<Item = Training> {
+    let step = if grid == Grid::Full { 1 } else { 4 };
+    let both_orders = EDGES.into_iter().flat_map(|(q_len, k_len)| [(q_len, k_len), (k_len, q_len)]);
+    both_orders.step_by(step).zip(DType::ALL.into_iter().cycle()).map(|(lengths, dtype)| {
+        let spec = AttentionSpec::new(dtype, 1, lengths, 2, 64).kv_heads(1).causal();
+        Training::new(spec, Tolerance { multiple: 3.0, atol: few(spec, 1.0) })
+    })
+}
+
+fn large_scores() -> impl Iterator<Item = Training> {
+    DType::ALL.into_iter().flat_map(|dtype| LARGE_SCORES.map(|lengths| (dtype, lengths))).map(
+        |(dtype, lengths)| {
+            let spec = AttentionSpec::new(dtype, 2, lengths, 4, 64);
+            let tolerance = Tolerance { multiple: 5.0, atol: 1e-3 + few(spec, 3.0) };
+            Training { queries: 5.0, keys: 3.0, ..Training::new(spec, tolerance) }
+        },
+    )
+}
+
+/// So few tiles, and so much for each to visit, that plans split it.
+fn long(grid: Grid) -> impl Iterator<Item = Training> {
+    let lengths: &[(usize, usize)] =
+        if grid == Grid::Full { &[(3, 8000), (8000, 3), (1000, 4000)] } else { &[(3, 3000), (3000, 3)] };
+    lengths.iter().enumerate().map(|(i, &lengths)| {
+        // In f16 the plain slopes' gradient is noise: it sums thousands of rounded terms of either sign.
+        let dtype = [DType::F32, DType::F32, DType::F16][i];
+        let spec = AttentionSpec::new(dtype, 1, lengths, 4, 40).kv_heads(1);
+        let spec = if i < 2 { spec.alibi(Alibi::PerHead) } else { spec };
+        let spec = spec.value_dim([40, 59, 40][i]).dropout(0.17);
+        Training::new(spec, Tolerance { multiple: 3.0, atol: few(spec, 1.0) })
+    })
+}
+
+impl Training {
+    fn new(spec: AttentionSpec, tolerance: Tolerance) -> Self {
+        Self { spec, queries: 1.0, keys: 1.0, tolerance, lengths: vec![] }
+    }
+
+    /// Prefix sums of one side of the lengths.
+    fn sums(&self, side: impl Fn(&(usize, usize)) -> usize) -> Vec<u32> {
+        let mut sums = vec![0];
+        for lengths in &self.lengths {
+            sums.push(sums[sums.len() - 1] + side(lengths) as u32);
+        }
+        sums
+    }
+}
+
+impl Case for Training {
+    fn dtype(&self) -> DType {
+        self.spec.dtype
+    }
+
+    fn run<'a>(&'a self, gpu: &'a Gpu) -> Comparison<'a> {
+        by_dtype!(self.dtype(), T => Box::pin(run::<T>(gpu, self)))
+    }
+}
+
+async fn run<T: Element>(gpu: &Gpu, case: &Training) -> Result<Vec<Outcome>, Error> {
+    let Training { spec, queries, keys, tolerance, .. } = *case;
+    let count = |shape: &[usize]| shape.iter().product::<usize>();
+    let mut inputs = Inputs::new(count(&[spec.q_len, spec.k_len, spec.head_dim]) as u64);
+    let q = rounded::<T>(&inputs.normal(count(&spec.q_shape()), queries));
+    let k = rounded::<T>(&inputs.normal(count(&spec.k_shape()), keys));
+    let v = rounded::<T>(&inputs.normal(count(&spec.v_shape()), keys));
+    let d_o = rounded::<T>(&inputs.normal(count(&spec.o_shape()), 1.0));
+    let slopes = rounded::<f32>(&inputs.uniform(spec.batch * spec.heads, 0.0, 0.3));
+    let alibi = (spec.alibi != Alibi::None).then(|| &slopes[..count(&spec.alibi_shape())]);
+    let logits = rounded::<f32>(&inputs.normal(spec.heads, 1.0));
+    let sinks = spec.sinks.then_some(logits.as_slice());
+    let (q_sums, k_sums) = (case.sums(|l| l.0), case.sums(|l| l.1));
+    let cu_seqlens = spec.packed.map(|_| CuSeqlens { q: &q_sums, k: &k_sums });
+    // Both halves of a seed count.
+    let seed = 0x1234_5678_9abc_def0;
+    let given = AttentionGiven { alibi, sinks, cu_seqlens, seed, ..AttentionGiven::new(&q, &k, &v) };
+    let (reference, plain) = both(spec.dtype, |precision| {
+        (attention_of(&spec, precision, &given), attention_backward(&spec, precision, &given, &d_o))
+    });
+
+    let alibi = alibi.map(|slopes| upload::<f32>(gpu, &spec.alibi_shape(), slopes)).transpose()?;
+    let sinks = sinks.map(|logits| upload::<f32>(gpu, &[spec.heads], logits)).transpose()?;
+    let q = upload::<T>(gpu, &spec.q_shape(), &q)?;
+    let k = upload::<T>(gpu, &spec.k_shape(), &k)?;
+    let v = upload::<T>(gpu, &spec.v_shape(), &v)?;
+    let d_o = upload::<T>(gpu, &spec.o_shape(), &d_o)?;
+    let outputs = AttentionOutputs {
+        o: poisoned::<T>(gpu, &spec.o_shape())?,
+        lse: poisoned::<f32>(gpu, &spec.lse_shape())?,
+    };
+    let slopes_shape = spec.alibi_shape();
+    let gradients = AttentionGradients {
+        dq: poisoned::<T>(gpu, &spec.q_shape())?,
+        dk: poisoned::<T>(gpu, &spec.k_shape())?,
+        dv: poisoned::<T>(gpu, &spec.v_shape())?,
+        dalibi: alibi.as_ref().map(|_| poisoned::<f32>(gpu, &slopes_shape)).transpose()?,
+        dsinks: sinks.as_ref().map(|_| poisoned::<f32>(gpu, &[spec.heads])).transpose()?,
+    };
+    let probabilities = poisoned::<T>(gpu, &spec.probabilities_shape())?;
+    let inputs = AttentionInputs::new(&q, &k, &v)
+        .alibi(alibi.as_ref())
+        .sinks(sinks.as_ref())
+        .cu_seqlens(cu_seqlens)
+        .seed(spec.dropout.map(|_| seed));
+    let mut encoder = gpu.encoder();
+    Attention::new(gpu, spec)?.encode(&mut encoder, inputs, &outputs)?;
+    AttentionBackward::new(gpu, spec)?.encode(&mut encoder, inputs, &outputs, &d_o, &gradients)?;
+    AttentionProbabilities::new(gpu, spec)?.encode(&mut encoder, inputs, &outputs.lse, &probabilities)?;
+    gpu.submit(encoder)?;
+
+    let forward = Tolerance { multiple: 2.0, atol: tolerance.atol };
+    let lse_tolerance = Tolerance { multiple: 2.0, atol: 1e-5 };
+    let outcome = |name, ours: Vec<f64>, pair: [&Vec<f64>; 2], tolerance| {
+        Outcome::new(name, &ours, pair[0], pair[1], tolerance)
+    };
+    // The one weight of a row is 1 whatever the scores are.
+    let flat = spec.k_len == 1 && !spec.sinks;
+    let ((reference, d_reference), (plain, d_plain)) = (reference, plain);
+    let p = download(&probabilities).await?;
+    let mut outcomes = vec![
+        outcome("o", download(&outputs.o).await?, [&reference.o, &plain.o], forward),
+        outcome("lse", download(&outputs.lse).await?, [&reference.lse, &plain.lse], lse_tolerance),
+        outcome("p", p, [&reference.probabilities, &plain.probabilities], forward),
+        outcome("dq", download(&gradients.dq).await?, [&d_reference.dq, &d_plain.dq], tolerance),
+        outcome("dk", download(&gradients.dk).await?, [&d_reference.dk, &d_plain.dk], tolerance),
+        outcome("dv", download(&gradients.dv).await?, [&d_reference.dv, &d_plain.dv], tolerance),
+    ];
+    if flat {
+        // What is left is the rounding of the output.
+        let allowed = Tolerance { atol: 1e-3 + few(spec, 4.0), ..tolerance };
+        let around_1 = |values: &[f64]| values.iter().map(|value| 1.0 + value).collect::<Vec<_>>();
+        for (name, tensor) in [("dq", &gradients.dq), ("dk", &gradients.dk)] {
+            outcomes.retain(|outcome| outcome.tensor != name);
+            let (ours, ones) = (around_1(&download(tensor).await?), vec![1.0; tensor.len()]);
+            outcomes.push(outcome(name, ours, [&ones, &ones], allowed));
+        }
+    }
+    if let Some(dalibi) = gradients.dalibi.as_ref().filter(|_| !flat) {
+        let pair = [&d_reference.dalibi, &d_plain.dalibi];
+        outcomes.push(outcome("dalibi", download(dalibi).await?, pair, tolerance));
+    }
+    if let Some(dsinks) = &gradients.dsinks {
+        let pair = [&d_reference.dsinks, &d_plain.dsinks];
+        outcomes.push(outcome("dsinks", download(dsinks).await?, pair, tolerance));
+    }
+    Ok(outcomes)
+}
