@@ -54,6 +54,8 @@ pub mod mods;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
+#[cfg(feature = "project")]
+pub mod project;
 pub mod shader;
 mod spec;
 mod tensor;
@@ -76,20 +78,20 @@ pub use ops::{
     LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
     LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs,
     LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep, Merge,
-    Monarch, MonarchBackward, MonarchGradients, MonarchInputs, PixelflyBackward, PixelflyGradients,
-    PixelflyInputs, PixelflyLinear, Projection, RotaryTables, Rotate, S4d, S4dBackward, S4dGradients,
-    S4dInputs, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanGradients, SelectiveScanInputs,
-    SelectiveScanOutputs, SelectiveScanStep, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs,
-    SsdOutputGradients, SsdOutputs, SsdStep, Table,
+    Monarch, MonarchBackward, MonarchGradients, MonarchInputs, MonarchLinear, MonarchLinearGradients,
+    PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear, Projection, RotaryTables, Rotate,
+    S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, SelectiveScan, SelectiveScanBackward,
+    SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep, SequenceIndices,
+    Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
     Alibi, AppendSpec, AttentionSpec, BlockMask, BlockPattern, BlockSoftmaxSpec, BlockSparseMode,
     BlockSparseSpec, ButterflyLinearSpec, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec,
     Coefficients, Conv1dSpec, CuSeqlens, Discretization, Gate, H3Spec, HyenaSpec, LinearAttentionSpec,
-    LinearScanSpec, LinearSpec, LongConvSpec, MergeSpec, Mods, MonarchSpec, Packed, PixelflyConfig,
-    PixelflySpec, PixelflyWeights, Rotary, RotaryPairs, RotateSpec, S4dParameters, S4dSpec,
-    SelectiveScanSpec, Sequences, Skip, Span, SsdSpec, Window,
+    LinearScanSpec, LinearSpec, LongConvSpec, MergeSpec, Mods, MonarchLinearSpec, MonarchLinearWeights,
+    MonarchSpec, Packed, PixelflyConfig, PixelflySpec, PixelflyWeights, Rotary, RotaryPairs, RotateSpec,
+    S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, Span, SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

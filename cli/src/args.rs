@@ -7,7 +7,7 @@ use tilewise::caps::{self, Profile};
 use tilewise::verify::Family;
 use tilewise::{DType, Gpu, GpuOptions};
 
-use crate::commands::{bench, plan, run, shader, verify};
+use crate::commands::{bench, plan, project, run, shader, verify};
 use crate::failure::{EXIT_CODES, Failure};
 use crate::ops::OPERATIONS;
 
@@ -60,6 +60,7 @@ pub enum Command {
     Verify(verify::Verify),
     Bench(bench::Bench),
     Run(run::Run),
+    Project(project::Project),
 }
 
 impl Global {

@@ -44,6 +44,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Verify(verify) => verify.run(global),
         Command::Bench(bench) => bench.run(global),
         Command::Run(run) => run.run(global),
+        Command::Project(project) => project.run(global),
     }
 }
 

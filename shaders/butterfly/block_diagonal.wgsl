@@ -1,6 +1,6 @@
 // One block-diagonal factor: outputs[row, at(b, j)] = sum over i of w[b, j, i] inputs[row, at(b, i)]. A workgroup takes
 // a tile of rows x blocks x outputs of a block, whose lines are the rows, and runs over the inputs, TILE_STEPS at a
-// time.
+// time. A module adds the bias, or nothing.
 
 struct Params {
     groups: u32, // tiles of rows x blocks x outputs, the last running fastest
@@ -161,10 +161,14 @@ fn store_quad(at: Place, sum: vec4<f32>) {
     let inside = at.row < params.rows && at.block < params.blocks && at.output < params.height;
     let line = at.row * params.blocks * params.height;
     if (INTERLEAVED) {
-        let end = line + interleaved(params.blocks, params.blocks, at.output);
-        outputs_store4(line + interleaved(at.block, params.blocks, at.output), end_if(inside, end), sum);
+        let end = interleaved(params.blocks, params.blocks, at.output);
+        let column = interleaved(at.block, params.blocks, at.output);
+        let bias = bias4(column, end_if(inside, end));
+        outputs_store4(line + column, end_if(inside, line + end), sum + bias);
     } else {
-        let end = line + blocked(at.block, params.height, params.height);
-        outputs_store4(line + blocked(at.block, params.height, at.output), end_if(inside, end), sum);
+        let end = blocked(at.block, params.height, params.height);
+        let column = blocked(at.block, params.height, at.output);
+        let bias = bias4(column, end_if(inside, end));
+        outputs_store4(line + column, end_if(inside, line + end), sum + bias);
     }
 }

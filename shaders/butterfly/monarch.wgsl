@@ -115,7 +115,9 @@ fn second_factor(first_row: u32, tile_row: u32, block: u32, output: u32) {
             let row = first_row + tile_row + m;
             let line = row * params.l * params.s + interleaved(0u, params.l, output + quad);
             let inside = row < params.batch && output + quad < params.s;
-            y_store4(line + block, end_if(inside, line + params.l), sums[quad][m]);
+            let column = interleaved(0u, params.l, output + quad);
+            let bias = bias4(column + block, end_if(inside, column + params.l));
+            y_store4(line + block, end_if(inside, line + params.l), sums[quad][m] + bias);
         }
     }
 }

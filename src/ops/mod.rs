@@ -15,7 +15,8 @@ pub use attention::{
 pub use butterfly::{
     BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs,
     ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs, Monarch, MonarchBackward,
-    MonarchGradients, MonarchInputs, PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear,
+    MonarchGradients, MonarchInputs, MonarchLinear, MonarchLinearGradients, PixelflyBackward,
+    PixelflyGradients, PixelflyInputs, PixelflyLinear,
 };
 pub use scan::{
     CoefficientGradient, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs,
@@ -46,8 +47,8 @@ pub mod shaders {
         block_softmax_shaders as block_softmax, block_sparse_shaders as block_sparse,
         butterfly_backward_shaders as butterfly_backward, butterfly_linear_shaders as butterfly_linear,
         butterfly_shaders as butterfly, monarch_backward_shaders as monarch_backward,
-        monarch_shaders as monarch, pixelfly_backward_shaders as pixelfly_backward,
-        pixelfly_shaders as pixelfly,
+        monarch_linear_shaders as monarch_linear, monarch_shaders as monarch,
+        pixelfly_backward_shaders as pixelfly_backward, pixelfly_shaders as pixelfly,
     };
     pub use super::scan::{
         chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,

@@ -17,8 +17,9 @@ pub use attention::{
 };
 pub use butterfly::{
     ButterflyGradients, ButterflyLinearGradients, MonarchGradients, PixelflyGradients, PixelflyOperands,
-    block_softmax, block_softmax_backward, block_sparse, butterfly, butterfly_backward, butterfly_linear,
-    butterfly_linear_backward, monarch, monarch_backward, pixelfly, pixelfly_backward,
+    bias_gradient, block_softmax, block_softmax_backward, block_sparse, butterfly, butterfly_backward,
+    butterfly_linear, butterfly_linear_backward, monarch, monarch_backward, monarch_linear, pixelfly,
+    pixelfly_backward,
 };
 pub use scan::{
     Conv1dDerivatives, Conv1dResult, Conv1dTensors, H3Operands, H3Result, LinearAttentionGradient,

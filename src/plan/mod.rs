@@ -17,8 +17,8 @@ pub(crate) use attention::{VISIT_LANES, block_words};
 pub use butterfly::{
     BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ButterflyBackwardPlan,
     ButterflyLinearPlan, ButterflyPass, ButterflyPlan, ButterflyTile, ColumnSumsPlan, MonarchBackwardPlan,
-    MonarchPath, MonarchPlan, MonarchRows, OuterPlan, PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage,
-    SliceSumPlan, SparseProductPlan,
+    MonarchLinearPlan, MonarchPath, MonarchPlan, MonarchRows, OuterPlan, PixelflyBackwardPlan, PixelflyPlan,
+    PixelflyStorage, SliceSumPlan, SparseProductPlan,
 };
 pub(crate) use butterfly::{
     COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, SUM_LANES, Side, Sides, gradient_cells,

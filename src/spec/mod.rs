@@ -15,7 +15,8 @@ pub use attention::{
 };
 pub use butterfly::{
     BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
-    LinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, PixelflyWeights,
+    LinearSpec, MonarchLinearSpec, MonarchLinearWeights, MonarchSpec, PixelflyConfig, PixelflySpec,
+    PixelflyWeights,
 };
 pub use scan::{
     Coefficients, Conv1dSpec, Discretization, Gate, H3Spec, HyenaSpec, LinearAttentionSpec, LinearScanSpec,

@@ -3,11 +3,11 @@
 use tilewise::baseline::{self, UnfusedButterflyPlan, UnfusedMonarchPlan};
 use tilewise::plan::{
     BlockSoftmaxPlan, BlockSparsePlan, ButterflyBackwardPlan, ButterflyLinearPlan, ButterflyPlan,
-    MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan,
+    MonarchBackwardPlan, MonarchLinearPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan,
 };
 use tilewise::{
     BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
-    Caps, DType, MonarchSpec, PixelflyConfig, PixelflySpec, ops,
+    Caps, DType, MonarchLinearSpec, MonarchSpec, PixelflyConfig, PixelflySpec, ops,
 };
 
 use super::Planned;
@@ -82,6 +82,9 @@ fn of_blocks(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let spec = MonarchSpec::new(dtype, 1000, w1, w2);
         let plan = MonarchBackwardPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec:?}, backward"), plan, ops::shaders::monarch_backward));
+        let layer = MonarchLinearSpec::new(spec).bias();
+        let plan = MonarchLinearPlan::new(&layer, caps);
+        planned.push(Planned::new(&layer.to_string(), plan, ops::shaders::monarch_linear));
     }
     for spec in block_sparse(dtype) {
         let plan = BlockSparsePlan::new(&spec, caps);

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod info;
 pub mod plan;
+pub mod project;
 pub mod run;
 pub mod shader;
 pub mod tour;

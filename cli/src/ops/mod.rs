@@ -98,7 +98,7 @@ impl Planned {
 }
 
 /// What a structured layer saves.
-fn fewer(spec: &impl LinearSpec) -> String {
+pub fn fewer(spec: &impl LinearSpec) -> String {
     let (parameters, dense) = (spec.parameters(), spec.dense_parameters());
     let (fewer, flops) = (spec.fewer_parameters(), spec.fewer_flops());
     format!(

@@ -1,6 +1,6 @@
 //! Products with block-sparse matrices, and their softmax.
 
-use super::block_tile::{Outer, outer, tiled};
+use super::block_tile::{Outer, outer, tiled, with_bias};
 use crate::kernel::{Kernel, compile, compile_array, params};
 use crate::ops::Scratch;
 use crate::plan::{
@@ -39,7 +39,7 @@ pub fn shaders(plan: &BlockSparsePlan) -> Result<Vec<Shader>, ShaderError> {
             // The dense matrix has the turn that the mode gives it; the sparse one's rows are multiples of four.
             let (inputs, w) = if product.outputs_turned { (b, a) } else { (a, b) };
             let linker = sparse_product(product, [inputs, w, c]);
-            Ok(vec![linker.module("butterfly/further_none").module("butterfly/row_no_bias").link()?])
+            Ok(vec![with_bias(linker.module("butterfly/further_none"), None).link()?])
         }
         BlockSparsePath::Sampled { outer: plan, turned } => {
             outer(plan, "butterfly/pairs_listed", *turned, [a, b])

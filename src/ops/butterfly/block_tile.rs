@@ -41,13 +41,31 @@ pub(super) fn tiled(kernel: &'static str, tile: &BlockTile) -> Linker {
         .set("LANE_QUADS", tile.lane_quads)
 }
 
+/// A kernel that adds a bias stored like this to each row, or none.
+pub(super) fn with_bias(linker: Linker, bias: Option<Storage>) -> Linker {
+    match bias {
+        Some(bias) => linker.module("butterfly/row_bias").tensor("bias", bias),
+        None => linker.module("butterfly/row_no_bias"),
+    }
+}
+
 /// One block-diagonal factor, or its transpose if its blocks are `turned`.
 pub(super) fn block_diagonal(
     tile: &BlockTile,
     turned: bool,
-    [inputs, w, outputs]: [Storage; 3],
+    tensors: [Storage; 3],
 ) -> Result<Shader, ShaderError> {
-    tiled("butterfly/block_diagonal", tile)
+    biased_block_diagonal(tile, turned, tensors, None)
+}
+
+/// [`block_diagonal`], and a bias.
+pub(super) fn biased_block_diagonal(
+    tile: &BlockTile,
+    turned: bool,
+    [inputs, w, outputs]: [Storage; 3],
+    bias: Option<Storage>,
+) -> Result<Shader, ShaderError> {
+    with_bias(tiled("butterfly/block_diagonal", tile), bias)
         .set("TURNED", turned)
         .tensor("inputs", inputs)
         .tensor("w", w)

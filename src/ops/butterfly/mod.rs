@@ -7,6 +7,7 @@ mod monarch;
 mod product;
 
 mod monarch_backward;
+mod monarch_linear;
 mod pixelfly;
 
 pub use block_sparse::{
@@ -22,6 +23,7 @@ pub use product::{
 };
 
 pub use monarch_backward::{MonarchBackward, MonarchGradients, shaders as monarch_backward_shaders};
+pub use monarch_linear::{MonarchLinear, MonarchLinearGradients, shaders as monarch_linear_shaders};
 pub use pixelfly::{
     PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear,
     backward_shaders as pixelfly_backward_shaders, shaders as pixelfly_shaders,

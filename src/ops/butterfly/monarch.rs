@@ -1,6 +1,6 @@
 //! The Monarch product.
 
-use super::block_tile::{block_diagonal, diagonal_params};
+use super::block_tile::{biased_block_diagonal, block_diagonal, diagonal_params, with_bias};
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
 use crate::plan::{MonarchPath, MonarchPlan, MonarchRows};
@@ -48,13 +48,13 @@ pub fn shaders(plan: &MonarchPlan) -> Result<Vec<Shader>, ShaderError> {
         MonarchPath::Fused(rows) => Ok(vec![fused(plan, rows)?]),
         MonarchPath::TwoPass { first, second, written, read } => Ok(vec![
             block_diagonal(first, false, [plan.x, plan.w1, *written])?,
-            block_diagonal(second, false, [*read, plan.w2, plan.y])?,
+            biased_block_diagonal(second, false, [*read, plan.w2, plan.y], plan.bias.then_some(plan.y))?,
         ]),
     }
 }
 
 fn fused(plan: &MonarchPlan, rows: &MonarchRows) -> Result<Shader, ShaderError> {
-    Linker::new("butterfly/monarch")
+    with_bias(Linker::new("butterfly/monarch"), plan.bias.then_some(plan.y))
         .module("butterfly/block")
         .module(if rows.z_vectors { "butterfly/z_vectors" } else { "butterfly/z_scalars" })
         .set("LANES", rows.lanes)
@@ -88,7 +88,7 @@ impl Monarch {
         Self::with_plan(gpu, spec, plan)
     }
 
-    fn with_plan(gpu: &Gpu, spec: MonarchSpec, plan: MonarchPlan) -> Result<Self, Error> {
+    pub(super) fn with_plan(gpu: &Gpu, spec: MonarchSpec, plan: MonarchPlan) -> Result<Self, Error> {
         let kernels = compile(gpu, &shaders(&plan)?)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, kernels, scratch: Scratch::default() })
     }
@@ -115,20 +115,34 @@ impl Monarch {
         inputs: MonarchInputs<'_, T>,
         y: &Tensor<T>,
     ) -> Result<(), Error> {
+        self.encode_biased(encoder, inputs, None, y)
+    }
+
+    /// [`encode`](Self::encode), with the bias that the plan adds.
+    pub(super) fn encode_biased<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: MonarchInputs<'_, T>,
+        bias: Option<&Tensor<T>>,
+        y: &Tensor<T>,
+    ) -> Result<(), Error> {
         self.check(&inputs, y)?;
         let Self { gpu, spec, plan, kernels, scratch } = self;
         let [x, w1, w2] = [inputs.x, inputs.w1, inputs.w2].map(Tensor::buffer);
+        let bias = bias.map(Tensor::buffer);
         match (&plan.path, kernels.as_slice()) {
             (MonarchPath::Fused(rows), [monarch]) => {
                 let params = fused_params(spec, rows);
-                monarch.dispatch(gpu, encoder, &params, &[x, w1, w2, y.buffer()])
+                let buffers: Vec<_> = [x, w1, w2, y.buffer()].into_iter().chain(bias).collect();
+                monarch.dispatch(gpu, encoder, &params, &buffers)
             }
             (MonarchPath::TwoPass { first, second, .. }, [to_scratch, from_scratch]) => {
                 let z = scratch.tensors(gpu, &[&[spec.batch, spec.n_mid()]])?[0].buffer();
                 let params = diagonal_params(spec.batch, spec.w1, first);
                 to_scratch.dispatch(gpu, encoder, &params, &[x, w1, z])?;
                 let params = diagonal_params(spec.batch, spec.w2, second);
-                from_scratch.dispatch(gpu, encoder, &params, &[z, w2, y.buffer()])
+                let buffers: Vec<_> = [z, w2, y.buffer()].into_iter().chain(bias).collect();
+                from_scratch.dispatch(gpu, encoder, &params, &buffers)
             }
             _ => unreachable!("a fused product has one kernel, the other two"),
         }

@@ -3,7 +3,7 @@
 use super::block_sparse::{sparse_params, sparse_product, upload_list};
 use super::block_tile::{
     ColumnSums, Outer, Scale, block_diagonal, column_sums, diagonal_params, outer_scaled, sum_params,
-    sum_parts,
+    sum_parts, with_bias,
 };
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
@@ -84,11 +84,7 @@ pub fn shaders(plan: &PixelflyPlan) -> Result<Vec<Shader>, ShaderError> {
     let low = block_diagonal(&plan.low, true, [tensors.x, tensors.u, tensors.h])?;
     let linker = sparse_product(&plan.product, [tensors.x, tensors.w, tensors.y]);
     let linker = low_rank(linker, false, [tensors.h, tensors.y]);
-    let linker = if plan.bias {
-        linker.module("butterfly/row_bias").tensor("bias", tensors.y)
-    } else {
-        linker.module("butterfly/row_no_bias")
-    };
+    let linker = with_bias(linker, plan.bias.then_some(tensors.y));
     Ok(vec![low, linker.link()?])
 }
 
@@ -105,7 +101,7 @@ pub fn backward_shaders(plan: &PixelflyBackwardPlan) -> Result<Vec<Shader>, Shad
     let mut shaders = vec![
         block_diagonal(&plan.low, true, [tensors.x, tensors.u, tensors.h])?,
         block_diagonal(&plan.low_gradient, false, [tensors.y, tensors.y, tensors.h])?,
-        product.module("butterfly/row_no_bias").link()?,
+        with_bias(product, None).link()?,
     ];
     let (listed, diagonal) = ("butterfly/pairs_listed", "butterfly/pairs_diagonal");
     let outer =

@@ -4,6 +4,7 @@ mod block_sparse;
 mod butterfly_linear;
 mod monarch;
 mod monarch_backward;
+mod monarch_linear;
 mod pixelfly;
 mod product;
 
@@ -13,4 +14,5 @@ pub use monarch::monarch;
 pub use product::{ButterflyGradients, butterfly, butterfly_backward};
 
 pub use monarch_backward::{MonarchGradients, monarch_backward};
+pub use monarch_linear::{bias_gradient, monarch_linear};
 pub use pixelfly::{PixelflyGradients, PixelflyOperands, pixelfly, pixelfly_backward};

@@ -20,8 +20,10 @@ pub struct MonarchPlan {
     pub w1: Storage,
     /// How the second factor is stored.
     pub w2: Storage,
-    /// How `y` is stored.
+    /// How `y` is stored, and a bias too.
     pub y: Storage,
+    /// Whether a bias is added where the product is stored.
+    pub bias: bool,
     /// What kept the tiles from being larger.
     pub bound: Bound,
 }
@@ -157,7 +159,7 @@ impl MonarchPlan {
         // Loads run along the inputs of a block; stores along its outputs or, interleaved, across blocks.
         let by_runs_of = |run: usize| Storage::new(spec.dtype, caps.f16, run.is_multiple_of(4));
         let (x, w1, w2, y) = (by_runs_of(p), by_runs_of(p), by_runs_of(r), by_runs_of(l));
-        Ok(Self { path, x, w1, w2, y, bound })
+        Ok(Self { path, x, w1, w2, y, bias: false, bound })
     }
 }
 
@@ -230,23 +232,24 @@ fn previous_power_of_two(size: u32) -> u32 {
 
 impl Plan for MonarchPlan {
     fn footprints(&self) -> Vec<Footprint> {
+        let of_bias = u32::from(self.bias);
         match &self.path {
             MonarchPath::Fused(rows) => vec![Footprint {
                 kernel: "butterfly/monarch",
                 lanes: rows.lanes,
                 workgroup_bytes: rows.z_floats * 4,
-                storage_buffers: 4,
+                storage_buffers: 4 + of_bias,
             }],
-            MonarchPath::TwoPass { first, second, .. } => {
-                [first, second].map(|tile| tile.footprint("butterfly/block_diagonal", 3)).to_vec()
-            }
+            MonarchPath::TwoPass { first, second, .. } => [(first, 3), (second, 3 + of_bias)]
+                .map(|(tile, buffers)| tile.footprint("butterfly/block_diagonal", buffers))
+                .to_vec(),
         }
     }
 }
 
 impl fmt::Display for MonarchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, x, w1, w2, y, bound } = self;
+        let Self { path, x, w1, w2, y, bound, .. } = self;
         match path {
             MonarchPath::Fused(MonarchRows { lanes, rows, lane_rows, lane_quads, z_floats, .. }) => {
                 let bytes = Bytes(u64::from(*z_floats) * 4);

@@ -5,6 +5,7 @@ mod block_sparse;
 mod butterfly_linear;
 mod linear;
 mod monarch;
+mod monarch_linear;
 mod pixelfly;
 mod product;
 
@@ -13,5 +14,6 @@ pub use block_sparse::{BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec};
 pub use butterfly_linear::ButterflyLinearSpec;
 pub use linear::LinearSpec;
 pub use monarch::MonarchSpec;
+pub use monarch_linear::{MonarchLinearSpec, MonarchLinearWeights};
 pub use pixelfly::{PixelflyConfig, PixelflySpec, PixelflyWeights};
 pub use product::ButterflySpec;

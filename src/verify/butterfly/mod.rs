@@ -4,6 +4,7 @@ mod block_sparse;
 mod butterfly_linear;
 mod monarch;
 mod monarch_backward;
+mod monarch_linear;
 mod pixelfly;
 mod product;
 
@@ -14,6 +15,7 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(boxed(product::cases(grid)));
     cases.extend(boxed(butterfly_linear::cases(grid)));
     cases.extend(boxed(monarch_backward::cases(grid)));
+    cases.extend(boxed(monarch_linear::cases(grid)));
     cases.extend(boxed(block_sparse::cases(grid)));
     cases.extend(boxed(block_sparse::softmax_cases(grid)));
     cases.extend(boxed(pixelfly::cases(grid)));
