@@ -52,7 +52,7 @@ impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
         let config = PixelflyConfig::new(self.block, self.butterfly_size, self.factors, 1);
         let mask = config.mask([self.n; 2])?;
-        Layer::new(self.dtype, self.batch, mask, [self.n; 2], true)
+        Layer::checked(self.dtype, self.batch, mask, [self.n; 2], true)
     }
 }
 
@@ -79,7 +79,7 @@ impl FromFile for Options {
             out = self.out.unwrap_or(columns);
             dy.expect_shape(&[batch, out])?;
         }
-        Layer::new(x.dtype, batch, mask, [inputs, out], dy.is_some())
+        Layer::checked(x.dtype, batch, mask, [inputs, out], dy.is_some())
     }
 }
 
@@ -90,7 +90,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(
+    fn checked(
         dtype: DType,
         batch: usize,
         mask: BlockPattern,
