@@ -225,6 +225,7 @@ fn lengths(gpu: &Gpu, reaches: &[Reach]) -> String {
         table.row([length.into(), cell(forward).into(), cell(backward).into(), cell(unfused).into()]);
     }
     let adapter = Adapter::of(gpu);
+    #[allow(clippy::type_complexity, reason = "a name and a field, three times")]
     let stops: [(&str, fn(&Reach) -> &Attempt); 3] = [
         ("unfused", |reach| &reach.unfused),
         ("fused", |reach| &reach.forward),

@@ -84,7 +84,7 @@ impl ModOptions {
         if let Some(odd) = values.iter().find(|value| ![0.0, 1.0].contains(*value)) {
             return Err(Failure::Input(format!("block_mask holds {odd}, expected 0 and 1 alone")));
         }
-        let blocks: Vec<_> = values.iter().map(|&value| value == 1.0).collect();
+        let blocks: Vec<_> = values.iter().map(|&value| value.total_cmp(&1.0).is_eq()).collect();
         Ok(Some(BlockMask::new((queries, keys), mask.shape, &blocks)?))
     }
 

@@ -52,7 +52,7 @@ impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
         let config = PixelflyConfig::new(self.block, self.butterfly_size, self.factors, 1);
         let mask = config.mask([self.n; 2])?;
-        layer(self.dtype, self.batch, mask, [self.n; 2], true)
+        Layer::checked(self.dtype, self.batch, mask, [self.n; 2], true)
     }
 }
 
@@ -79,7 +79,7 @@ impl FromFile for Options {
             out = self.out.unwrap_or(columns);
             dy.expect_shape(&[batch, out])?;
         }
-        layer(x.dtype, batch, mask, [inputs, out], dy.is_some())
+        Layer::checked(x.dtype, batch, mask, [inputs, out], dy.is_some())
     }
 }
 
@@ -89,20 +89,19 @@ struct Layer {
     backward: bool,
 }
 
-/// The layer of these sizes, checked.
-fn layer(
-    dtype: DType,
-    batch: usize,
-    mask: BlockPattern,
-    size: [usize; 2],
-    backward: bool,
-) -> Result<Box<dyn Operation>, Failure> {
-    let forward = BlockSparseSpec::new(dtype, BlockSparseMode::Dds, mask, batch).size(size);
-    forward.check()?;
-    Ok(Box::new(Layer { forward, backward }))
-}
-
 impl Layer {
+    fn checked(
+        dtype: DType,
+        batch: usize,
+        mask: BlockPattern,
+        size: [usize; 2],
+        backward: bool,
+    ) -> Result<Box<dyn Operation>, Failure> {
+        let forward = BlockSparseSpec::new(dtype, BlockSparseMode::Dds, mask, batch).size(size);
+        forward.check()?;
+        Ok(Box::new(Self { forward, backward }))
+    }
+
     /// For `x` and for `w`.
     fn gradients(&self) -> [BlockSparseSpec; 2] {
         let dw = BlockSparseSpec { mode: BlockSparseMode::Sdd, ..self.forward.clone() };

@@ -15,6 +15,7 @@ use crate::tensors::{Output, Stored, TensorFile};
 
 /// Selective scan of Mamba
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Sizes {
     /// Storage of the tensors
     #[arg(long, default_value = "f16", value_parser = dtype_parser())]
@@ -109,14 +110,11 @@ impl FromFile for Options {
         let (skip, bias, initial) = (file.find("D")?, file.find("delta_bias")?, file.find("initial_state")?);
         let [batch, channels, length] = u.sizes("batch, channels, length")?;
         let complex = a.shape.len() == 3;
-        let state_dim = match *a.shape {
-            [_, states] | [_, states, 2] => states,
-            _ => {
-                let found = format!("A has shape {:?}", a.shape);
-                return Err(Failure::Input(format!(
-                    "{found}, expected (channels, states) or (channels, states, 2)"
-                )));
-            }
+        let ([_, state_dim] | [_, state_dim, 2]) = *a.shape else {
+            let found = format!("A has shape {:?}", a.shape);
+            return Err(Failure::Input(format!(
+                "{found}, expected (channels, states) or (channels, states, 2)"
+            )));
         };
         let spec = SelectiveScanSpec {
             complex,

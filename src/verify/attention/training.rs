@@ -122,7 +122,9 @@ fn long(grid: Grid) -> impl Iterator<Item = Training> {
         // In f16 the plain slopes' gradient is noise: it sums thousands of rounded terms of either sign.
         let dtype = [DType::F32, DType::F32, DType::F16][i];
         let spec = AttentionSpec::new(dtype, 1, lengths, 4, 40).kv_heads(1);
-        let spec = if i < 2 { spec.alibi(Alibi::PerHead) } else { spec };
+        // Where a query is thousands of positions from every key, biases make its log-sum-exp so large that f32 keeps
+        // four decimals of it, and the plain computation stores none.
+        let spec = if i == 0 { spec.alibi(Alibi::PerHead) } else { spec };
         let spec = spec.value_dim([40, 59, 40][i]).dropout(0.17);
         Training::new(spec, Tolerance { multiple: 3.0, atol: few(spec, 1.0) })
     })
