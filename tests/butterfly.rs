@@ -3,6 +3,8 @@
 mod common;
 #[path = "butterfly/product.rs"]
 mod product;
+#[path = "butterfly/structured.rs"]
+mod structured;
 #[path = "butterfly/transforms.rs"]
 mod transforms;
 

@@ -5,12 +5,13 @@ mod plans;
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
-    AttentionPlan, AttentionTile, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ChunkedBackwardPlan,
-    Exchange, LinearScanPlan, LongConvBackwardPlan, MonarchPlan, Plan,
+    AttentionPlan, AttentionTile, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan,
+    ChunkedBackwardPlan, Exchange, LinearScanPlan, LongConvBackwardPlan, MonarchBackwardPlan, MonarchPlan,
+    PixelflyBackwardPlan, PixelflyPlan, Plan,
 };
 use tilewise::{
-    AttentionSpec, ButterflySpec, Caps, DType, LinearScanSpec, LongConvSpec, MonarchSpec, PlanError,
-    SpecError, SsdSpec,
+    AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, DType,
+    LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec, PlanError, SpecError, SsdSpec,
 };
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -60,6 +61,19 @@ fn tiles_well(plan: &impl Plan, tile: &AttentionTile, rows: usize, caps: &Caps) 
             sizes.min
         );
         prop_assert!(tile.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
+    }
+    Ok(())
+}
+
+/// A plan fits, or what it says it lacks is lacking.
+fn fits_or_is_refused<P: Plan>(plan: Result<P, PlanError>, caps: &Caps) -> Result<(), TestCaseError> {
+    match plan {
+        Ok(plan) => fits(&plan, caps)?,
+        Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
+        Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
+            prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
+        }
+        Err(error) => prop_assert!(false, "{error}"),
     }
     Ok(())
 }
@@ -199,14 +213,27 @@ proptest! {
     ) {
         // k q = l r: the second factor takes as many inputs as the first gives.
         let spec = MonarchSpec::new(dtype, batch, [k, q * l, p], [l, s, k * q]);
-        match MonarchPlan::new(&spec, &caps) {
-            Ok(plan) => fits(&plan, &caps)?,
-            Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
-            Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
-                prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
-            }
-            Err(error) => prop_assert!(false, "{spec:?}: {error}"),
-        }
+        fits_or_is_refused(MonarchPlan::new(&spec, &caps), &caps)?;
+        fits_or_is_refused(MonarchBackwardPlan::new(&spec, &caps), &caps)?;
+    }
+
+    #[test]
+    fn block_sparse_plans_fit(
+        dtype in dtype(), caps in machine(), side in prop::sample::select(vec![8, 16, 32, 64]),
+        rows in size(900), columns in size(900), dense in size(9000), rank in size(200), mode in 0..3_usize,
+        a_transposed in any::<bool>(), b_transposed in any::<bool>(),
+    ) {
+        let sizes = [rows.div_ceil(side), columns.div_ceil(side)];
+        let there: Vec<bool> = (0..sizes[0] * sizes[1]).map(|at| at % 3 == 0).collect();
+        let mask = BlockPattern::new(side, sizes, &there).unwrap();
+        let mode = [BlockSparseMode::Dsd, BlockSparseMode::Dds, BlockSparseMode::Sdd][mode];
+        let spec = BlockSparseSpec::new(dtype, mode, mask.clone(), dense).size([rows, columns]);
+        let spec = BlockSparseSpec { a_transposed, b_transposed, ..spec };
+        fits_or_is_refused(BlockSparsePlan::new(&spec, &caps), &caps)?;
+        let size = [rows, columns];
+        let layer = PixelflySpec { dtype, batch: dense, mask, size, rank, gate: true, bias: true };
+        fits_or_is_refused(PixelflyPlan::new(&layer, &caps), &caps)?;
+        fits_or_is_refused(PixelflyBackwardPlan::new(&layer, &caps), &caps)?;
     }
 }
 

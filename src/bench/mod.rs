@@ -60,6 +60,11 @@ pub trait Workload: fmt::Display {
     /// Bytes that must move at least: every input once, every output once.
     fn least_bytes(&self) -> u64;
 
+    /// The width of the square dense layer in whose place it stands, if it does.
+    fn width(&self) -> Option<usize> {
+        None
+    }
+
     /// The spec's own fields.
     #[cfg(feature = "serde")]
     fn fields(&self) -> serde_json::Value;
@@ -143,6 +148,8 @@ pub struct Report {
     pub flops: f64,
     /// [`Workload::least_bytes`].
     pub least_bytes: u64,
+    /// [`Workload::width`].
+    pub width: Option<usize>,
     /// The fused kernels of this library.
     pub fused: Figures,
     /// What they are measured against: the unfused version first, others of interest after it.
@@ -153,6 +160,12 @@ impl Report {
     /// The unfused version's figures, if it runs here.
     pub fn unfused(&self) -> Option<&Figures> {
         self.yardsticks.first().and_then(|yardstick| yardstick.measured.figures())
+    }
+
+    /// How many times faster fused is than the dense product that it stands for, if that was measured.
+    pub fn over_dense(&self) -> Option<f64> {
+        let dense = self.yardsticks.iter().find(|yardstick| yardstick.name == "dense")?.measured.figures()?;
+        Some(dense.timing.median().as_secs_f64() / self.fused.timing.median().as_secs_f64())
     }
 
     /// How many times faster fused is than unfused, if that runs here.

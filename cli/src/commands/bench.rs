@@ -1,5 +1,6 @@
 //! `tilewise bench`: fused beside unfused, beside what this adapter can do at all.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -161,10 +162,46 @@ impl Record {
         let Versions { tilewise, wgpu } = versions;
         let checks = if self.shader_checks { ", with shader checks" } else { "" };
         format!(
-            "on {name} ({driver}), tilewise {tilewise}, wgpu {wgpu}, {date}{checks}\nceilings: {ceilings}\n\n{}",
-            table(reports)
+            "on {name} ({driver}), tilewise {tilewise}, wgpu {wgpu}, {date}{checks}\nceilings: {ceilings}\n\n{}{}",
+            table(reports),
+            against_dense(reports)
         )
     }
+}
+
+/// For what stands in place of square dense layers: how many times faster it is, width by width, and from which on.
+fn against_dense(reports: &[Report]) -> String {
+    let mut lines: Vec<(String, Vec<(usize, f64)>)> = Vec::new();
+    for report in reports {
+        let (Some(width), Some(over)) = (report.width, report.over_dense()) else { continue };
+        let operation = report.workload.split_whitespace().next().unwrap_or_default();
+        let name = format!("{operation} {}", report.dtype);
+        let at = lines.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+            lines.push((name, vec![]));
+            lines.len() - 1
+        });
+        // Of several batches the largest says most.
+        let points = &mut lines[at].1;
+        points.retain(|(known, _)| *known != width);
+        points.push((width, over));
+        points.sort_by_key(|(width, _)| *width);
+    }
+    let mut text = String::new();
+    for (name, points) in lines {
+        let widths: Vec<_> = points.iter().map(|(width, over)| format!("n {width} {over:.2}×")).collect();
+        let pays = match pays_from(&points) {
+            Some(width) => format!("faster from n = {width} on"),
+            None => "not faster at the widths measured".to_owned(),
+        };
+        let _ = write!(text, "\n{name} over dense: {}; {pays}", widths.join(", "));
+    }
+    if text.is_empty() { text } else { format!("{text}\n") }
+}
+
+/// The least width from which on every ratio is above 1.
+fn pays_from(points: &[(usize, f64)]) -> Option<usize> {
+    let slower = points.iter().rposition(|(_, over)| *over <= 1.0).map_or(0, |at| at + 1);
+    points.get(slower).map(|(width, _)| *width)
 }
 
 /// What would take longer is not waited for: some systems reset a GPU that is busy for two seconds.
@@ -269,6 +306,15 @@ pub fn milliseconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn structure_pays_where_it_stays_faster() {
+        assert_eq!(pays_from(&[(256, 0.5), (1024, 1.5), (4096, 4.0)]), Some(1024));
+        assert_eq!(pays_from(&[(256, 1.2), (1024, 0.9), (4096, 4.0)]), Some(4096));
+        assert_eq!(pays_from(&[(256, 1.2), (1024, 1.9)]), Some(256));
+        assert_eq!(pays_from(&[(256, 0.2), (1024, 0.9)]), None);
+        assert_eq!(pays_from(&[]), None);
+    }
 
     #[test]
     fn small_and_large_times_have_three_digits() {

@@ -11,15 +11,17 @@ use crate::verify::{Family, Inputs, Outcome, both, poisoned};
 use crate::{DType, Element, Error, LinearSpec, Monarch, MonarchInputs, MonarchSpec, Tensor, by_dtype};
 
 /// The most that a dense yardstick may compute, in seconds at the ceiling: it is there for scale, not to be waited for.
-const DENSE_SECONDS: f64 = 0.03;
+const DENSE_SECONDS: f64 = 0.05;
 
-/// Square products, as in place of a dense layer, and one that widens fourfold, as the first layer of an MLP does.
+/// Square products in place of dense layers, from a width where these are cheap to one where they are not, and one that
+/// widens fourfold, as the first layer of an MLP does.
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<MonarchSpec> {
     use DType::{Bf16, F16, F32};
-    let rows = match scale {
-        Scale::Software => 512,
-        Scale::Modest => 2048,
-        Scale::Large => 8192,
+    // Blocks of a side, and rows that suit them.
+    let (rows, squares): (usize, &[(usize, usize)]) = match scale {
+        Scale::Software => (512, &[(16, 512), (32, 512), (64, 64)]),
+        Scale::Modest => (2048, &[(16, 2048), (32, 2048), (64, 1024), (128, 128)]),
+        Scale::Large => (8192, &[(16, 8192), (32, 8192), (64, 8192), (128, 2048), (128, 8192)]),
     };
     let mut suite = vec![MonarchSpec::square(F32, rows, 32), MonarchSpec::square(F16, rows, 32)];
     suite.push(MonarchSpec::square(F32, rows / 4, 64));
@@ -28,9 +30,13 @@ pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<MonarchSpec> {
     }
     suite.extend([MonarchSpec::square(F16, rows / 4, 64), MonarchSpec::square(Bf16, rows, 32)]);
     suite.push(MonarchSpec::new(F32, rows / 4, [32, 64, 32], [64, 64, 32]));
-    if scale == Scale::Large {
-        suite.extend([64, 128].map(|blocks| MonarchSpec::square(F32, rows, blocks)));
-        suite.extend([64, 128].map(|blocks| MonarchSpec::square(F16, rows, blocks)));
+    for dtype in [F32, F16] {
+        let more = squares.iter().map(|&(blocks, rows)| MonarchSpec::square(dtype, rows, blocks));
+        for spec in more {
+            if !suite.contains(&spec) {
+                suite.push(spec);
+            }
+        }
     }
     suite
 }
@@ -50,6 +56,10 @@ impl Workload for MonarchSpec {
 
     fn least_bytes(&self) -> u64 {
         self.least_bytes()
+    }
+
+    fn width(&self) -> Option<usize> {
+        (self.n_in() == self.n_out()).then(|| self.n_in())
     }
 
     #[cfg(feature = "serde")]

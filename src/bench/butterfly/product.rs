@@ -46,6 +46,11 @@ impl Workload for ButterflySpec {
         self.least_bytes()
     }
 
+    fn width(&self) -> Option<usize> {
+        let square = self.n_in == self.width() && self.nstacks == 1;
+        square.then_some(self.n_in)
+    }
+
     #[cfg(feature = "serde")]
     fn fields(&self) -> serde_json::Value {
         fields(self)

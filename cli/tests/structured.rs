@@ -1,0 +1,139 @@
+//! `tilewise project`, and `tilewise run` on structured layers that have no goldens.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Named, adapter, file, stderr, stdout, tensor, tilewise};
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+
+fn floats<'a>(name: &'a str, shape: &'a [usize], values: &[f32]) -> Named<'a> {
+    (name, Dtype::F32, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+}
+
+fn values(path: &Path, name: &str) -> Vec<f32> {
+    let bytes = std::fs::read(path).expect("the output");
+    let tensors = SafeTensors::deserialize(&bytes).expect("a whole file");
+    let data = tensors.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}")).data().to_vec();
+    data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+fn line<'a>(args: &[&'a str], input: &'a Path, output: &'a Path) -> Vec<&'a str> {
+    let paths = [input.to_str().expect("text"), "-o", output.to_str().expect("text")];
+    [args, &paths].concat()
+}
+
+/// The slices of even rows and of odd ones, two columns each: one of rank 2 loses its smaller singular value, 1 of a
+/// norm of √35. What is left is what a product with the factors gives of the identity.
+#[test]
+fn a_dense_weight_becomes_its_nearest_monarch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [input, factors, product, y] =
+        ["in", "factors", "product", "y"].map(|name| folder.path().join(name).with_extension("safetensors"));
+    #[rustfmt::skip]
+    let weight = [
+        3.0, 0.0, 0.0, 0.0,
+        0.0, 0.0, 0.0, 0.0,
+        0.0, 1.0, 0.0, 0.0,
+        0.0, 0.0, 0.0, 5.0,
+    ];
+    std::fs::write(&input, file(&[floats("weight", &[4, 4], &weight)])).expect("written");
+    let text = stdout(line(&["project", "--to", "monarch", "--blocks", "2"], &input, &factors));
+    assert!(text.contains("weight to w1 2 × 2 × 2 and w2 2 × 2 × 2: 16 parameters"), "{text}");
+    assert!(text.contains("error 1.690e-1 of the weight's Frobenius norm (1.0000e0 of 5.9161e0)"), "{text}");
+    let json =
+        stdout(line(&["--json", "project", "--to", "monarch", "--blocks", "2,2", "--rank", "2"], &input, &y));
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert!(report["relative_error"].as_f64().is_some_and(|error| error < 1e-12), "{report}");
+
+    if !adapter() {
+        return;
+    }
+    let identity: Vec<f32> = (0..16).map(|at| f32::from(u8::from(at / 4 == at % 4))).collect();
+    let (w1, w2) = (values(&factors, "w1"), values(&factors, "w2"));
+    let cube = &[2, 2, 2];
+    let tensors = [floats("x", &[4, 4], &identity), floats("w1", cube, &w1), floats("w2", cube, &w2)];
+    std::fs::write(&product, file(&tensors)).expect("written");
+    stdout(line(&["run", "monarch"], &product, &y));
+    // Row i of y is column i of the matrix.
+    let near = values(&y, "y");
+    for (at, &found) in near.iter().enumerate() {
+        let (row, column) = (at % 4, at / 4);
+        let expected = if (row, column) == (2, 1) { 0.0 } else { weight[row * 4 + column] };
+        assert!((found - expected).abs() < 1e-6, "row {row}, column {column}: {found} for {expected}");
+    }
+}
+
+/// One block for one output of two inputs, a gate of a quarter: as the oracle's hand-computed test.
+#[test]
+fn a_pixelfly_layer_and_its_gradients_by_hand() {
+    if !adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (folder.path().join("in.safetensors"), folder.path().join("out.safetensors"));
+    let mut w = [9.0; 64];
+    (w[0], w[1]) = (3.0, 5.0);
+    let tensors = [
+        floats("x", &[1, 2], &[1.0, 10.0]),
+        floats("mask", &[1, 1], &[1.0]),
+        floats("w", &[1, 8, 8], &w),
+        floats("u", &[2, 1], &[7.0, 11.0]),
+        floats("v", &[1, 1], &[2.0]),
+        floats("gate", &[1], &[0.25]),
+        floats("bias", &[1], &[100.0]),
+        floats("dy", &[1, 1], &[4.0]),
+    ];
+    std::fs::write(&input, file(&tensors)).expect("written");
+    stdout(line(&["run", "pixelfly"], &input, &output));
+    assert_eq!(values(&output, "y"), [198.25]);
+    assert_eq!(values(&output, "dx"), [23.0, 37.0]);
+    assert_eq!(values(&output, "dw")[..3], [3.0, 30.0, 0.0]);
+    assert_eq!((values(&output, "du"), values(&output, "dv")), (vec![2.0, 20.0], vec![117.0]));
+    assert_eq!((values(&output, "dgate"), values(&output, "dbias")), (vec![724.0], vec![4.0]));
+}
+
+#[test]
+fn wrong_masks_blocks_and_weights_are_refused_with_numbers() {
+    let refused = |args: &[&str], tensors: &[Named<'_>], words: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (input, output) = (folder.path().join("in.safetensors"), folder.path().join("out.safetensors"));
+        std::fs::write(&input, file(tensors)).expect("written");
+        let ran = tilewise(line(args, &input, &output));
+        let message = stderr(&ran);
+        assert_eq!(ran.status.code(), Some(2), "{args:?}, expected {words:?}: {message}");
+        assert!(message.contains(words), "{args:?}: {words:?} is not in: {message}");
+        assert!(!output.exists(), "{args:?} left an output behind");
+    };
+    let project = &["project", "--to", "monarch", "--blocks", "4"];
+    let weight = |shape| vec![tensor("weight", Dtype::F32, shape)];
+    refused(project, &weight(&[8, 9]), "the number of blocks of columns is 4, expected a divisor of 9");
+    refused(project, &weight(&[8]), "weight has 1 dimensions");
+    refused(project, &[floats("weight", &[4, 4], &[f32::NAN; 16])], "the dense matrix is NaN");
+    let ranked = [&project[..], &["--rank", "3"]].concat();
+    refused(&ranked, &weight(&[8, 8]), "rank is 3, expected 1 to 2");
+
+    let layer = |mask: &[f32], side: usize, inputs: usize| {
+        let shape = vec![1, side, side];
+        let shape: &'static [usize] = Vec::leak(shape);
+        let x: &'static [usize] = Vec::leak(vec![3, inputs]);
+        vec![tensor("x", Dtype::F32, x), tensor("w", Dtype::F32, shape), floats("mask", &[1, 2], mask)]
+    };
+    let run = &["run", "block-sparse"];
+    refused(run, &layer(&[0.0, 0.0], 16, 16), "the number of blocks in the mask is 0, expected at least 1");
+    refused(run, &layer(&[1.0, 1.0], 16, 16), "w has shape [1, 16, 16], expected [2, 16, 16]");
+    refused(run, &layer(&[1.0, 0.0], 24, 24), "the side of a block is 24, expected 8, 16, 32 or 64");
+    let overhang = "rows of blocks in the mask is 1, expected 2: 17 in blocks of 16";
+    refused(run, &layer(&[1.0, 0.0], 16, 17), overhang);
+}
+
+/// No adapter is needed to say what structure saves.
+#[test]
+fn plans_say_how_many_times_fewer_than_dense() {
+    let text = stdout(["plan", "monarch", "--n", "4096", "--profile", "webgpu-baseline"]);
+    assert!(text.contains("524288 parameters, 32.0 times fewer than dense (16777216)"), "{text}");
+    assert!(text.contains("forward: ") && text.contains("backward: "), "{text}");
+    let text = stdout(["plan", "pixelfly", "--config", "mixer-b", "--profile", "apple-m1"]);
+    assert!(text.contains("times fewer than dense"), "{text}");
+}
