@@ -160,3 +160,26 @@ fn an_output_replaces_its_input() {
     // Nothing is ignored without saying so.
     assert!(stderr(&ran).contains("out.y"), "{}", stderr(&ran));
 }
+
+/// Attention from no queries is an answer without rows, as it is of an empty array.
+#[test]
+fn no_queries_have_empty_answers() {
+    if !adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (folder.path().join("in"), folder.path().join("out"));
+    let tensors = [
+        common::tensor("q", Dtype::F32, &[1, 0, 4, 8]),
+        common::tensor("k", Dtype::F32, &[1, 7, 2, 8]),
+        common::tensor("v", Dtype::F32, &[1, 7, 2, 8]),
+    ];
+    std::fs::write(&input, common::file(&tensors)).expect("written");
+    let paths = [input.to_str().expect("text"), "-o", output.to_str().expect("text")];
+    let ran = tilewise([&["run", "attention"][..], &paths].concat());
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let bytes = std::fs::read(&output).expect("the output");
+    let answer = SafeTensors::deserialize(&bytes).expect("a whole file");
+    assert_eq!(answer.tensor("o").expect("o").shape(), [1, 0, 4, 8]);
+    assert_eq!(answer.tensor("lse").expect("lse").shape(), [1, 4, 0]);
+}

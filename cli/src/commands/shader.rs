@@ -24,11 +24,14 @@ use crate::output::{json, note, print};
 #[command(after_help = "Examples:
   tilewise shader attention --causal --profile webgpu-baseline
   tilewise shader linear-scan --target msl --profile apple-m1 --kernel scan/carry
-  tilewise shader linear-scan --target spirv --kernel scan/chunk_scan -o scan.spv")]
+  tilewise shader linear-scan --target spirv --pass forward --kernel scan/chunk_scan -o scan.spv")]
 pub struct Shader {
     /// Language to print
     #[arg(long, value_enum, default_value_t, global = true)]
     target: Target,
+    /// Only this pass of the operation, such as forward or backward
+    #[arg(long, global = true)]
+    pass: Option<String>,
     /// Only this kernel of the plan, such as scan/carry
     #[arg(long, global = true)]
     kernel: Option<String>,
@@ -77,7 +80,15 @@ impl Shader {
         };
         let operation = op.operation()?;
         let (machine, caps) = self.machine.caps(global)?;
-        let plans = operation.plans(&caps)?;
+        let mut plans = operation.plans(&caps)?;
+        if let Some(pass) = &self.pass {
+            let passes: Vec<_> = plans.iter().map(|planned| planned.pass).collect();
+            plans.retain(|planned| planned.pass == pass);
+            if plans.is_empty() {
+                let passes = passes.join(", ");
+                return Err(Failure::Input(format!("there is no pass {pass:?}; there are: {passes}")));
+            }
+        }
         let mut shaders: Vec<_> = plans.into_iter().flat_map(|planned| planned.shaders).collect();
         if let Some(kernel) = &self.kernel {
             let labels: Vec<_> = shaders.iter().map(|shader| shader.label).collect();
@@ -137,7 +148,7 @@ fn write_binary(path: &Path, translated: &[Translated]) -> Result<(), Failure> {
     let [Translated { code: Code::Words(words), .. }] = translated else {
         let kernels = translated.iter().map(|t| t.kernel).collect::<Vec<_>>().join(", ");
         return Err(Failure::Input(format!(
-            "a SPIR-V file holds one kernel, the plan has {}; choose one with --kernel: {kernels}",
+            "a SPIR-V file holds one kernel, here are {}; choose one with --pass and --kernel: {kernels}",
             translated.len()
         )));
     };
