@@ -201,6 +201,9 @@ impl Caps {
             .then_some(Subgroups { min: info.subgroup_min_size, max: info.subgroup_max_size });
         // lavapipe names it as its driver, the OpenGL one in the adapter's name.
         let llvmpipe = info.driver.contains("llvmpipe") || info.name.contains("llvmpipe");
+        // A browser names no driver, but says that an adapter is software: it may be that one.
+        let llvmpipe = llvmpipe
+            || (info.backend == wgpu::Backend::BrowserWebGpu && info.device_type == wgpu::DeviceType::Cpu);
         Self {
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             workgroup_lanes: limits

@@ -182,6 +182,16 @@ impl Gpu {
         Ok(kernel)
     }
 
+    /// Compiles a shader of a plan now, so that an op that needs it finds it compiled.
+    pub fn prepare(&self, shader: &Shader) -> Result<(), Error> {
+        self.kernel(shader).map(drop)
+    }
+
+    /// Whether the shader was compiled.
+    pub fn is_prepared(&self, shader: &Shader) -> bool {
+        lock(&self.inner.kernels).contains_key(&shader.source)
+    }
+
     /// What the shader compiler has to say against a module: its words, and the line, where it names one.
     pub(crate) async fn complaint(
         &self,
@@ -219,7 +229,22 @@ impl Gpu {
         self.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
     }
 
-    /// Waits until the device has done everything submitted.
+    /// Completes once the device has done everything submitted.
+    pub async fn done(&self) -> Result<(), Error> {
+        #[cfg(target_arch = "wasm32")]
+        {
+            let (sender, receiver) = futures_channel::oneshot::channel();
+            self.inner.queue.on_submitted_work_done(move || {
+                // Nobody listens any more.
+                let _ = sender.send(());
+            });
+            receiver.await.map_err(|_| self.refusal("waiting for the device", "it did not answer"))?;
+        }
+        self.poll()?;
+        self.check()
+    }
+
+    /// [`done`](Self::done), blocking.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(&self) -> Result<(), Error> {
         self.poll()?;
@@ -289,6 +314,7 @@ impl Gpu {
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: mapped,
         };
+        // In a browser a refusal arrives later, and the next read reports it.
         #[cfg(target_arch = "wasm32")]
         let (buffer, error): (_, Option<wgpu::Error>) = (self.inner.device.create_buffer(&descriptor), None);
         #[cfg(not(target_arch = "wasm32"))]
@@ -299,7 +325,10 @@ impl Gpu {
         };
         match error {
             Some(error) => Err(refused(error.to_string())),
-            None => Ok((buffer, Arc::new(Lease::new(&self.inner.memory, bytes)))),
+            None => {
+                let lease = Lease::new(&self.inner.memory, bytes, &buffer);
+                Ok((buffer, Arc::new(lease)))
+            }
         }
     }
 
@@ -341,6 +370,8 @@ impl Gpu {
             .map_err(|error| self.refusal("reading back", &error.to_string()))?;
         let raw = view.to_vec();
         drop(view);
+        // Not left to a browser's garbage collector.
+        staging.destroy();
         self.check()?;
         Ok(raw)
     }
@@ -403,18 +434,30 @@ impl Memory {
 pub(crate) struct Lease {
     memory: Arc<Memory>,
     bytes: u64,
+    /// A browser frees a buffer when its garbage is collected, which knows nothing of the GPU's memory; so the last
+    /// owner destroys it. What was submitted still runs; what was only encoded must keep its tensors until it is.
+    #[cfg(target_arch = "wasm32")]
+    buffer: wgpu::Buffer,
 }
 
 impl Lease {
-    fn new(memory: &Arc<Memory>, bytes: u64) -> Self {
+    #[cfg_attr(not(target_arch = "wasm32"), allow(unused_variables, reason = "only browsers need the buffer"))]
+    fn new(memory: &Arc<Memory>, bytes: u64, buffer: &wgpu::Buffer) -> Self {
         let live = memory.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
         memory.peak.fetch_max(live, Ordering::Relaxed);
-        Self { memory: Arc::clone(memory), bytes }
+        Self {
+            memory: Arc::clone(memory),
+            bytes,
+            #[cfg(target_arch = "wasm32")]
+            buffer: buffer.clone(),
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.memory.live.fetch_sub(self.bytes, Ordering::Relaxed);
+        #[cfg(target_arch = "wasm32")]
+        self.buffer.destroy();
     }
 }

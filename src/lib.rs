@@ -43,7 +43,6 @@
 //! against what the adapter can do at all. ARCHITECTURE.md in the repository is a tour of the code.
 
 pub mod baseline;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
 pub mod caps;
 mod dtype;

@@ -27,8 +27,20 @@ impl<T: Stored> Tensor<T> {
         if values.len() != expected {
             return Err(Error::Length { shape: shape.to_vec(), found: values.len(), expected });
         }
-        let tensor = Self::allocate(gpu, shape, true)?;
         let bytes: &[u8] = bytemuck::cast_slice(values);
+        if cfg!(target_arch = "wasm32") {
+            // A page's memory may be too full to map a new buffer, which wgpu does not survive; writing can fail.
+            let tensor = Self::allocate(gpu, shape, false)?;
+            let whole = bytes.len() / 4 * 4;
+            gpu.queue().write_buffer(&tensor.buffer, 0, &bytes[..whole]);
+            if whole < bytes.len() {
+                let mut last = [0; 4];
+                last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+                gpu.queue().write_buffer(&tensor.buffer, whole as u64, &last);
+            }
+            return Ok(tensor);
+        }
+        let tensor = Self::allocate(gpu, shape, true)?;
         let mut view = tensor
             .buffer
             .get_mapped_range_mut(..)

@@ -3,8 +3,9 @@
 use std::time::Duration;
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
+#[cfg(target_arch = "wasm32")]
+use web_time::Instant;
 
-#[cfg(not(target_arch = "wasm32"))]
 use crate::{Error, Gpu};
 
 /// Median and quartiles of a number of runs; as serde values, in milliseconds.
@@ -29,7 +30,6 @@ fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Res
 
 impl Spread {
     /// Of at least one run.
-    #[cfg(not(target_arch = "wasm32"))]
     fn of(mut runs: Vec<Duration>) -> Option<Self> {
         runs.sort_unstable();
         let at = |quarter: usize| runs.get((runs.len().checked_sub(1)? * quarter + 2) / 4).copied();
@@ -74,8 +74,7 @@ impl Default for Effort {
 }
 
 /// Times work that `record` encodes, again for every run. Recording itself is not timed.
-#[cfg(not(target_arch = "wasm32"))]
-pub fn measure(
+pub async fn measure(
     gpu: &Gpu,
     effort: Effort,
     mut record: impl FnMut(&mut wgpu::CommandEncoder) -> Result<(), Error>,
@@ -86,7 +85,7 @@ pub fn measure(
         let mut encoder = gpu.encoder();
         record(&mut encoder)?;
         gpu.submit(encoder)?;
-        gpu.wait()?;
+        gpu.done().await?;
         if started.elapsed() >= effort.warm_up {
             break;
         }
@@ -105,10 +104,10 @@ pub fn measure(
         }
         let before = Instant::now();
         gpu.submit(encoder)?;
-        gpu.wait()?;
+        gpu.done().await?;
         wall.push(before.elapsed());
         if let Some(stamps) = &stamps {
-            device.push(stamps.read(gpu)?);
+            device.push(stamps.read(gpu).await?);
         }
     }
     let runs = wall.len();
@@ -117,13 +116,11 @@ pub fn measure(
 }
 
 /// A pair of timestamps on the device.
-#[cfg(not(target_arch = "wasm32"))]
 struct Stamps {
     queries: wgpu::QuerySet,
     buffer: wgpu::Buffer,
 }
 
-#[cfg(not(target_arch = "wasm32"))]
 impl Stamps {
     fn new(gpu: &Gpu) -> Self {
         let queries = gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
@@ -140,8 +137,8 @@ impl Stamps {
         Self { queries, buffer }
     }
 
-    fn read(&self, gpu: &Gpu) -> Result<Duration, Error> {
-        let raw = pollster::block_on(gpu.download(&self.buffer, 16))?;
+    async fn read(&self, gpu: &Gpu) -> Result<Duration, Error> {
+        let raw = gpu.download(&self.buffer, 16).await?;
         let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&raw);
         let ticks = stamps[1].saturating_sub(stamps[0]) as f64;
         Ok(Duration::from_nanos((ticks * f64::from(gpu.queue().get_timestamp_period())) as u64))

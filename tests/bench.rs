@@ -5,6 +5,7 @@ mod common;
 
 use std::time::Duration;
 
+use pollster::block_on;
 use tilewise::bench::{self, Ceilings, Measured, Workload};
 use tilewise::timing::Effort;
 use tilewise::{AttentionSpec, ButterflySpec, Caps, DType, Error, LinearScanSpec, LongConvSpec, MonarchSpec};
@@ -17,7 +18,7 @@ const CEILINGS: Ceilings = Ceilings { copy_bytes_per_second: 1e10, fma_flops_per
 #[test]
 fn ceilings_are_those_of_a_machine() {
     let Some(gpu) = common::open(None) else { return };
-    let ceilings = bench::ceilings(&gpu, ONCE).unwrap();
+    let ceilings = block_on(bench::ceilings(&gpu, ONCE)).unwrap();
     // From a slow core to many times the largest GPU of today.
     assert!((1e8..1e14).contains(&ceilings.copy_bytes_per_second), "{ceilings}");
     assert!((1e8..1e16).contains(&ceilings.fma_flops_per_second), "{ceilings}");
@@ -36,7 +37,7 @@ fn every_family_is_checked_and_measured() {
         ];
         for workload in workloads {
             let before = gpu.memory().live();
-            let report = bench::measure(&gpu, &*workload, ONCE, &CEILINGS).unwrap();
+            let report = block_on(bench::measure(&gpu, &*workload, ONCE, &CEILINGS)).unwrap();
             assert_eq!(report.workload, workload.to_string());
             assert!(report.fused.timing.median() > Duration::ZERO, "{workload}");
             assert!(report.fused.flops_per_second > 0.0 && report.fused.ceiling_fraction > 0.0, "{workload}");
@@ -52,7 +53,7 @@ fn every_family_is_checked_and_measured() {
 fn fused_attention_takes_a_tenth_of_the_memory_at_2048_keys() {
     let Some(gpu) = common::open(None) else { return };
     let workload = AttentionSpec::new(DType::F32, 1, (2048, 2048), 1, 64);
-    let report = bench::measure(&gpu, &workload, ONCE, &CEILINGS).unwrap();
+    let report = block_on(bench::measure(&gpu, &workload, ONCE, &CEILINGS)).unwrap();
     assert!(report.memory_saving().unwrap() >= 10.0, "{report:?}");
 }
 
@@ -62,12 +63,12 @@ fn an_unfused_version_that_does_not_fit_is_reported_and_not_a_failure() {
     let ceiling = Caps { binding_bytes: 1 << 20, ..gpu.caps().clone() };
     let Some(small) = common::open(Some(ceiling)) else { return };
     let spec = AttentionSpec::new(DType::F32, 1, (600, 600), 1, 32);
-    let report = bench::measure(&small, &spec, ONCE, &CEILINGS).unwrap();
+    let report = block_on(bench::measure(&small, &spec, ONCE, &CEILINGS)).unwrap();
     assert!(report.unfused().is_none() && report.memory_saving().is_none());
     let Measured::Refused(reason) = &report.yardsticks[0].measured else { panic!("{report:?}") };
     assert!(reason.starts_with("the score matrix: 1.4 MiB needed"), "{reason}");
 
     let fused_too_large = AttentionSpec::new(DType::F32, 1, (9000, 9000), 1, 32);
-    let refused = bench::measure(&small, &fused_too_large, ONCE, &CEILINGS);
+    let refused = block_on(bench::measure(&small, &fused_too_large, ONCE, &CEILINGS));
     assert!(matches!(refused, Err(Error::Plan(_))), "{refused:?}");
 }

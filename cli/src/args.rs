@@ -5,11 +5,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use tilewise::caps::{self, Profile};
 use tilewise::verify::Family;
-use tilewise::{DType, Gpu, GpuOptions};
+use tilewise::{Gpu, GpuOptions};
 
 use crate::commands::{bench, plan, project, run, shader, verify};
 use crate::failure::{EXIT_CODES, Failure};
-use crate::ops::OPERATIONS;
+use tilewise_named::ops::OPERATIONS;
 
 /// Hardware-aware machine-learning kernels for every GPU: FlashAttention, Monarch products and chunked scans.
 ///
@@ -87,14 +87,6 @@ pub fn profile_parser() -> impl TypedValueParser<Value = &'static Profile> {
     let names = caps::PROFILES.iter().map(|profile| PossibleValue::new(profile.name).help(profile.about));
     PossibleValuesParser::new(names)
         .try_map(|name| caps::profile(&name).ok_or_else(|| format!("there is no profile {name}")))
-}
-
-/// Takes the name of an element type.
-pub fn dtype_parser() -> impl TypedValueParser<Value = DType> {
-    PossibleValuesParser::new(["f32", "f16", "bf16"]).try_map(|name| {
-        let named = DType::ALL.into_iter().find(|dtype| dtype.to_string() == name);
-        named.ok_or_else(|| format!("there is no element type {name}"))
-    })
 }
 
 /// Takes the name of a family, or of an operation of the family.

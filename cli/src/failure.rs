@@ -69,6 +69,16 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<tilewise_named::Failure> for Failure {
+    fn from(failure: tilewise_named::Failure) -> Self {
+        match failure {
+            tilewise_named::Failure::Input(message) => Self::Input(message),
+            tilewise_named::Failure::Check(message) => Self::Check(message),
+            tilewise_named::Failure::Library(error) => Self::Library(error),
+        }
+    }
+}
+
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         Self::Library(error.into())

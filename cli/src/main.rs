@@ -1,15 +1,13 @@
 //! The command line of tilewise: tour, plan, verify and measure hardware-aware kernels on any GPU.
 
-mod adapter;
 mod args;
 mod commands;
 mod draft;
 mod failure;
-mod ops;
+mod files;
 mod output;
 mod progress;
 mod table;
-mod tensors;
 
 use std::process::ExitCode;
 

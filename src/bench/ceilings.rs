@@ -70,12 +70,12 @@ pub fn shaders(plan: &CeilingsPlan) -> Result<Vec<Shader>, ShaderError> {
 const LONG_ENOUGH: Duration = Duration::from_millis(5);
 
 /// Measures the ceilings: copies and chains of multiply-adds, made larger until a run is long enough to trust.
-pub fn ceilings(gpu: &Gpu, effort: Effort) -> Result<Ceilings, Error> {
+pub async fn ceilings(gpu: &Gpu, effort: Effort) -> Result<Ceilings, Error> {
     let plan = CeilingsPlan::new(gpu.caps());
     let [copy, fma] = crate::kernel::compile_array(gpu, &shaders(&plan)?)?;
     Ok(Ceilings {
-        copy_bytes_per_second: copy_bytes_per_second(gpu, &copy, plan.lanes, effort)?,
-        fma_flops_per_second: fma_flops_per_second(gpu, &fma, plan.lanes, effort)?,
+        copy_bytes_per_second: copy_bytes_per_second(gpu, &copy, plan.lanes, effort).await?,
+        fma_flops_per_second: fma_flops_per_second(gpu, &fma, plan.lanes, effort).await?,
     })
 }
 
@@ -84,7 +84,7 @@ fn trial(effort: Effort) -> Effort {
     Effort { warm_up: Duration::ZERO, runs: 1, ..effort }
 }
 
-fn copy_bytes_per_second(gpu: &Gpu, copy: &Kernel, lanes: u32, effort: Effort) -> Result<f64, Error> {
+async fn copy_bytes_per_second(gpu: &Gpu, copy: &Kernel, lanes: u32, effort: Effort) -> Result<f64, Error> {
     let limit = gpu.caps().binding_bytes.min(gpu.caps().buffer_bytes).min(1 << 30);
     // More than the caches of any processor that runs a software adapter, and of most GPUs.
     let mut bytes = limit.min(64 << 20);
@@ -94,16 +94,16 @@ fn copy_bytes_per_second(gpu: &Gpu, copy: &Kernel, lanes: u32, effort: Effort) -
         let vectors = (count / 4) as u32;
         let params = CopyParams { groups: vectors.div_ceil(lanes * ITEMS), vectors };
         let run = |encoder: &mut _| copy.dispatch(gpu, encoder, &params, &[source.buffer(), target.buffer()]);
-        let once = timing::measure(gpu, trial(effort), run)?.median();
+        let once = timing::measure(gpu, trial(effort), run).await?.median();
         if once >= LONG_ENOUGH || 2 * bytes > limit {
-            let seconds = timing::measure(gpu, effort, run)?.median().as_secs_f64();
+            let seconds = timing::measure(gpu, effort, run).await?.median().as_secs_f64();
             return Ok(f64::from(vectors) * 32.0 / seconds.max(1e-9));
         }
         bytes *= 2;
     }
 }
 
-fn fma_flops_per_second(gpu: &Gpu, fma: &Kernel, lanes: u32, effort: Effort) -> Result<f64, Error> {
+async fn fma_flops_per_second(gpu: &Gpu, fma: &Kernel, lanes: u32, effort: Effort) -> Result<f64, Error> {
     // Several times the workgroups that the largest GPUs run at once, so that the last few do not count.
     let groups = 8192;
     let results = Tensor::<f32>::zeros(gpu, &[(groups * lanes) as usize])?;
@@ -112,9 +112,9 @@ fn fma_flops_per_second(gpu: &Gpu, fma: &Kernel, lanes: u32, effort: Effort) -> 
         // A fixed point at 1, which the chains approach and never leave: no value becomes infinite or subnormal.
         let params = FmaParams { groups, rounds, factor: 0.999, term: 0.001 };
         let run = |encoder: &mut _| fma.dispatch(gpu, encoder, &params, &[results.buffer()]);
-        let once = timing::measure(gpu, trial(effort), run)?.median();
+        let once = timing::measure(gpu, trial(effort), run).await?.median();
         if once >= LONG_ENOUGH || rounds >= 1 << 16 {
-            let seconds = timing::measure(gpu, effort, run)?.median().as_secs_f64();
+            let seconds = timing::measure(gpu, effort, run).await?.median().as_secs_f64();
             let fmas = [groups, lanes, rounds, CHAINS, STEPS].map(f64::from).iter().product::<f64>();
             return Ok(2.0 * fmas / seconds.max(1e-9));
         }

@@ -10,13 +10,13 @@ use crate::{Element, Error, Gpu, Tensor};
 /// Checks and times a workload, fused and by every yardstick.
 ///
 /// Fails if a fused kernel cannot run here, or if any implementation computes something wrong.
-pub fn measure(
+pub async fn measure(
     gpu: &Gpu,
     workload: &dyn Workload,
     effort: Effort,
     ceilings: &Ceilings,
 ) -> Result<Report, Error> {
-    let (fused, yardsticks) = workload.contend(&Bench { gpu, workload, effort, ceilings })?;
+    let (fused, yardsticks) = workload.contend(&Bench { gpu, workload, effort, ceilings }).await?;
     Ok(Report {
         family: workload.family(),
         workload: workload.to_string(),
@@ -42,13 +42,13 @@ pub struct Bench<'a> {
 impl Bench<'_> {
     /// Runs an implementation once, checks its answer and its memory, then times it. `prepare` allocates outputs and
     /// scratch, whose memory is counted; `record` encodes one run; `check` compares the outputs with the oracle.
-    pub(super) fn contend<S>(
+    pub(super) async fn contend<S>(
         &self,
         name: &'static str,
         plan: &impl fmt::Display,
         prepare: impl FnOnce() -> Result<S, Error>,
         record: impl Fn(&mut wgpu::CommandEncoder, &S) -> Result<(), Error>,
-        check: impl FnOnce(&S) -> Result<Vec<Outcome>, Error>,
+        check: impl AsyncFnOnce(&S) -> Result<Vec<Outcome>, Error>,
     ) -> Result<Figures, Error> {
         let memory = self.gpu.memory();
         memory.reset_peak();
@@ -57,16 +57,16 @@ impl Bench<'_> {
         let mut encoder = self.gpu.encoder();
         record(&mut encoder, &state)?;
         self.gpu.submit(encoder)?;
-        self.gpu.wait()?;
+        self.gpu.done().await?;
         let peak_bytes = memory.peak() - live;
-        for outcome in check(&state)? {
+        for outcome in check(&state).await? {
             if !outcome.passed() {
                 let what = format!("{}, {name}", self.workload);
                 let Outcome { tensor, error, allowed, .. } = outcome;
                 return Err(Error::Wrong { what, tensor, error, allowed });
             }
         }
-        let timing = timing::measure(self.gpu, self.effort, |encoder| record(encoder, &state))?;
+        let timing = timing::measure(self.gpu, self.effort, |encoder| record(encoder, &state)).await?;
         let (flops, bytes) = (self.workload.flops(), self.workload.least_bytes());
         let seconds = timing.median().as_secs_f64().max(1e-9);
         Ok(Figures {
@@ -80,11 +80,11 @@ impl Bench<'_> {
     }
 
     /// A yardstick that may be more than the adapter holds: that is a result. A wrong answer is a failure.
-    pub(super) fn yardstick(
+    pub(super) async fn yardstick(
         name: &'static str,
-        figures: impl FnOnce() -> Result<Figures, Error>,
+        figures: impl AsyncFnOnce() -> Result<Figures, Error>,
     ) -> Result<Yardstick, Error> {
-        let measured = match figures() {
+        let measured = match figures().await {
             Ok(figures) => Measured::Figures(figures),
             Err(refused @ (Error::Plan(_) | Error::Allocation { .. })) => {
                 Measured::Refused(refused.to_string())
@@ -106,8 +106,8 @@ pub(super) fn uniform<T: Element>(inputs: &mut Inputs, count: usize, low: f64, h
 }
 
 /// The host's copy of an output. An element that nobody wrote is still NaN, wherever it is.
-pub(super) fn fetch<T: Element>(tensor: &Tensor<T>) -> Result<(Vec<T>, bool), Error> {
-    let values = tensor.read_blocking()?;
+pub(super) async fn fetch<T: Element>(tensor: &Tensor<T>) -> Result<(Vec<T>, bool), Error> {
+    let values = tensor.read().await?;
     let whole = !values.iter().any(|value| value.to_f64().is_nan());
     Ok((values, whole))
 }

@@ -17,6 +17,7 @@ pub use measure::{Bench, measure};
 pub use suite::suite;
 
 use std::fmt;
+use std::pin::Pin;
 
 use crate::timing::Timing;
 use crate::verify::Family;
@@ -70,8 +71,11 @@ pub trait Workload: fmt::Display {
     fn fields(&self) -> serde_json::Value;
 
     /// Checks and times the fused kernels and every yardstick; [`measure`] makes a report of it.
-    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error>;
+    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a>;
 }
+
+/// A workload on its way: the fused figures, and those of each yardstick.
+pub type Contest<'a> = Pin<Box<dyn Future<Output = Result<(Figures, Vec<Yardstick>), Error>> + 'a>>;
 
 /// How many workloads to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,15 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
-use tilewise::bench::{
-    Attempt, Ceilings, Depth, Figures, Measured, Reach, Report, ceilings, longest, measure, suite,
-};
-use tilewise::timing::{Effort, Spread};
+use tilewise::bench::{Attempt, Figures, Measured, Reach, Report, longest};
+use tilewise::timing::Spread;
 use tilewise::verify::Family;
-use tilewise::{Bytes, Caps, Error, Gpu};
+use tilewise::{Bytes, Gpu};
+use tilewise_named::record::{Progress, Record, Thoroughness, Unmeasured, Versions};
 
-use crate::adapter::Adapter;
+use tilewise_named::adapter::Adapter;
 use crate::args::{Global, families, family_parser};
 use crate::draft::Draft;
 use crate::failure::Failure;
@@ -46,35 +44,6 @@ pub struct Bench {
     output: Option<PathBuf>,
 }
 
-/// A measurement with everything that is needed to judge it later.
-#[derive(Debug, Serialize)]
-struct Record {
-    /// When it was finished, in UTC.
-    date: String,
-    versions: Versions,
-    adapter: Adapter,
-    caps: Caps,
-    shader_checks: bool,
-    ceilings: Ceilings,
-    reports: Vec<Report>,
-    /// Workloads that are more than this adapter holds.
-    refused: Vec<Unmeasured>,
-    /// Workloads that went wrong.
-    failed: Vec<Unmeasured>,
-}
-
-#[derive(Debug, Serialize)]
-struct Unmeasured {
-    workload: String,
-    reason: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Versions {
-    tilewise: &'static str,
-    wgpu: &'static str,
-}
-
 impl Bench {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         if self.longest {
@@ -82,7 +51,7 @@ impl Bench {
         }
         let draft = self.output.as_deref().map(Draft::reserve).transpose()?;
         let gpu = global.open()?;
-        let record = self.measure(&gpu, global)?;
+        let record = self.measure(&gpu)?;
         if let (Some(draft), Some(path)) = (draft, &self.output) {
             let text = serde_json::to_string_pretty(&record).map_err(std::io::Error::from)?;
             draft.write(format!("{text}\n").as_bytes())?;
@@ -91,7 +60,7 @@ impl Bench {
         for Unmeasured { workload, reason } in record.refused.iter().chain(&record.failed) {
             note(&format!("not measured: {workload}: {reason}"));
         }
-        let printed = if global.json { print_json(&record) } else { print(&record.in_words()) };
+        let printed = if global.json { print_json(&record) } else { print(&in_words(&record)) };
         // A wrong result matters more than whether anyone read the table.
         match record.failed.len() {
             0 => printed,
@@ -107,66 +76,35 @@ impl Bench {
         }
         let gpu = global.open()?;
         let progress = progress::spinner("doubling the length");
-        let reaches = longest(&gpu, PATIENCE)?;
+        let reaches = pollster::block_on(longest(&gpu, PATIENCE))?;
         drop(progress);
         if global.json { print_json(&reaches) } else { print(&lengths(&gpu, &reaches)) }
     }
 
-    fn measure(&self, gpu: &Gpu, global: &Global) -> Result<Record, Failure> {
-        let (depth, effort) = if self.quick {
-            (
-                Depth::Quick,
-                Effort { warm_up: Duration::from_millis(100), runs: 7, budget: Duration::from_millis(500) },
-            )
-        } else {
-            (Depth::Standard, Effort::default())
+    fn measure(&self, gpu: &Gpu) -> Result<Record, Failure> {
+        let thoroughness = if self.quick { Thoroughness::QUICK } else { Thoroughness::standard() };
+        let mut bar = None;
+        let tell = |progress: Progress<'_>| match progress {
+            Progress::Ceilings => bar = Some(progress::spinner("copy bandwidth and FMA rate")),
+            Progress::Before { measured: 0, all, .. } => bar = Some(progress::bar(all, "bench")),
+            Progress::Before { .. } => bar.iter().for_each(|bar| bar.inc(1)),
+            Progress::Measured(_) => {}
         };
-        let progress = progress::spinner("copy bandwidth and FMA rate");
-        let ceilings = ceilings(gpu, effort)?;
-        drop(progress);
-        let families = families(self.family).into_iter();
-        let workloads: Vec<_> = families.flat_map(|family| suite(family, &ceilings, depth)).collect();
-        let bar = progress::bar(workloads.len(), "bench");
-        let (mut reports, mut refused, mut failed) = (vec![], vec![], vec![]);
-        for workload in &workloads {
-            let unmeasured =
-                |error: Error| Unmeasured { workload: workload.to_string(), reason: error.to_string() };
-            match measure(gpu, &**workload, effort, &ceilings) {
-                Ok(report) => reports.push(report),
-                Err(lost @ Error::DeviceLost(_)) => return Err(lost.into()),
-                Err(error @ (Error::Plan(_) | Error::Allocation { .. })) => refused.push(unmeasured(error)),
-                // The other workloads are worth knowing all the same.
-                Err(error) => failed.push(unmeasured(error)),
-            }
-            bar.inc(1);
-        }
-        drop(bar);
-        Ok(Record {
-            date: jiff::Timestamp::now().strftime("%FT%TZ").to_string(),
-            versions: Versions { tilewise: env!("CARGO_PKG_VERSION"), wgpu: env!("WGPU_VERSION") },
-            adapter: Adapter::of(gpu),
-            caps: gpu.caps().clone(),
-            shader_checks: global.shader_checks,
-            ceilings,
-            reports,
-            refused,
-            failed,
-        })
+        let now = || jiff::Timestamp::now().strftime("%FT%TZ").to_string();
+        Ok(pollster::block_on(Record::measure(gpu, &families(self.family), thoroughness, tell, now))?)
     }
 }
 
-impl Record {
-    fn in_words(&self) -> String {
-        let Self { adapter, versions, date, ceilings, reports, .. } = self;
-        let (name, driver) = (&adapter.name, adapter.driver());
-        let Versions { tilewise, wgpu } = versions;
-        let checks = if self.shader_checks { ", with shader checks" } else { "" };
-        format!(
-            "on {name} ({driver}), tilewise {tilewise}, wgpu {wgpu}, {date}{checks}\nceilings: {ceilings}\n\n{}{}",
-            table(reports),
-            against_dense(reports)
-        )
-    }
+fn in_words(record: &Record) -> String {
+    let Record { adapter, versions, date, ceilings, reports, .. } = record;
+    let (name, driver) = (&adapter.name, adapter.driver());
+    let Versions { tilewise, wgpu } = versions;
+    let checks = if record.shader_checks { ", with shader checks" } else { "" };
+    format!(
+        "on {name} ({driver}), tilewise {tilewise}, wgpu {wgpu}, {date}{checks}\nceilings: {ceilings}\n\n{}{}",
+        table(reports),
+        against_dense(reports)
+    )
 }
 
 /// For what stands in place of square dense layers: how many times faster it is, width by width, and from which on.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tilewise::wgpu::{self, AdapterInfo};
 use tilewise::{Bytes, Caps, Error};
 
-use crate::adapter::Adapter;
+use tilewise_named::adapter::Adapter;
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{note, print, print_json};

@@ -9,10 +9,10 @@ use tilewise::caps::{self, PROFILES, Profile};
 use tilewise::plan::Footprint;
 use tilewise::{Bytes, Caps};
 
-use crate::adapter::Adapter;
+use tilewise_named::adapter::Adapter;
 use crate::args::Global;
 use crate::failure::Failure;
-use crate::ops::{Planned, SizedOp, names};
+use tilewise_named::ops::{Planned, SizedOp, names};
 use crate::output::{print, print_json};
 use crate::table::{Cell, Column, Table};
 

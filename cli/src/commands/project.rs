@@ -9,9 +9,10 @@ use tilewise::{LinearSpec as _, MonarchSpec, project};
 use crate::args::Global;
 use crate::draft::Draft;
 use crate::failure::Failure;
-use crate::ops::fewer;
+use crate::files::Files;
+use tilewise_named::ops::fewer;
 use crate::output::{note, print, print_json};
-use crate::tensors::{self, Files, Output, TensorFile};
+use tilewise_named::tensors::{self, Output, TensorFile};
 
 /// The structured matrix nearest to a dense weight
 ///
@@ -75,14 +76,14 @@ impl Project {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         let Self { files, to: Kind::Monarch, blocks: Blocks(blocks), rank, name } = self;
         let draft = Draft::reserve(&files.output)?;
-        let bytes = tensors::read(&files.input)?;
-        let file = TensorFile::parse(&files.input, &bytes, &files.prefix)?;
+        let bytes = files.read()?;
+        let file = TensorFile::parse(files.input.display(), &bytes, &files.prefix)?;
         let weight = file.get(&name)?;
         if let Some(ignored) = file.ignored() {
             note(&ignored);
         }
         let spec = project::monarch_shape(weight.dtype, weight.sizes("out, in")?, blocks, rank)?;
-        let projection = project::monarch(&spec, &weight.to_f64())?;
+        let projection = project::monarch(&spec, &weight.to_f64()?)?;
         let factors = &projection.factors;
         let outputs = [("w1", &spec.w1, &factors.w1), ("w2", &spec.w2, &factors.w2)]
             .map(|(name, shape, values)| Output::of(name, spec.dtype, shape, values));
@@ -93,7 +94,7 @@ impl Project {
             ("relative_error", format!("{relative_error:e}")),
         ];
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
-        draft.write(&tensors::file(&outputs, metadata)?)?;
+        draft.write(&pollster::block_on(tensors::file(&outputs, metadata))?)?;
         let report = Report {
             error: projection.error,
             norm: projection.norm,

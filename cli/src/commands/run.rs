@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::adapter::Adapter;
+use tilewise_named::adapter::Adapter;
 use crate::args::Global;
 use crate::draft::Draft;
 use crate::failure::Failure;
-use crate::ops::{FileOp, Planned};
+use crate::files::Files;
+use tilewise_named::ops::{FileOp, Planned};
 use crate::output::{note, print, print_json};
 use crate::progress;
 use crate::table::{Column, Table};
-use crate::tensors::{self, Output, TensorFile};
+use tilewise_named::tensors::{self, Output, TensorFile};
 
 /// An operation on your own tensors, from one safetensors file to another
 ///
@@ -26,7 +27,7 @@ use crate::tensors::{self, Output, TensorFile};
   tilewise run monarch goldens.safetensors -o out.safetensors --prefix monarch-square/")]
 pub struct Run {
     #[command(subcommand)]
-    op: FileOp,
+    op: FileOp<Files>,
 }
 
 /// What was done, for `--json` and the table.
@@ -53,8 +54,8 @@ impl Run {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         let files = self.op.files();
         let draft = Draft::reserve(&files.output)?;
-        let bytes = tensors::read(&files.input)?;
-        let file = TensorFile::parse(&files.input, &bytes, &files.prefix)?;
+        let bytes = files.read()?;
+        let file = TensorFile::parse(files.input.display(), &bytes, &files.prefix)?;
         let operation = self.op.operation(&file)?;
         if let Some(ignored) = file.ignored() {
             note(&ignored);
@@ -68,7 +69,7 @@ impl Run {
         let metadata =
             [("made_by", made_by), ("adapter", adapter.clone()), ("operation", operation.to_string())];
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
-        draft.write(&tensors::file(&outputs, metadata)?)?;
+        draft.write(&pollster::block_on(tensors::file(&outputs, metadata))?)?;
         drop(progress);
         let written =
             |output: Output| Written { name: output.name, dtype: output.type_name(), shape: output.shape };

@@ -10,7 +10,7 @@ use tilewise::verify::{self, Family, Grid};
 use tilewise::{Bytes, Error, Gpu};
 
 use super::bench::milliseconds;
-use crate::adapter::Adapter;
+use tilewise_named::adapter::Adapter;
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
@@ -68,7 +68,7 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     let say = |text: &str| if global.json { Ok(()) } else { print(text) };
     say(&introduction)?;
     let progress = progress::spinner("measuring copy bandwidth and FMA rate");
-    let ceilings = ceilings(&gpu, EFFORT)?;
+    let ceilings = pollster::block_on(ceilings(&gpu, EFFORT))?;
     drop(progress);
     say(&format!("What it can do at all: {ceilings}.\n"))?;
     let mut families = Vec::new();
@@ -102,7 +102,7 @@ impl Stop {
         let nothing = || Failure::Check(format!("a bug of tilewise: no workload shows what {family} does"));
         let workload = suite.first().ok_or_else(nothing)?;
         let _progress = progress::spinner(format!("measuring {workload}"));
-        let (report, meaning) = match measure(gpu, &**workload, EFFORT, ceilings) {
+        let (report, meaning) = match pollster::block_on(measure(gpu, &**workload, EFFORT, ceilings)) {
             Ok(report) => {
                 let meaning = meaning(&report);
                 (Some(report), meaning)

@@ -5,7 +5,7 @@ use serde::Serialize;
 use tilewise::verify::{self, Family, Grid, Outcome};
 use tilewise::{DType, Error, Gpu};
 
-use crate::adapter::Adapter;
+use tilewise_named::adapter::Adapter;
 use crate::args::{Global, families, family_parser};
 use crate::failure::Failure;
 use crate::output::{note, print, print_json};

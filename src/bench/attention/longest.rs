@@ -70,7 +70,7 @@ enum Kind {
 
 /// Doubles the length until nothing fits or a million is reached. What would take longer than `patience`, four times the
 /// time of half the length, is planned and allocated, but not run.
-pub fn longest(gpu: &Gpu, patience: Duration) -> Result<Vec<Reach>, Error> {
+pub async fn longest(gpu: &Gpu, patience: Duration) -> Result<Vec<Reach>, Error> {
     let mut reaches: Vec<Reach> = vec![];
     let mut length = LENGTHS.0;
     while length <= LENGTHS.1 {
@@ -84,9 +84,9 @@ pub fn longest(gpu: &Gpu, patience: Duration) -> Result<Vec<Reach>, Error> {
         let attempt = |kind, expected: Seconds| attempt(gpu, spec, kind, expected, patience);
         let reach = Reach {
             length,
-            forward: attempt(Kind::Forward, expected(|reach| &reach.forward))?,
-            backward: attempt(Kind::Backward, expected(|reach| &reach.backward))?,
-            unfused: attempt(Kind::Unfused, expected(|reach| &reach.unfused))?,
+            forward: attempt(Kind::Forward, expected(|reach| &reach.forward)).await?,
+            backward: attempt(Kind::Backward, expected(|reach| &reach.backward)).await?,
+            unfused: attempt(Kind::Unfused, expected(|reach| &reach.unfused)).await?,
         };
         let any = reach.forward.fits() || reach.backward.fits() || reach.unfused.fits();
         reaches.push(reach);
@@ -98,7 +98,7 @@ pub fn longest(gpu: &Gpu, patience: Duration) -> Result<Vec<Reach>, Error> {
     Ok(reaches)
 }
 
-fn attempt(
+async fn attempt(
     gpu: &Gpu,
     spec: AttentionSpec,
     kind: Kind,
@@ -107,9 +107,9 @@ fn attempt(
 ) -> Result<Attempt, Error> {
     let waits = expected <= patience.as_secs_f64();
     let found = match kind {
-        Kind::Forward => forward(gpu, spec, waits),
-        Kind::Backward => backward(gpu, spec, waits),
-        Kind::Unfused => unfused(gpu, spec, waits),
+        Kind::Forward => forward(gpu, spec, waits).await,
+        Kind::Backward => backward(gpu, spec, waits).await,
+        Kind::Unfused => unfused(gpu, spec, waits).await,
     };
     match found {
         Ok(Some(seconds)) => Ok(Attempt::Ran(seconds)),
@@ -150,13 +150,13 @@ impl Given {
     }
 
     /// Compares some rows of a tensor with (exact, plain) rows of the oracle.
-    fn check(
+    async fn check(
         &self,
         spec: &AttentionSpec,
         (what, tensor): (&'static str, &Tensor<f16>),
         oracle: impl Fn(&Alone, &[f64]) -> (Vec<f64>, Vec<f64>),
     ) -> Result<(), Error> {
-        let (values, whole) = fetch(tensor)?;
+        let (values, whole) = fetch(tensor).await?;
         let (mut ours, mut reference, mut plain) = (vec![], vec![], vec![]);
         for row in spread(spec.q_len * spec.heads, 4) {
             let query = [0, row % spec.heads, row / spec.heads];
@@ -177,18 +177,19 @@ impl Given {
         Err(Error::Wrong { what: format!("{spec}, {what}"), tensor, error, allowed })
     }
 
-    fn check_o(&self, spec: &AttentionSpec, o: &Tensor<f16>) -> Result<(), Error> {
+    async fn check_o(&self, spec: &AttentionSpec, o: &Tensor<f16>) -> Result<(), Error> {
         self.check(spec, ("o", o), |alone, _| {
             let (exact, plain) = alone.both();
             (exact.o, plain.o)
         })
+        .await
     }
 }
 
 /// A run to warm up, and a few that count.
 const EFFORT: Effort = Effort { warm_up: Duration::ZERO, runs: 3, budget: Duration::from_secs(1) };
 
-fn forward(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<Seconds>, Error> {
+async fn forward(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<Seconds>, Error> {
     let attention = Attention::new(gpu, spec)?;
     let given = Given::new(gpu, &spec, waits)?;
     if !waits {
@@ -196,12 +197,12 @@ fn forward(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<Seconds
     }
     let outputs =
         AttentionOutputs { o: poisoned(gpu, &spec.o_shape())?, lse: poisoned(gpu, &spec.lse_shape())? };
-    let timing = timing::measure(gpu, EFFORT, |encoder| attention.encode(encoder, given.inputs(), &outputs))?;
-    given.check_o(&spec, &outputs.o)?;
+    let timing = timing::measure(gpu, EFFORT, |encoder| attention.encode(encoder, given.inputs(), &outputs)).await?;
+    given.check_o(&spec, &outputs.o).await?;
     Ok(Some(timing.median().as_secs_f64()))
 }
 
-fn unfused(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<Seconds>, Error> {
+async fn unfused(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<Seconds>, Error> {
     let attention = UnfusedAttention::new(gpu, spec)?;
     let given = Given::new(gpu, &spec, waits)?;
     let scratch = attention.scratch()?;
@@ -210,12 +211,12 @@ fn unfused(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<Seconds
     }
     let o = poisoned(gpu, &spec.o_shape())?;
     let timing =
-        timing::measure(gpu, EFFORT, |encoder| attention.encode(encoder, given.inputs(), &o, &scratch))?;
-    given.check_o(&spec, &o)?;
+        timing::measure(gpu, EFFORT, |encoder| attention.encode(encoder, given.inputs(), &o, &scratch)).await?;
+    given.check_o(&spec, &o).await?;
     Ok(Some(timing.median().as_secs_f64()))
 }
 
-fn backward(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<Seconds>, Error> {
+async fn backward(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<Seconds>, Error> {
     let attention = AttentionBackward::new(gpu, spec)?;
     let given = Given::new(gpu, &spec, waits)?;
     let gradients = attention.outputs::<f16>()?;
@@ -226,7 +227,8 @@ fn backward(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<Second
     let d_o = &given.device[3];
     let timing = timing::measure(gpu, EFFORT, |encoder| {
         attention.encode(encoder, given.inputs(), &outputs, d_o, &gradients)
-    })?;
+    })
+    .await?;
     // The gradient of a query follows from its own row; those of keys take all queries, whose oracle nobody waits for.
     given.check(&spec, ("dq", &gradients.dq), |alone, d_o| {
         let [q, k, v] = [&alone.q, &alone.k, &alone.v];
@@ -234,6 +236,7 @@ fn backward(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<Second
             oracle::attention_backward(&alone.spec, precision, &AttentionGiven::new(q, k, v), d_o)
         });
         (exact.dq, plain.dq)
-    })?;
+    })
+    .await?;
     Ok(Some(timing.median().as_secs_f64()))
 }

@@ -10,7 +10,7 @@ use crate::baseline::UnfusedAttention;
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, compare, fetch, spread};
 use crate::bench::suite::{Scale, boxed};
-use crate::bench::{Depth, Figures, Workload, Yardstick};
+use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::oracle::{self, AttentionResult};
 use crate::verify::{Family, Inputs, Outcome, both, poisoned};
 use crate::{
@@ -117,12 +117,12 @@ impl Workload for AttentionSpec {
         fields(self)
     }
 
-    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
-        by_dtype!(self.dtype, T => measure::<T>(bench, self))
+    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
+        by_dtype!(self.dtype, T => Box::pin(measure::<T>(bench, self)))
     }
 }
 
-fn measure<T: Element>(bench: &Bench<'_>, spec: &AttentionSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(bench: &Bench<'_>, spec: &AttentionSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
     if spec.alibi != Alibi::None {
         let (found, expected) = (format!("{:?}", spec.alibi), "none in a benchmark".to_owned());
         return Err(SpecError::Value { name: "alibi", found, expected }.into());
@@ -141,18 +141,18 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &AttentionSpec) -> Result<(Figur
             })
         },
         |encoder, outputs| fused.encode(encoder, given.inputs(), outputs),
-        |outputs| Ok(vec![sample.check_o(fetch(&outputs.o)?), sample.check_lse(fetch(&outputs.lse)?)]),
-    )?;
-    let unfused = Bench::yardstick("unfused", || {
+        async |outputs| Ok(vec![sample.check_o(fetch(&outputs.o).await?), sample.check_lse(fetch(&outputs.lse).await?)]),
+    ).await?;
+    let unfused = Bench::yardstick("unfused", async || {
         let unfused = UnfusedAttention::new(gpu, *spec)?;
         bench.contend(
             "unfused",
             unfused.plan(),
             || Ok((poisoned(gpu, &spec.o_shape())?, unfused.scratch()?)),
             |encoder, (o, scratch)| unfused.encode(encoder, given.inputs(), o, scratch),
-            |(o, _)| Ok(vec![sample.check_o(fetch(o)?)]),
-        )
-    })?;
+            async |(o, _)| Ok(vec![sample.check_o(fetch(o).await?)]),
+        ).await
+    }).await?;
     Ok((figures, vec![unfused]))
 }
 

@@ -7,7 +7,7 @@ use super::{Given, Sample};
 use crate::bench::fields;
 use crate::bench::measure::{Bench, fetch};
 use crate::bench::suite::Scale;
-use crate::bench::{Depth, Figures, Workload, Yardstick};
+use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::verify::{Family, poisoned};
 use crate::{
     Attention, AttentionInputs, AttentionOutputs, AttentionSpec, BlockMask, DType, Element, Error, Mods,
@@ -112,13 +112,13 @@ impl Workload for Masked {
         fields(&self.spec)
     }
 
-    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
-        by_dtype!(self.spec.dtype, T => measure::<T>(bench, self))
+    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
+        by_dtype!(self.spec.dtype, T => Box::pin(measure::<T>(bench, self)))
     }
 }
 
 /// Beside it attention without the mask, or with the built-in one.
-fn measure<T: Element>(bench: &Bench<'_>, masked: &Masked) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(bench: &Bench<'_>, masked: &Masked) -> Result<(Figures, Vec<Yardstick>), Error> {
     let (gpu, spec) = (bench.gpu, masked.spec);
     let given = Given::<T>::new(gpu, &spec)?;
     let documents: Vec<_> =
@@ -129,20 +129,20 @@ fn measure<T: Element>(bench: &Bench<'_>, masked: &Masked) -> Result<(Figures, V
     let seen = |i: usize| (0..spec.k_len).filter(|&j| masked.shows(i, j)).collect();
     let sample = Sample::of(&spec, &given.host, seen);
     let op = Attention::with_mods(gpu, spec, &masked.mods()?)?;
-    let figures = contend(bench, "fused", &op, given.inputs().tables(tables), &spec, &sample)?;
+    let figures = contend(bench, "fused", &op, given.inputs().tables(tables), &spec, &sample).await?;
 
     let (name, other) = match masked.mask {
         Mask::Causal => ("built-in", spec.causal()),
         Mask::Blocks | Mask::Documents => ("unmasked", spec),
     };
-    let yardstick = Bench::yardstick(name, || {
+    let yardstick = Bench::yardstick(name, async || {
         let sample = Sample::new(&other, &given.host);
-        contend(bench, name, &Attention::new(gpu, other)?, given.inputs(), &other, &sample)
-    })?;
+        contend(bench, name, &Attention::new(gpu, other)?, given.inputs(), &other, &sample).await
+    }).await?;
     Ok((figures, vec![yardstick]))
 }
 
-fn contend<T: Element>(
+async fn contend<T: Element>(
     bench: &Bench<'_>,
     name: &'static str,
     op: &Attention,
@@ -161,6 +161,6 @@ fn contend<T: Element>(
         op.plan(),
         outputs,
         |encoder, outputs| op.encode(encoder, inputs, outputs),
-        |outputs| Ok(vec![sample.check_o(fetch(&outputs.o)?), sample.check_lse(fetch(&outputs.lse)?)]),
-    )
+        async |outputs| Ok(vec![sample.check_o(fetch(&outputs.o).await?), sample.check_lse(fetch(&outputs.lse).await?)]),
+    ).await
 }

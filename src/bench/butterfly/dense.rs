@@ -5,7 +5,7 @@ use crate::baseline::{Matmul, MatmulPath, MatmulPlan, MatmulSpec};
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, compare, fetch, spread};
 use crate::bench::suite::Scale;
-use crate::bench::{Depth, Figures, Workload, Yardstick};
+use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::verify::{Family, Inputs, Outcome, both, poisoned};
 use crate::{DType, Element, Error, Tensor, by_dtype};
 
@@ -43,13 +43,13 @@ impl Workload for MatmulSpec {
         fields(self)
     }
 
-    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
-        by_dtype!(self.dtype(), T => measure::<T>(bench, *self))
+    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
+        by_dtype!(self.dtype(), T => Box::pin(measure::<T>(bench, *self)))
     }
 }
 
 /// Contiguous products of one element type, as [`suite`] has them.
-fn measure<T: Element>(bench: &Bench<'_>, spec: MatmulSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(bench: &Bench<'_>, spec: MatmulSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let MatmulSpec { m, n, k, .. } = spec;
     let mut inputs = Inputs::new(1);
@@ -65,28 +65,28 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: MatmulSpec) -> Result<(Figures, 
         places.map(|place| precision.store(dot(place))).collect::<Vec<f64>>()
     });
     let (device_a, device_b) = (Tensor::from_slice(gpu, &[m, k], &a)?, Tensor::from_slice(gpu, &[k, n], &b)?);
-    let contend = |name, plan| {
+    let contend = async |name, plan| {
         let product = Matmul::with_plan(gpu, spec, plan)?;
         bench.contend(
             name,
             product.plan(),
             || poisoned::<T>(gpu, &[m, n]),
             |encoder, c| product.encode(encoder, &device_a, &device_b, c),
-            |c| -> Result<Vec<Outcome>, Error> {
-                let (c, whole) = fetch(c)?;
+            async |c: &Tensor<T>| -> Result<Vec<Outcome>, Error> {
+                let (c, whole) = fetch(c).await?;
                 let picked = rows.iter().flat_map(|&row| &c[row * n..(row + 1) * n]);
                 let picked = picked.map(|value| value.to_f64()).collect();
                 Ok(vec![compare("c", (picked, whole), &reference, &plain)])
             },
-        )
+        ).await
     };
     let best = MatmulPlan::new(&spec, gpu.caps())?;
-    let figures = contend("dense", best)?;
+    let figures = contend("dense", best).await?;
     let yardsticks = match best.path {
         MatmulPath::Lanes { .. } => vec![],
-        MatmulPath::Matrices { .. } => vec![Bench::yardstick("lane by lane", || {
-            contend("lane by lane", MatmulPlan::on_lanes(&spec, gpu.caps())?)
-        })?],
+        MatmulPath::Matrices { .. } => vec![Bench::yardstick("lane by lane", async || {
+            contend("lane by lane", MatmulPlan::on_lanes(&spec, gpu.caps())?).await
+        }).await?],
     };
     Ok((figures, yardsticks))
 }

@@ -5,7 +5,7 @@ use crate::baseline::{Dense, UnfusedMonarch};
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, compare, fetch, spread};
 use crate::bench::suite::Scale;
-use crate::bench::{Depth, Figures, Workload, Yardstick};
+use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::oracle::{self, Precision};
 use crate::verify::{Family, Inputs, Outcome, both, poisoned};
 use crate::{DType, Element, Error, LinearSpec, Monarch, MonarchInputs, MonarchSpec, Tensor, by_dtype};
@@ -67,12 +67,12 @@ impl Workload for MonarchSpec {
         fields(self)
     }
 
-    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
-        by_dtype!(self.dtype, T => measure::<T>(bench, self))
+    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
+        by_dtype!(self.dtype, T => Box::pin(measure::<T>(bench, self)))
     }
 }
 
-fn measure<T: Element>(bench: &Bench<'_>, spec: &MonarchSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(bench: &Bench<'_>, spec: &MonarchSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = Monarch::new(gpu, *spec)?;
     let mut inputs = Inputs::new(1);
@@ -93,8 +93,8 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &MonarchSpec) -> Result<(Figures
     let (reference, plain) =
         both(spec.dtype, |precision| oracle::monarch(&sample, precision, &x_rows, &w1, &w2));
     let out = [spec.batch, spec.n_out()];
-    let check = |y: &Tensor<T>, reference: &[f64], plain: &[f64]| -> Result<Vec<Outcome>, Error> {
-        let (y, whole) = fetch(y)?;
+    let check = async |y: &Tensor<T>, reference: &[f64], plain: &[f64]| -> Result<Vec<Outcome>, Error> {
+        let (y, whole) = fetch(y).await?;
         Ok(vec![compare("y", (pick(&y, spec.n_out(), &rows), whole), reference, plain)])
     };
 
@@ -103,23 +103,23 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &MonarchSpec) -> Result<(Figures
         fused.plan(),
         || poisoned(gpu, &out),
         |encoder, y| fused.encode(encoder, inputs, y),
-        |y| check(y, &reference, &plain),
-    )?;
-    let unfused = Bench::yardstick("unfused", || {
+        async |y| check(y, &reference, &plain).await,
+    ).await?;
+    let unfused = Bench::yardstick("unfused", async || {
         let unfused = UnfusedMonarch::new(gpu, *spec)?;
         bench.contend(
             "unfused",
             unfused.plan(),
             || Ok((poisoned(gpu, &out)?, unfused.scratch()?)),
             |encoder, (y, scratch)| unfused.encode(encoder, inputs, y, scratch),
-            |(y, _)| check(y, &reference, &plain),
-        )
-    })?;
+            async |(y, _)| check(y, &reference, &plain).await,
+        ).await
+    }).await?;
     let mut yardsticks = vec![unfused];
     let dense_flops =
         2.0 * [spec.batch, spec.n_in(), spec.n_out()].map(|size| size as f64).iter().product::<f64>();
     if bench.ceilings.floor(dense_flops, 0) < DENSE_SECONDS {
-        yardsticks.push(Bench::yardstick("dense", || {
+        yardsticks.push(Bench::yardstick("dense", async || {
             let dense = Dense::new(gpu, spec)?;
             let (weight, device) = given(&[spec.n_out(), spec.n_in()], (spec.n_in() as f64).powf(-0.5))?;
             let weight = wide(&weight);
@@ -130,9 +130,9 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &MonarchSpec) -> Result<(Figures
                 dense.plan(),
                 || poisoned(gpu, &out),
                 |encoder, y| dense.encode(encoder, &device_x, &device, y),
-                |y| check(y, &reference, &plain),
-            )
-        })?);
+                async |y| check(y, &reference, &plain).await,
+            ).await
+        }).await?);
     }
     Ok((figures, yardsticks))
 }

@@ -5,7 +5,7 @@ use crate::baseline::{Matmul, MatmulSpec, UnfusedButterfly};
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, compare, fetch, spread};
 use crate::bench::suite::Scale;
-use crate::bench::{Depth, Figures, Workload, Yardstick};
+use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::oracle;
 use crate::verify::{Family, Inputs, Outcome, both, poisoned};
 use crate::{Butterfly, ButterflyInputs, ButterflySpec, DType, Element, Error, Tensor, by_dtype};
@@ -56,12 +56,12 @@ impl Workload for ButterflySpec {
         fields(self)
     }
 
-    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
-        by_dtype!(self.dtype, T => measure::<T>(bench, self))
+    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
+        by_dtype!(self.dtype, T => Box::pin(measure::<T>(bench, self)))
     }
 }
 
-fn measure<T: Element>(bench: &Bench<'_>, spec: &ButterflySpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(bench: &Bench<'_>, spec: &ButterflySpec) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = Butterfly::new(gpu, *spec)?;
     let mut inputs = Inputs::new(1);
@@ -78,8 +78,8 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &ButterflySpec) -> Result<(Figur
     let twiddle: Vec<f64> = twiddle.iter().map(|value| value.to_f64()).collect();
     let (reference, plain) =
         both(spec.dtype, |precision| oracle::butterfly(&sample, precision, &x_rows, &twiddle));
-    let check = |y: &Tensor<T>, reference: &[f64], plain: &[f64]| -> Result<Vec<Outcome>, Error> {
-        let (y, whole) = fetch(y)?;
+    let check = async |y: &Tensor<T>, reference: &[f64], plain: &[f64]| -> Result<Vec<Outcome>, Error> {
+        let (y, whole) = fetch(y).await?;
         Ok(vec![compare("y", (pick(&y, &rows), whole), reference, plain)])
     };
 
@@ -88,22 +88,22 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &ButterflySpec) -> Result<(Figur
         fused.plan(),
         || poisoned(gpu, &spec.y_shape()),
         |encoder, y| fused.encode(encoder, given, y),
-        |y| check(y, &reference, &plain),
-    )?;
-    let mut yardsticks = vec![Bench::yardstick("unfused", || {
+        async |y| check(y, &reference, &plain).await,
+    ).await?;
+    let mut yardsticks = vec![Bench::yardstick("unfused", async || {
         let unfused = UnfusedButterfly::new(gpu, *spec)?;
         bench.contend(
             "unfused",
             unfused.plan(),
             || Ok((poisoned(gpu, &spec.y_shape())?, unfused.scratch()?)),
             |encoder, (y, scratch)| unfused.encode(encoder, given, y, scratch),
-            |(y, _)| check(y, &reference, &plain),
-        )
-    })?];
+            async |(y, _)| check(y, &reference, &plain).await,
+        ).await
+    }).await?];
     let dense = MatmulSpec::new(spec.dtype, spec.batch, spec.width(), spec.n_in).b_transposed();
     let square = !spec.complex && spec.nstacks == 1;
     if square && bench.ceilings.floor(dense.flops(), 0) < DENSE_SECONDS {
-        yardsticks.push(Bench::yardstick("dense", || {
+        yardsticks.push(Bench::yardstick("dense", async || {
             let product = Matmul::new(gpu, dense)?;
             let weight: Vec<T> =
                 centred(&mut inputs, spec.width() * spec.n_in, (spec.n_in as f64).powf(-0.5));
@@ -121,9 +121,9 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &ButterflySpec) -> Result<(Figur
                 product.plan(),
                 || poisoned(gpu, &spec.y_shape()),
                 |encoder, y| product.encode(encoder, &device_x, &device, y),
-                |y| check(y, &reference, &plain),
-            )
-        })?);
+                async |y| check(y, &reference, &plain).await,
+            ).await
+        }).await?);
     }
     Ok((figures, yardsticks))
 }

@@ -5,7 +5,7 @@ use crate::baseline::{SequentialLinearScan, UnfusedLinearScan};
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, compare, fetch, spread, uniform};
 use crate::bench::suite::Scale;
-use crate::bench::{Depth, Figures, Workload, Yardstick};
+use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::oracle;
 use crate::verify::{Family, Inputs, Outcome, both, poisoned};
 use crate::{
@@ -58,12 +58,12 @@ impl Workload for LinearScanSpec {
         fields(self)
     }
 
-    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
-        by_dtype!(self.dtype, T => measure::<T>(bench, self))
+    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
+        by_dtype!(self.dtype, T => Box::pin(measure::<T>(bench, self)))
     }
 }
 
-fn measure<T: Element>(bench: &Bench<'_>, spec: &LinearScanSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(bench: &Bench<'_>, spec: &LinearScanSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = LinearScan::new(gpu, *spec)?;
     let count = spec.rows() * spec.length;
@@ -79,8 +79,8 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &LinearScanSpec) -> Result<(Figu
     let outputs = || -> Result<LinearScanOutputs<T>, Error> {
         Ok(LinearScanOutputs { h: poisoned(gpu, &spec.shape())?, last: poisoned(gpu, &spec.state_shape())? })
     };
-    let check = |outputs: &LinearScanOutputs<T>| -> Result<Vec<Outcome>, Error> {
-        Ok(vec![sample.check_h(fetch(&outputs.h)?)])
+    let check = async |outputs: &LinearScanOutputs<T>| -> Result<Vec<Outcome>, Error> {
+        Ok(vec![sample.check_h(fetch(&outputs.h).await?)])
     };
 
     let figures = bench.contend(
@@ -88,30 +88,30 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &LinearScanSpec) -> Result<(Figu
         fused.plan(),
         outputs,
         |encoder, outputs| fused.encode(encoder, inputs, outputs),
-        check,
-    )?;
-    let unfused = Bench::yardstick("unfused", || {
+        &check,
+    ).await?;
+    let unfused = Bench::yardstick("unfused", async || {
         let unfused = UnfusedLinearScan::new(gpu, *spec)?;
         bench.contend(
             "unfused",
             unfused.plan(),
             || Ok((outputs()?, unfused.scratch()?)),
             |encoder, (outputs, scratch)| unfused.encode(encoder, inputs, outputs, scratch),
-            |(outputs, _)| check(outputs),
-        )
-    })?;
+            async |(outputs, _)| check(outputs).await,
+        ).await
+    }).await?;
     let mut yardsticks = vec![unfused];
     if spec.length <= SEQUENTIAL_STEPS {
-        yardsticks.push(Bench::yardstick("sequential", || {
+        yardsticks.push(Bench::yardstick("sequential", async || {
             let sequential = SequentialLinearScan::new(gpu, *spec)?;
             bench.contend(
                 "sequential",
                 sequential.plan(),
                 outputs,
                 |encoder, outputs| sequential.encode(encoder, inputs, outputs),
-                check,
-            )
-        })?);
+                &check,
+            ).await
+        }).await?);
     }
     Ok((figures, yardsticks))
 }

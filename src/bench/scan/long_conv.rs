@@ -5,7 +5,7 @@ use crate::baseline::{DirectLongConv, UnfusedLongConv};
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, compare, fetch, spread};
 use crate::bench::suite::Scale;
-use crate::bench::{Depth, Figures, Workload, Yardstick};
+use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::oracle::{LongConv as Oracle, LongConvOperands, Precision};
 use crate::verify::{Family, Inputs, Outcome, poisoned};
 use crate::{DType, Element, Error, LongConv, LongConvInputs, LongConvSpec, Tensor, by_dtype};
@@ -60,12 +60,12 @@ impl Workload for LongConvSpec {
         fields(self)
     }
 
-    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
-        by_dtype!(self.dtype, T => measure::<T>(bench, self))
+    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
+        by_dtype!(self.dtype, T => Box::pin(measure::<T>(bench, self)))
     }
 }
 
-fn measure<T: Element>(bench: &Bench<'_>, spec: &LongConvSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(bench: &Bench<'_>, spec: &LongConvSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = LongConv::new(gpu, *spec)?;
     let mut random = Inputs::new(1);
@@ -83,36 +83,36 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &LongConvSpec) -> Result<(Figure
     let skip = spec.skip.then(|| Tensor::from_slice(gpu, &[spec.channels], &skip)).transpose()?;
     let inputs = LongConvInputs { u: &u, k: &k, skip: skip.as_ref(), pre: pre.as_ref(), post: post.as_ref() };
     let outputs = || poisoned::<T>(gpu, &spec.shape());
-    let check = |y: &Tensor<T>| -> Result<Vec<Outcome>, Error> { Ok(vec![sample.check(fetch(y)?)]) };
+    let check = async |y: &Tensor<T>| -> Result<Vec<Outcome>, Error> { Ok(vec![sample.check(fetch(y).await?)]) };
 
     let figures = bench.contend(
         "fused",
         fused.plan(),
         outputs,
         |encoder, y| fused.encode(encoder, inputs, y),
-        check,
-    )?;
-    let mut yardsticks = vec![Bench::yardstick("unfused", || {
+        &check,
+    ).await?;
+    let mut yardsticks = vec![Bench::yardstick("unfused", async || {
         let unfused = UnfusedLongConv::new(gpu, *spec)?;
         bench.contend(
             "unfused",
             unfused.plan(),
             || Ok((outputs()?, unfused.scratch()?)),
             |encoder, (y, scratch)| unfused.encode(encoder, inputs, y, scratch),
-            |(y, _)| check(y),
-        )
-    })?];
+            async |(y, _)| check(y).await,
+        ).await
+    }).await?];
     if spec.length <= DIRECT_SAMPLES {
-        yardsticks.push(Bench::yardstick("direct", || {
+        yardsticks.push(Bench::yardstick("direct", async || {
             let direct = DirectLongConv::new(gpu, *spec)?;
             bench.contend(
                 "direct",
                 direct.plan(),
                 outputs,
                 |encoder, y| direct.encode(encoder, inputs, y),
-                check,
-            )
-        })?);
+                &check,
+            ).await
+        }).await?);
     }
     Ok((figures, yardsticks))
 }

@@ -1,4 +1,4 @@
-//! The operations of the command line, one file each: from options to sizes for `plan` and `shader`, from a file of
+//! The operations, one file each: from options to sizes for `plan` and `shader`, from a file of
 //! tensors to results for `run`.
 //!
 //! An operation's file holds `Sizes` (its options for `plan` and `shader`), `Options` (those for `run`), and a type that
@@ -33,7 +33,7 @@ use tilewise::verify::Family;
 use tilewise::{Caps, Error, Gpu, LinearSpec};
 
 use crate::failure::Failure;
-use crate::tensors::{Files, Output, TensorFile};
+use crate::tensors::{Output, TensorFile};
 
 /// An operation with its sizes, checked. Its `Display` names it.
 pub trait Operation: fmt::Display {
@@ -137,18 +137,20 @@ macro_rules! operations {
 
         /// An operation and its sizes.
         #[derive(Debug, Subcommand)]
+        #[allow(missing_docs, reason = "each operation's options describe themselves")]
         pub enum SizedOp {
             $(#[command(name = $name)] $variant($module::Sizes),)*
         }
 
-        /// An operation, its files and its options.
+        /// An operation, its options, and where its tensors are read and written.
         #[derive(Debug, Subcommand)]
-        pub enum FileOp {
+        #[allow(missing_docs, reason = "each operation's options describe themselves")]
+        pub enum FileOp<F: Args> {
             $(#[command(name = $name)] $variant {
                 #[command(flatten)]
                 options: $module::Options,
                 #[command(flatten)]
-                files: Files,
+                files: F,
             },)*
         }
 
@@ -168,9 +170,9 @@ macro_rules! operations {
             }
         }
 
-        impl FileOp {
+        impl<F: Args> FileOp<F> {
             /// Where its tensors are read and written.
-            pub fn files(&self) -> &Files {
+            pub fn files(&self) -> &F {
                 match self {
                     $(Self::$variant { files, .. } => files,)*
                 }
@@ -214,13 +216,15 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt as _, SeedableRng as _};
     use safetensors::tensor::{Dtype, TensorView};
-    use std::path::Path;
 
     #[derive(Parser)]
     struct Line {
         #[command(subcommand)]
-        op: FileOp,
+        op: FileOp<NoFiles>,
     }
+
+    #[derive(Args, Debug)]
+    struct NoFiles {}
 
     /// Tensors for every operation. No name has two shapes in them, so that one file serves all.
     const TENSORS: &[(&str, &[usize])] = &[
@@ -250,9 +254,9 @@ mod tests {
 
     fn operations(bytes: &[u8]) -> Vec<Result<Box<dyn Operation>, Failure>> {
         let operation = |name: &&str| {
-            let line = Line::try_parse_from(["run", name, "in", "-o", "out"]);
+            let line = Line::try_parse_from(["run", name]);
             let op = line.unwrap_or_else(|error| panic!("{name}: {error}")).op;
-            op.operation(&TensorFile::parse(Path::new("in"), bytes, "")?)
+            op.operation(&TensorFile::parse("in", bytes, "")?)
         };
         TRIED.iter().map(operation).collect()
     }

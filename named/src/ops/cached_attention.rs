@@ -224,13 +224,13 @@ impl Step {
         let inputs =
             CachedAttentionInputs::new(&q, &kept, &index).alibi(slopes.as_ref()).sinks(sinks.as_ref());
         let outputs = CachedAttention::new(gpu, self.spec)?.run(inputs)?;
-        let mut written = vec![Output::download("o", &outputs.o)?, Output::download("lse", &outputs.lse)?];
+        let mut written = vec![Output::on_device("o", &outputs.o), Output::on_device("lse", &outputs.lse)];
         if append.is_some() {
             if let Some((k, v)) = kept.tensors() {
-                written.extend([Output::download("k_cache", k)?, Output::download("v_cache", v)?]);
+                written.extend([Output::on_device("k_cache", k), Output::on_device("v_cache", v)]);
             }
             if let Some((k, v)) = kept.int8_tensors() {
-                written.extend([Output::download_int8("k_cache", k)?, Output::download_int8("v_cache", v)?]);
+                written.extend([Output::int8_on_device("k_cache", k), Output::int8_on_device("v_cache", v)]);
             }
         }
         Ok(written)
@@ -242,7 +242,7 @@ impl Step {
             let (k, v) = (file.upload::<T>(gpu, k)?, file.upload::<T>(gpu, v)?);
             return Ok(KvCache::from_tensors(gpu, cache, k, v)?);
         }
-        let scales = |name| Ok::<_, Failure>(file.get(name)?.values_f32());
+        let scales = |name| file.get(name)?.values_f32();
         let (k_scales, v_scales) = (scales("k_scale")?, scales("v_scale")?);
         let (k, v) = (file.upload_int8(gpu, k)?, file.upload_int8(gpu, v)?);
         Ok(KvCache::from_int8(gpu, cache, (k, &k_scales), (v, &v_scales))?)

@@ -171,23 +171,20 @@ impl<T: Element> Held<T> {
     }
 }
 
-fn download_coefficients<T: Element>(
-    name: &'static str,
-    gradient: &CoefficientGradient<T>,
-) -> Result<Output, Failure> {
+fn coefficients_of<T: Element>(name: &'static str, gradient: &CoefficientGradient<T>) -> Output {
     match gradient {
-        CoefficientGradient::PerChannel(tensor) => Output::download(name, tensor),
-        CoefficientGradient::PerStep(tensor) => Output::download(name, tensor),
+        CoefficientGradient::PerChannel(tensor) => Output::on_device(name, tensor),
+        CoefficientGradient::PerStep(tensor) => Output::on_device(name, tensor),
     }
 }
 
-fn download<T: Element>(gradients: &SelectiveScanGradients<T>) -> Result<Vec<Output>, Failure> {
+fn outputs_of<T: Element>(gradients: &SelectiveScanGradients<T>) -> Vec<Output> {
     let mut outputs = vec![
-        Output::download("du", &gradients.du)?,
-        Output::download("ddelta", &gradients.ddelta)?,
-        Output::download("dA", &gradients.da)?,
-        download_coefficients("dB", &gradients.db)?,
-        download_coefficients("dC", &gradients.dc)?,
+        Output::on_device("du", &gradients.du),
+        Output::on_device("ddelta", &gradients.ddelta),
+        Output::on_device("dA", &gradients.da),
+        coefficients_of("dB", &gradients.db),
+        coefficients_of("dC", &gradients.dc),
     ];
     let optional = [
         ("dD", &gradients.dskip),
@@ -195,10 +192,10 @@ fn download<T: Element>(gradients: &SelectiveScanGradients<T>) -> Result<Vec<Out
         ("dinitial_state", &gradients.dinitial),
     ];
     for (name, gradient) in optional {
-        outputs.extend(gradient.as_ref().map(|gradient| Output::download(name, gradient)).transpose()?);
+        outputs.extend(gradient.as_ref().map(|gradient| Output::on_device(name, gradient)));
     }
-    outputs.extend(gradients.dz.as_ref().map(|dz| Output::download("dz", dz)).transpose()?);
-    Ok(outputs)
+    outputs.extend(gradients.dz.as_ref().map(|dz| Output::on_device("dz", dz)));
+    outputs
 }
 
 impl Operation for SelectiveScanSpec {
@@ -236,10 +233,10 @@ impl Operation for SelectiveScanSpec {
                 initial: initial.as_ref(),
             };
             let found = SelectiveScan::new(gpu, *self)?.run(inputs)?;
-            let last = Output::download("last_state", &found.last)?;
-            let mut outputs = vec![Output::download("out", &found.out)?, last];
+            let last = Output::on_device("last_state", &found.last);
+            let mut outputs = vec![Output::on_device("out", &found.out), last];
             if let Some(dout) = dout {
-                outputs.extend(download(&SelectiveScanBackward::new(gpu, *self)?.run(inputs, &dout)?)?);
+                outputs.extend(outputs_of(&SelectiveScanBackward::new(gpu, *self)?.run(inputs, &dout)?));
             }
             Ok(outputs)
         })

@@ -91,17 +91,17 @@ impl Operation for LinearScanSpec {
             let initial = file.upload_f32(gpu, "h0")?;
             let inputs = LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() };
             let outputs = LinearScan::new(gpu, *self)?.run(inputs)?;
-            let last = Output::download("last_state", &outputs.last)?;
-            let mut found = vec![Output::download("h", &outputs.h)?, last];
+            let last = Output::on_device("last_state", &outputs.last);
+            let mut found = vec![Output::on_device("h", &outputs.h), last];
             if file.find("dh")?.is_some() {
                 let dh = file.upload::<T>(gpu, "dh")?;
                 let inputs =
                     LinearScanBackwardInputs { a: &a, h: &outputs.h, initial: initial.as_ref(), dh: &dh };
                 let gradients = LinearScanBackward::new(gpu, *self)?.run(inputs)?;
-                found.push(Output::download("da", &gradients.da)?);
-                found.push(Output::download("db", &gradients.db)?);
+                found.push(Output::on_device("da", &gradients.da));
+                found.push(Output::on_device("db", &gradients.db));
                 if self.initial {
-                    found.push(Output::download("dh0", &gradients.dinitial)?);
+                    found.push(Output::on_device("dh0", &gradients.dinitial));
                 }
             }
             Ok(found)

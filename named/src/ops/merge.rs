@@ -76,7 +76,7 @@ impl Operation for MergeSpec {
             };
             let (a, b) = (part("o_a", "lse_a")?, part("o_b", "lse_b")?);
             let merged = Merge::new(gpu, *self)?.run(&a, &b)?;
-            Ok(vec![Output::download("o", &merged.o)?, Output::download("lse", &merged.lse)?])
+            Ok(vec![Output::on_device("o", &merged.o), Output::on_device("lse", &merged.lse)])
         })
     }
 }

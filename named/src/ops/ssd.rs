@@ -234,28 +234,28 @@ fn compute<T: Element>(spec: &SsdSpec, gpu: &Gpu, file: &TensorFile<'_>) -> Resu
     };
     let outputs = Ssd::new(gpu, spec.clone())?.run(inputs)?;
     let mut written =
-        vec![Output::download("out", &outputs.out)?, Output::download("final_states", &outputs.last)?];
+        vec![Output::on_device("out", &outputs.out), Output::on_device("final_states", &outputs.last)];
     let Some(dout) = dout else { return Ok(written) };
     let of = SsdOutputGradients { out: &dout, last: dfinal.as_ref() };
     let gradients = SsdBackward::new(gpu, spec.clone())?.run(inputs, of)?;
     written.extend([
-        Output::download("dx", &gradients.x)?,
-        Output::download("ddt", &gradients.dt)?,
-        Output::download("dA", &gradients.a)?,
-        Output::download("dB", &gradients.b)?,
-        Output::download("dC", &gradients.c)?,
+        Output::on_device("dx", &gradients.x),
+        Output::on_device("ddt", &gradients.dt),
+        Output::on_device("dA", &gradients.a),
+        Output::on_device("dB", &gradients.b),
+        Output::on_device("dC", &gradients.c),
     ]);
     if let Some(d) = &gradients.d {
-        written.push(Output::download("dD", d)?);
+        written.push(Output::on_device("dD", d));
     }
     if let Some(z) = &gradients.z {
-        written.push(Output::download("dz", z)?);
+        written.push(Output::on_device("dz", z));
     }
     if let Some(bias) = &gradients.dt_bias {
-        written.push(Output::download("ddt_bias", bias)?);
+        written.push(Output::on_device("ddt_bias", bias));
     }
     if spec.initial {
-        written.push(Output::download("dinitial_states", &gradients.initial)?);
+        written.push(Output::on_device("dinitial_states", &gradients.initial));
     }
     Ok(written)
 }

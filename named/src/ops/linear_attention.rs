@@ -109,19 +109,19 @@ fn compute<T: Element>(
     let inputs = LinearAttentionInputs { q: &q, k: &k, v: &v, g: &g, initial: initial.as_ref() };
     let outputs = LinearAttention::new(gpu, spec.clone())?.run(inputs)?;
     let mut written =
-        vec![Output::download("o", &outputs.o)?, Output::download("final_states", &outputs.last)?];
+        vec![Output::on_device("o", &outputs.o), Output::on_device("final_states", &outputs.last)];
     let Some(dout) = file.find("do")? else { return Ok(written) };
     let dout = dout.upload::<T>(gpu)?;
     let of = LinearAttentionOutputGradients { o: &dout, last: dfinal.as_ref() };
     let gradients = LinearAttentionBackward::new(gpu, spec.clone())?.run(inputs, of)?;
     written.extend([
-        Output::download("dq", &gradients.q)?,
-        Output::download("dk", &gradients.k)?,
-        Output::download("dv", &gradients.v)?,
-        Output::download("dg", &gradients.g)?,
+        Output::on_device("dq", &gradients.q),
+        Output::on_device("dk", &gradients.k),
+        Output::on_device("dv", &gradients.v),
+        Output::on_device("dg", &gradients.g),
     ]);
     if spec.initial {
-        written.push(Output::download("dinitial_states", &gradients.initial)?);
+        written.push(Output::on_device("dinitial_states", &gradients.initial));
     }
     Ok(written)
 }

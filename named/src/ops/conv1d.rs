@@ -104,14 +104,14 @@ impl Operation for Conv1dSpec {
             let inputs =
                 Conv1dInputs { bias: bias.as_ref(), initial: initial.as_ref(), ..Conv1dInputs::new(&x, weight) };
             let found = Conv1d::new(gpu, *self)?.run(inputs)?;
-            let mut outputs = vec![Output::download("y", &found.y)?, Output::download("last_state", &found.last)?];
+            let mut outputs = vec![Output::on_device("y", &found.y), Output::on_device("last_state", &found.last)];
             if file.find("dy")?.is_some() {
                 let dy = file.upload::<T>(gpu, "dy")?;
                 let gradients = Conv1dBackward::new(gpu, *self)?.run(inputs, &dy)?;
-                outputs.push(Output::download("dx", &gradients.dx)?);
-                outputs.push(Output::download("dweight", &gradients.dweight)?);
+                outputs.push(Output::on_device("dx", &gradients.dx));
+                outputs.push(Output::on_device("dweight", &gradients.dweight));
                 for (name, gradient) in [("dbias", gradients.dbias), ("dinitial_state", gradients.dinitial)] {
-                    outputs.extend(gradient.map(|gradient| Output::download(name, &gradient)).transpose()?);
+                    outputs.extend(gradient.map(|gradient| Output::on_device(name, &gradient)));
                 }
             }
             Ok(outputs)

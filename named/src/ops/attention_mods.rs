@@ -1,7 +1,5 @@
 //! Mods and masks of blocks, as options of `run attention`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use tilewise::{BlockMask, Gpu, Mods, Snippet, Table, Tensor, Word};
 
@@ -17,12 +15,12 @@ pub struct ModOptions {
     /// It defines `fn score_mod(score: f32, b: u32, h: u32, i: u32, j: u32) -> f32`, and for gradients
     /// `fn score_mod_bwd(dscore_out: f32, score: f32, b: u32, h: u32, i: u32, j: u32) -> f32`.
     #[arg(long, value_name = "FILE.wgsl")]
-    score_mod: Vec<PathBuf>,
+    score_mod: Vec<String>,
     /// WGSL that hides keys; of several files each must show a key for it to be seen
     ///
     /// It defines `fn mask_mod(b: u32, h: u32, i: u32, j: u32) -> bool`.
     #[arg(long, value_name = "FILE.wgsl")]
-    mask_mod: Vec<PathBuf>,
+    mask_mod: Vec<String>,
     /// A tensor in F32, U32 or I32 that mods read: NAME(index) is an element of it
     #[arg(long, value_name = "NAME")]
     buffer: Vec<String>,
@@ -55,8 +53,8 @@ impl ModOptions {
         let words = self.buffer.iter().map(|name| Ok((name.as_str(), file.word(name)?)));
         let words: Vec<_> = words.collect::<Result<_, Failure>>()?;
         let scores =
-            self.score_mod.iter().map(|path| snippet(path, &words)).collect::<Result<Vec<_>, _>>()?;
-        let masks = self.mask_mod.iter().map(|path| snippet(path, &words)).collect::<Result<Vec<_>, _>>()?;
+            self.score_mod.iter().map(|path| snippet(file, path, &words)).collect::<Result<Vec<_>, _>>()?;
+        let masks = self.mask_mod.iter().map(|path| snippet(file, path, &words)).collect::<Result<Vec<_>, _>>()?;
         let read = |name: &str| scores.iter().chain(&masks).any(|s| s.buffers.iter().any(|b| b.name == name));
         if let Some((unread, _)) = words.iter().find(|(name, _)| !read(name)) {
             return Err(Failure::Input(format!("--buffer {unread}: no mod reads {unread}(index)")));
@@ -80,7 +78,7 @@ impl ModOptions {
                 return Err(Failure::Input("--block is given, but the file has no block_mask".into()));
             }
         };
-        let values = mask.values_f32();
+        let values = mask.values_f32()?;
         if let Some(odd) = values.iter().find(|value| ![0.0, 1.0].contains(*value)) {
             return Err(Failure::Input(format!("block_mask holds {odd}, expected 0 and 1 alone")));
         }
@@ -103,14 +101,13 @@ impl ModOptions {
 }
 
 /// A file's text, with those of the buffers that it mentions.
-fn snippet(path: &PathBuf, words: &[(&str, Word)]) -> Result<Snippet, Failure> {
-    let source = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Input(format!("cannot read {}: {error}", path.display())))?;
+fn snippet(file: &TensorFile<'_>, path: &str, words: &[(&str, Word)]) -> Result<Snippet, Failure> {
+    let source = file.text(path)?;
     let mentioned = |name: &str| {
         let mut parts = source.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
         parts.any(|word| word == name)
     };
     let read: Vec<_> = words.iter().filter(|(name, _)| mentioned(name)).collect();
-    let snippet = Snippet::new(path.display().to_string(), source.clone());
+    let snippet = Snippet::new(path, source.clone());
     Ok(read.into_iter().fold(snippet, |snippet, (name, word)| snippet.buffer(*name, *word)))
 }

@@ -60,7 +60,7 @@ impl FromSizes for Sizes {
 pub fn pattern(mask: &Stored<'_>, w: &Stored<'_>) -> Result<BlockPattern, Failure> {
     let sizes = mask.sizes::<2>("row blocks, column blocks")?;
     let [_, side, _] = w.sizes("blocks, side, side")?;
-    let there: Vec<bool> = mask.to_f64().into_iter().map(|number| number != 0.0).collect();
+    let there: Vec<bool> = mask.to_f64()?.into_iter().map(|number| number != 0.0).collect();
     let pattern = BlockPattern::new(side, sizes, &there)?;
     w.expect_shape(&pattern.shape())?;
     Ok(pattern)
@@ -111,12 +111,12 @@ impl Layer {
     fn run<T: Element>(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
         let (x, w) = (file.upload::<T>(gpu, "x")?, file.upload::<T>(gpu, "w")?);
         let y = BlockSparse::new(gpu, self.forward.clone())?.run(&x, &w)?;
-        let mut outputs = vec![Output::download("y", &y)?];
+        let mut outputs = vec![Output::on_device("y", &y)];
         if self.backward {
             let dy = file.upload::<T>(gpu, "dy")?;
             let [dx, dw] = self.gradients().map(|spec| BlockSparse::new(gpu, spec));
-            outputs.push(Output::download("dx", &dx?.run(&dy, &w)?)?);
-            outputs.push(Output::download("dw", &dw?.run(&x, &dy)?)?);
+            outputs.push(Output::on_device("dx", &dx?.run(&dy, &w)?));
+            outputs.push(Output::on_device("dw", &dw?.run(&x, &dy)?));
         }
         Ok(outputs)
     }

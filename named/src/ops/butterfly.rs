@@ -158,12 +158,12 @@ impl Product {
         let (x, twiddle) = (file.upload::<T>(gpu, "x")?, file.upload::<T>(gpu, "twiddle")?);
         let inputs = ButterflyInputs { x: &x, twiddle: &twiddle };
         let y = Butterfly::new(gpu, self.spec)?.run(inputs)?;
-        let mut outputs = vec![Output::download("y", &y)?];
+        let mut outputs = vec![Output::on_device("y", &y)];
         if self.backward {
             let dy = file.upload::<T>(gpu, "dy")?;
             let gradients = ButterflyBackward::new(gpu, self.spec)?.run(inputs, &dy)?;
-            outputs.push(Output::download("dx", &gradients.dx)?);
-            outputs.push(Output::download("dtwiddle", &gradients.dtwiddle)?);
+            outputs.push(Output::on_device("dx", &gradients.dx));
+            outputs.push(Output::on_device("dtwiddle", &gradients.dtwiddle));
         }
         Ok(outputs)
     }

@@ -344,22 +344,22 @@ impl Operation for OfFile {
                 .tables(&tables);
             let outputs = Attention::with_mods(gpu, *spec, mods)?.run(inputs)?;
             let mut written =
-                vec![Output::download("o", &outputs.o)?, Output::download("lse", &outputs.lse)?];
+                vec![Output::on_device("o", &outputs.o), Output::on_device("lse", &outputs.lse)];
             if self.probabilities {
                 let p = AttentionProbabilities::new(gpu, *spec)?.run(inputs, &outputs.lse)?;
-                written.push(Output::download("p", &p)?);
+                written.push(Output::on_device("p", &p));
             }
             if *backward {
                 let d_o = tensor("do")?;
                 let found = AttentionBackward::with_mods(gpu, *spec, mods)?.run(inputs, &outputs, &d_o)?;
-                written.push(Output::download("dq", &found.dq)?);
-                written.push(Output::download("dk", &found.dk)?);
-                written.push(Output::download("dv", &found.dv)?);
+                written.push(Output::on_device("dq", &found.dq));
+                written.push(Output::on_device("dk", &found.dk));
+                written.push(Output::on_device("dv", &found.dv));
                 if let Some(dalibi) = &found.dalibi {
-                    written.push(Output::download("dalibi_slopes", dalibi)?);
+                    written.push(Output::on_device("dalibi_slopes", dalibi));
                 }
                 if let Some(dsinks) = &found.dsinks {
-                    written.push(Output::download("dsink", dsinks)?);
+                    written.push(Output::on_device("dsink", dsinks));
                 }
             }
             Ok(written)

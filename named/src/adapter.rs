@@ -7,13 +7,19 @@ use tilewise::wgpu::{AdapterInfo, DeviceType};
 /// An adapter in its driver's words.
 #[derive(Clone, Debug, Serialize)]
 pub struct Adapter {
+    /// Its name.
     pub name: String,
+    /// The interface: Vulkan, Metal, DX12, GL or a browser's WebGPU.
     pub backend: String,
+    /// The driver's name.
     pub driver: String,
+    /// The driver's version.
     pub driver_info: String,
+    /// What kind of device it is, in words.
     pub device_type: &'static str,
-    /// PCI identifiers.
+    /// The vendor's PCI identifier.
     pub vendor: u32,
+    /// The device's PCI identifier.
     pub device: u32,
 }
 

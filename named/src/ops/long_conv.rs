@@ -102,19 +102,19 @@ impl Operation for LongConvSpec {
             let k = k.as_ref().expect("k was there when the operation was made");
             let inputs = LongConvInputs { u: &u, k, skip: skip.as_ref(), pre: pre.as_ref(), post: post.as_ref() };
             let y = LongConv::new(gpu, *self)?.run(inputs)?;
-            let mut outputs = vec![Output::download("y", &y)?];
+            let mut outputs = vec![Output::on_device("y", &y)];
             if let Some(dy) = dy {
                 let gradients = LongConvBackward::new(gpu, *self)?.run(inputs, &dy)?;
-                outputs.push(Output::download("du", &gradients.du)?);
-                outputs.push(Output::download("dk", &gradients.dk)?);
+                outputs.push(Output::on_device("du", &gradients.du));
+                outputs.push(Output::on_device("dk", &gradients.dk));
                 if let Some(dskip) = &gradients.dskip {
-                    outputs.push(Output::download("dD", dskip)?);
+                    outputs.push(Output::on_device("dD", dskip));
                 }
                 if let Some(dpre) = &gradients.dpre {
-                    outputs.push(Output::download("dpre", dpre)?);
+                    outputs.push(Output::on_device("dpre", dpre));
                 }
                 if let Some(dpost) = &gradients.dpost {
-                    outputs.push(Output::download("dpost", dpost)?);
+                    outputs.push(Output::on_device("dpost", dpost));
                 }
             }
             Ok(outputs)

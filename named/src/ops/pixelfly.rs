@@ -159,16 +159,16 @@ impl Layer {
         let bias = self.spec.bias.then(|| tensor("bias")).transpose()?;
         let inputs = PixelflyInputs { x: &x, w: &w, u: &u, v: &v, gate: gate.as_ref(), bias: bias.as_ref() };
         let y = PixelflyLinear::new(gpu, self.spec.clone())?.run(inputs)?;
-        let mut outputs = vec![Output::download("y", &y)?];
+        let mut outputs = vec![Output::on_device("y", &y)];
         if self.backward {
             let dy = tensor("dy")?;
             let gradients = PixelflyBackward::new(gpu, self.spec.clone())?.run(inputs, &dy)?;
-            outputs.push(Output::download("dx", &gradients.dx)?);
-            outputs.push(Output::download("dw", &gradients.dw)?);
-            outputs.push(Output::download("du", &gradients.du)?);
-            outputs.push(Output::download("dv", &gradients.dv)?);
-            outputs.extend(gradients.dgate.map(|dgate| Output::download("dgate", &dgate)).transpose()?);
-            outputs.extend(gradients.dbias.map(|dbias| Output::download("dbias", &dbias)).transpose()?);
+            outputs.push(Output::on_device("dx", &gradients.dx));
+            outputs.push(Output::on_device("dw", &gradients.dw));
+            outputs.push(Output::on_device("du", &gradients.du));
+            outputs.push(Output::on_device("dv", &gradients.dv));
+            outputs.extend(gradients.dgate.map(|dgate| Output::on_device("dgate", &dgate)));
+            outputs.extend(gradients.dbias.map(|dbias| Output::on_device("dbias", &dbias)));
         }
         Ok(outputs)
     }

@@ -1,77 +1,117 @@
-//! Tensors in safetensors files: what a user gives, checked, and what an operation gives back.
+//! Tensors by name: what a user gives, in a safetensors file or from a page, checked; and what an operation gives back.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::pin::Pin;
 
-use clap::Args;
-use safetensors::tensor::{Dtype, TensorView};
+pub use safetensors::tensor::Dtype;
+use safetensors::tensor::TensorView;
 use safetensors::{SafeTensorError, SafeTensors, serialize};
-use tilewise::{DType, Element, Gpu, Tensor, Word, by_dtype};
+use tilewise::wgpu;
+use tilewise::{DType, Element, Error, Gpu, Tensor, Word, by_dtype};
 
 use crate::failure::Failure;
 
 /// At most this many names in a message.
 const NAMES: usize = 24;
 
-/// The tensors of a file, or those whose names begin with a prefix. It remembers which ones were read.
+/// The tensors of a file, or those whose names begin with a prefix; or those of a call. It remembers which ones were read.
 #[derive(Debug)]
 pub struct TensorFile<'a> {
-    path: &'a Path,
+    /// What has the tensors, for messages.
+    source: String,
     prefix: &'a str,
-    tensors: BTreeMap<String, TensorView<'a>>,
+    tensors: BTreeMap<String, Given<'a>>,
     /// Tensors without the prefix.
     others: usize,
+    /// Texts that a call gives, such as mods, by name.
+    texts: BTreeMap<String, String>,
     used: RefCell<BTreeSet<String>>,
+}
+
+/// A tensor as it was given.
+#[derive(Debug)]
+pub struct Given<'a> {
+    /// The type of its elements.
+    pub dtype: Dtype,
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// Where it is.
+    pub content: Content<'a>,
+}
+
+/// Where the elements of a tensor are.
+#[derive(Clone, Debug)]
+pub enum Content<'a> {
+    /// On the host: little-endian, in row-major order.
+    Host(Cow<'a, [u8]>),
+    /// In a buffer of the device.
+    Device(wgpu::Buffer),
 }
 
 /// A tensor of a file, in one of the types that operations take.
 #[derive(Debug)]
 pub struct Stored<'a> {
+    /// Its name.
     pub name: String,
+    /// The type of its elements.
     pub dtype: DType,
+    /// Sizes, outermost first.
     pub shape: &'a [usize],
-    data: &'a [u8],
+    content: &'a Content<'a>,
 }
 
 /// Numbers of a file that count or index something.
 #[derive(Debug)]
 pub struct Integers<T = u32> {
+    /// Sizes, outermost first.
     pub shape: Vec<usize>,
+    /// The numbers, in row-major order.
     pub values: Vec<T>,
 }
 
-// The files of `run`. Not a doc comment: clap would give it to the command.
-#[derive(Debug, Args)]
-pub struct Files {
-    /// The safetensors file to read
-    #[arg(value_name = "IN.safetensors")]
-    pub input: PathBuf,
-    /// The safetensors file to write
-    #[arg(short, long, value_name = "OUT.safetensors")]
-    pub output: PathBuf,
-    /// Read only tensors whose names begin with PREFIX, such as `case/`; their names then lose it
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub prefix: String,
+impl<'a> Given<'a> {
+    /// The elements on the host, if they are there.
+    fn bytes(&self, name: &str) -> Result<&[u8], Failure> {
+        self.content.bytes(name)
+    }
 }
 
-/// The whole file.
-pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| Failure::Input(format!("cannot read {}: {error}", path.display())))
+impl Content<'_> {
+    fn bytes(&self, name: &str) -> Result<&[u8], Failure> {
+        match self {
+            Self::Host(bytes) => Ok(bytes),
+            Self::Device(_) => Err(Failure::Input(format!(
+                "{name} is in a buffer of the device, but its values are needed on the host; give a typed array"
+            ))),
+        }
+    }
+
+    /// The tensor on the device. `T` is its element type.
+    fn upload<T: tilewise::Stored>(&self, gpu: &Gpu, shape: &[usize]) -> Result<Tensor<T>, Failure> {
+        Ok(match self {
+            // The bytes need not be aligned, so they are copied.
+            Self::Host(bytes) => Tensor::from_slice(gpu, shape, &bytemuck::pod_collect_to_vec::<u8, T>(bytes))?,
+            Self::Device(buffer) => Tensor::from_buffer(gpu, buffer.clone(), shape)?,
+        })
+    }
 }
 
 impl<'a> TensorFile<'a> {
-    /// Parses a file's bytes. Names lose the prefix; tensors without it are not looked at.
-    pub fn parse(path: &'a Path, bytes: &'a [u8], prefix: &'a str) -> Result<Self, Failure> {
+    /// Parses a file's bytes. Names lose the prefix; tensors without it are not looked at. `source` names the file.
+    pub fn parse(source: impl fmt::Display, bytes: &'a [u8], prefix: &'a str) -> Result<Self, Failure> {
         let file = SafeTensors::deserialize(bytes).map_err(|error| {
             let why = length_mismatch(bytes).unwrap_or_else(|| error.to_string());
-            Failure::Input(format!("{} is no whole safetensors file: {why}", path.display()))
+            Failure::Input(format!("{source} is no whole safetensors file: {why}"))
         })?;
         let all = file.tensors();
         let count = all.len();
         let inside = |(name, view): (String, TensorView<'a>)| {
-            name.strip_prefix(prefix).map(|rest| (rest.to_owned(), view))
+            let content = Content::Host(Cow::Borrowed(view.data()));
+            let given = Given { dtype: view.dtype(), shape: view.shape().to_vec(), content };
+            name.strip_prefix(prefix).map(|rest| (rest.to_owned(), given))
         };
         let mut names: BTreeSet<_> = all.iter().map(|(name, _)| name.clone()).collect();
         let tensors: BTreeMap<_, _> = all.into_iter().filter_map(inside).collect();
@@ -79,28 +119,48 @@ impl<'a> TensorFile<'a> {
             if names.len() > NAMES {
                 names = names.iter().map(|name| beginning(name)).collect();
             }
-            let (path, names) = (path.display(), list(names.iter().map(String::as_str)));
+            let names = list(names.iter().map(String::as_str));
             return Err(Failure::Input(format!(
-                "{path} has no tensor whose name begins with {prefix:?}; there are: {names}"
+                "{source} has no tensor whose name begins with {prefix:?}; there are: {names}"
             )));
         }
-        Ok(Self { path, prefix, others: count - tensors.len(), tensors, used: RefCell::default() })
+        let (source, others) = (source.to_string(), count - tensors.len());
+        Ok(Self { source, prefix, others, tensors, texts: BTreeMap::new(), used: RefCell::default() })
+    }
+
+    /// The tensors and texts of a call. `source` names the call.
+    pub fn of_call(
+        source: impl fmt::Display,
+        tensors: BTreeMap<String, Given<'a>>,
+        texts: BTreeMap<String, String>,
+    ) -> Self {
+        let source = source.to_string();
+        Self { source, prefix: "", others: 0, tensors, texts, used: RefCell::default() }
+    }
+
+    /// A text by its path, or by the name that a call gives it.
+    pub fn text(&self, path: &str) -> Result<String, Failure> {
+        if let Some(text) = self.texts.get(path) {
+            return Ok(text.clone());
+        }
+        std::fs::read_to_string(path)
+            .map_err(|error| Failure::Input(format!("cannot read {path}: {error}")))
     }
 
     /// The tensor of that name. If it is missing the message lists those that are there.
     pub fn get(&self, name: &str) -> Result<Stored<'_>, Failure> {
         self.find(name)?.ok_or_else(|| {
-            let (path, prefix) = (self.path.display(), self.prefix);
+            let (source, prefix) = (&self.source, self.prefix);
             let names = list(self.tensors.keys().map(String::as_str));
             let within = if prefix.is_empty() { String::new() } else { format!(" under {prefix:?}") };
-            Failure::Input(format!("{path} has no tensor {name:?}{within}; there are: {names}"))
+            Failure::Input(format!("{source} has no tensor {name:?}{within}; there are: {names}"))
         })
     }
 
     /// The tensor of that name, if it is there.
     pub fn find(&self, name: &str) -> Result<Option<Stored<'_>>, Failure> {
-        let Some(view) = self.tensors.get(name) else { return Ok(None) };
-        let dtype = match view.dtype() {
+        let Some(given) = self.tensors.get(name) else { return Ok(None) };
+        let dtype = match given.dtype {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::Bf16,
@@ -109,25 +169,23 @@ impl<'a> TensorFile<'a> {
             }
         };
         self.used.borrow_mut().insert(name.to_owned());
-        Ok(Some(Stored { name: name.to_owned(), dtype, shape: view.shape(), data: view.data() }))
+        let Given { shape, content, .. } = given;
+        Ok(Some(Stored { name: name.to_owned(), dtype, shape, content }))
     }
 
     /// The integers of that name, if they are there.
     pub fn integers(&self, name: &str) -> Result<Option<Integers<i64>>, Failure> {
-        let Some(view) = self.tensors.get(name) else { return Ok(None) };
+        let Some(given) = self.tensors.get(name) else { return Ok(None) };
+        let bytes = given.bytes(name)?;
         // The file's bytes need not be aligned, so they are copied.
-        let values = match view.dtype() {
-            Dtype::I32 => {
-                bytemuck::pod_collect_to_vec::<u8, i32>(view.data()).into_iter().map(i64::from).collect()
-            }
-            Dtype::U32 => {
-                bytemuck::pod_collect_to_vec::<u8, u32>(view.data()).into_iter().map(i64::from).collect()
-            }
-            Dtype::I64 => bytemuck::pod_collect_to_vec(view.data()),
+        let values = match given.dtype {
+            Dtype::I32 => bytemuck::pod_collect_to_vec::<u8, i32>(bytes).into_iter().map(i64::from).collect(),
+            Dtype::U32 => bytemuck::pod_collect_to_vec::<u8, u32>(bytes).into_iter().map(i64::from).collect(),
+            Dtype::I64 => bytemuck::pod_collect_to_vec(bytes),
             other => return Err(Failure::Input(format!("{name} holds {other:?}, expected I32, U32 or I64"))),
         };
         self.used.borrow_mut().insert(name.to_owned());
-        Ok(Some(Integers { shape: view.shape().to_vec(), values }))
+        Ok(Some(Integers { shape: given.shape.clone(), values }))
     }
 
     /// Whether there is a tensor of that name.
@@ -136,30 +194,30 @@ impl<'a> TensorFile<'a> {
     }
 
     /// The tensor of that name, of any type.
-    fn view(&self, name: &str) -> Result<&TensorView<'a>, Failure> {
-        if let Some(view) = self.tensors.get(name) {
+    fn given(&self, name: &str) -> Result<&Given<'a>, Failure> {
+        if let Some(given) = self.tensors.get(name) {
             self.used.borrow_mut().insert(name.to_owned());
-            return Ok(view);
+            return Ok(given);
         }
         let names = list(self.tensors.keys().map(String::as_str));
-        Err(Failure::Input(format!("{} has no tensor {name:?}; there are: {names}", self.path.display())))
+        Err(Failure::Input(format!("{} has no tensor {name:?}; there are: {names}", self.source)))
     }
 
     /// Its shape, whatever its type.
     pub fn shape(&self, name: &str) -> Result<Vec<usize>, Failure> {
-        Ok(self.view(name)?.shape().to_vec())
+        Ok(self.given(name)?.shape.clone())
     }
 
     /// Whether it holds 8-bit integers.
     pub fn is_int8(&self, name: &str) -> Result<bool, Failure> {
-        Ok(self.view(name)?.dtype() == Dtype::I8)
+        Ok(self.given(name)?.dtype == Dtype::I8)
     }
 
     /// The tensor of that name, of 8-bit integers, on the device.
     pub fn upload_int8(&self, gpu: &Gpu, name: &str) -> Result<Tensor<i8>, Failure> {
-        let view = self.view(name)?;
-        match view.dtype() {
-            Dtype::I8 => Ok(Tensor::from_slice(gpu, view.shape(), bytemuck::cast_slice(view.data()))?),
+        let given = self.given(name)?;
+        match given.dtype {
+            Dtype::I8 => given.content.upload(gpu, &given.shape),
             other => Err(Failure::Input(format!("{name} holds {other:?}, expected I8"))),
         }
     }
@@ -188,8 +246,7 @@ impl<'a> TensorFile<'a> {
 
     /// The elements of a tensor that mods read.
     pub fn word(&self, name: &str) -> Result<Word, Failure> {
-        let Some(view) = self.tensors.get(name) else { return self.get(name).map(|_| Word::F32) };
-        match view.dtype() {
+        match self.given(name)?.dtype {
             Dtype::F32 => Ok(Word::F32),
             Dtype::U32 => Ok(Word::U32),
             Dtype::I32 => Ok(Word::I32),
@@ -200,9 +257,8 @@ impl<'a> TensorFile<'a> {
     /// A tensor that mods read on the device. `T` is of the file's type.
     pub fn upload_words<T: tilewise::Stored>(&self, gpu: &Gpu, name: &str) -> Result<Tensor<T>, Failure> {
         self.word(name)?;
-        let view = &self.tensors[name];
-        self.used.borrow_mut().insert(name.to_owned());
-        Ok(Tensor::from_slice(gpu, view.shape(), &bytemuck::pod_collect_to_vec::<u8, T>(view.data()))?)
+        let given = self.given(name)?;
+        given.content.upload(gpu, &given.shape)
     }
 
     /// What was not read, for a person to know; nothing if everything was.
@@ -297,31 +353,34 @@ impl Stored<'_> {
 
     /// Copies the tensor to the device as it is. `T` is its element type.
     pub fn upload<T: Element>(&self, gpu: &Gpu) -> Result<Tensor<T>, Failure> {
-        Ok(Tensor::from_slice(gpu, self.shape, &self.values::<T>())?)
+        self.content.upload(gpu, self.shape)
     }
 
     /// Copies the tensor to the device in f32, which holds every f16 and bf16 exactly.
     pub fn upload_f32(&self, gpu: &Gpu) -> Result<Tensor<f32>, Failure> {
-        Ok(Tensor::from_slice(gpu, self.shape, &self.values_f32())?)
-    }
-
-    /// The elements in f32, which holds every f16 and bf16 exactly.
-    pub fn values_f32(&self) -> Vec<f32> {
         match self.dtype {
-            DType::F32 => self.values(),
-            DType::F16 => self.values::<half::f16>().into_iter().map(f32::from).collect(),
-            DType::Bf16 => self.values::<half::bf16>().into_iter().map(f32::from).collect(),
+            DType::F32 => self.upload(gpu),
+            DType::F16 | DType::Bf16 => Ok(Tensor::from_slice(gpu, self.shape, &self.values_f32()?)?),
         }
     }
 
+    /// The elements in f32, which holds every f16 and bf16 exactly.
+    pub fn values_f32(&self) -> Result<Vec<f32>, Failure> {
+        Ok(match self.dtype {
+            DType::F32 => self.values()?,
+            DType::F16 => self.values::<half::f16>()?.into_iter().map(f32::from).collect(),
+            DType::Bf16 => self.values::<half::bf16>()?.into_iter().map(f32::from).collect(),
+        })
+    }
+
     /// The values in f64, which holds every type exactly.
-    pub fn to_f64(&self) -> Vec<f64> {
-        by_dtype!(self.dtype, T => self.values::<T>().into_iter().map(Element::to_f64).collect())
+    pub fn to_f64(&self) -> Result<Vec<f64>, Failure> {
+        by_dtype!(self.dtype, T => Ok(self.values::<T>()?.into_iter().map(Element::to_f64).collect()))
     }
 
     /// The file's bytes need not be aligned, so they are copied.
-    fn values<T: Element>(&self) -> Vec<T> {
-        bytemuck::pod_collect_to_vec(self.data)
+    fn values<T: Element>(&self) -> Result<Vec<T>, Failure> {
+        Ok(bytemuck::pod_collect_to_vec(self.content.bytes(&self.name)?))
     }
 }
 
@@ -334,13 +393,39 @@ fn file_type(dtype: DType) -> Dtype {
     }
 }
 
-/// A tensor to be written.
+/// A result. One on the device is read when its bytes are asked for: computing waits for nothing.
 #[derive(Debug)]
 pub struct Output {
+    /// Its name.
     pub name: &'static str,
+    /// Sizes, outermost first.
     pub shape: Vec<usize>,
-    dtype: Dtype,
-    bytes: Vec<u8>,
+    /// The type of its elements.
+    pub dtype: Dtype,
+    values: Values,
+}
+
+#[derive(Debug)]
+enum Values {
+    Host(Vec<u8>),
+    Device(Box<dyn OnDevice>),
+}
+
+/// A tensor whose element type is forgotten.
+trait OnDevice: fmt::Debug {
+    fn buffer(&self) -> &wgpu::Buffer;
+
+    fn bytes(&self) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, Error>> + '_>>;
+}
+
+impl<T: tilewise::Stored> OnDevice for Tensor<T> {
+    fn buffer(&self) -> &wgpu::Buffer {
+        self.buffer()
+    }
+
+    fn bytes(&self) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, Error>> + '_>> {
+        Box::pin(async { Ok(bytemuck::cast_slice(&self.read().await?).to_vec()) })
+    }
 }
 
 impl Output {
@@ -350,20 +435,22 @@ impl Output {
             let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
             bytemuck::cast_slice(&values).to_vec()
         });
-        Self { name, dtype: file_type(dtype), shape: shape.to_vec(), bytes }
+        Self { name, dtype: file_type(dtype), shape: shape.to_vec(), values: Values::Host(bytes) }
     }
 
-    /// Waits for the tensor and copies it from the device.
-    pub fn download<T: Element>(name: &'static str, tensor: &Tensor<T>) -> Result<Self, Failure> {
-        let values = tensor.read_blocking()?;
-        let bytes = bytemuck::cast_slice(&values).to_vec();
-        Ok(Self { name, dtype: file_type(T::DTYPE), shape: tensor.shape().to_vec(), bytes })
+    /// A tensor on the device.
+    pub fn on_device<T: Element>(name: &'static str, tensor: &Tensor<T>) -> Self {
+        Self::new(name, file_type(T::DTYPE), tensor)
     }
 
     /// The same for 8-bit integers.
-    pub fn download_int8(name: &'static str, tensor: &Tensor<i8>) -> Result<Self, Failure> {
-        let bytes = bytemuck::cast_slice(&tensor.read_blocking()?).to_vec();
-        Ok(Self { name, dtype: Dtype::I8, shape: tensor.shape().to_vec(), bytes })
+    pub fn int8_on_device(name: &'static str, tensor: &Tensor<i8>) -> Self {
+        Self::new(name, Dtype::I8, tensor)
+    }
+
+    fn new<T: tilewise::Stored>(name: &'static str, dtype: Dtype, tensor: &Tensor<T>) -> Self {
+        let values = Values::Device(Box::new(tensor.clone()));
+        Self { name, dtype, shape: tensor.shape().to_vec(), values }
     }
 
     /// The element type, as operations call it.
@@ -371,14 +458,34 @@ impl Output {
         format!("{:?}", self.dtype).to_lowercase()
     }
 
-    fn view(&self) -> Result<(&'static str, TensorView<'_>), SafeTensorError> {
-        Ok((self.name, TensorView::new(self.dtype, self.shape.clone(), &self.bytes)?))
+    /// The elements, little-endian and in row-major order. Waits for the device.
+    pub async fn bytes(&self) -> Result<Cow<'_, [u8]>, Failure> {
+        Ok(match &self.values {
+            Values::Host(bytes) => Cow::Borrowed(bytes),
+            Values::Device(tensor) => Cow::Owned(tensor.bytes().await?),
+        })
+    }
+
+    /// Where the elements are.
+    pub fn content(&self) -> Content<'_> {
+        match &self.values {
+            Values::Host(bytes) => Content::Host(Cow::Borrowed(bytes)),
+            Values::Device(tensor) => Content::Device(tensor.buffer().clone()),
+        }
     }
 }
 
-/// The bytes of a file of these tensors.
-pub fn file(outputs: &[Output], metadata: HashMap<String, String>) -> Result<Vec<u8>, Failure> {
-    let views: Result<Vec<_>, SafeTensorError> = outputs.iter().map(Output::view).collect();
+/// The bytes of a file of these tensors. Waits for the device.
+pub async fn file(outputs: &[Output], metadata: HashMap<String, String>) -> Result<Vec<u8>, Failure> {
+    let mut contents = Vec::new();
+    for output in outputs {
+        contents.push(output.bytes().await?);
+    }
+    let view = |(output, bytes): (&Output, _)| {
+        Ok((output.name, TensorView::new(output.dtype, output.shape.clone(), bytes)?))
+    };
+    let views: Result<Vec<_>, SafeTensorError> =
+        outputs.iter().zip(contents.iter().map(AsRef::as_ref)).map(view).collect();
     let bytes = views.and_then(|views| serialize(views, Some(metadata)));
     bytes.map_err(|error| Failure::Check(format!("a bug of tilewise: the outputs make no file: {error}")))
 }

@@ -121,12 +121,12 @@ impl Product {
         let tensor = |name| file.upload::<T>(gpu, name);
         let (x, w1, w2) = (tensor("x")?, tensor("w1")?, tensor("w2")?);
         let inputs = MonarchInputs { x: &x, w1: &w1, w2: &w2 };
-        let mut outputs = vec![Output::download("y", &Monarch::new(gpu, self.spec)?.run(inputs)?)?];
+        let mut outputs = vec![Output::on_device("y", &Monarch::new(gpu, self.spec)?.run(inputs)?)];
         if self.backward {
             let gradients = MonarchBackward::new(gpu, self.spec)?.run(inputs, &tensor("dy")?)?;
-            outputs.push(Output::download("dx", &gradients.dx)?);
-            outputs.push(Output::download("dw1", &gradients.dw1)?);
-            outputs.push(Output::download("dw2", &gradients.dw2)?);
+            outputs.push(Output::on_device("dx", &gradients.dx));
+            outputs.push(Output::on_device("dw1", &gradients.dw1));
+            outputs.push(Output::on_device("dw2", &gradients.dw2));
         }
         Ok(outputs)
     }

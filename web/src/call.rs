@@ -1,0 +1,142 @@
+//! Operations by name on tensors of a page.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use clap::{Args, Parser};
+use js_sys::{Array, Uint8Array};
+use tilewise_named::Failure;
+use tilewise_named::ops::{FileOp, Operation, Planned, SizedOp};
+use tilewise_named::tensors::{Content, Dtype, Given, Output, TensorFile};
+use wasm_bindgen::{JsCast as _, JsValue};
+
+use crate::device::Device;
+use crate::js::{error, get, object, texts};
+
+/// Options of an operation on tensors, as the command line writes them.
+#[derive(Parser)]
+#[command(name = "tilewise", disable_help_flag = true, disable_help_subcommand = true)]
+struct OnTensors {
+    #[command(subcommand)]
+    op: FileOp<Nothing>,
+}
+
+/// Options of an operation of given sizes.
+#[derive(Parser)]
+#[command(name = "tilewise", disable_help_flag = true, disable_help_subcommand = true)]
+struct OfSizes {
+    #[command(subcommand)]
+    op: SizedOp,
+}
+
+/// A page has no files.
+#[derive(Args, Debug)]
+struct Nothing {}
+
+/// The first line of what clap says; the rest is about a command line.
+fn option_error(refused: &clap::Error) -> JsValue {
+    let text = refused.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    error(line.strip_prefix("error: ").unwrap_or(line))
+}
+
+/// The operation of these sizes.
+pub fn sized(name: &str, options: &Array) -> Result<Box<dyn Operation>, JsValue> {
+    let line = ["tilewise".to_owned(), name.to_owned()].into_iter().chain(texts(options));
+    let parsed = OfSizes::try_parse_from(line).map_err(|refused| option_error(&refused))?;
+    parsed.op.operation().map_err(error)
+}
+
+/// A call whose tensors were copied out of the page's arrays.
+pub struct Call {
+    name: String,
+    op: FileOp<Nothing>,
+    file: TensorFile<'static>,
+}
+
+impl Call {
+    /// Takes `tensors`, objects of `name`, `dtype`, `shape` and `data` (bytes, or a `GPUBuffer`), and `given_texts`, pairs of a
+    /// name and a text, which options name.
+    pub fn new(
+        device: &Device,
+        name: String,
+        options: &Array,
+        tensors: &Array,
+        given_texts: &Array,
+    ) -> Result<Self, JsValue> {
+        let line = ["tilewise".to_owned(), name.clone()].into_iter().chain(texts(options));
+        let parsed = OnTensors::try_parse_from(line).map_err(|refused| option_error(&refused))?;
+        let tensors: Result<BTreeMap<_, _>, JsValue> =
+            tensors.iter().map(|tensor| given(device, &tensor)).collect();
+        let pair = |pair: JsValue| {
+            let pair = texts(pair.unchecked_ref());
+            Some((pair.first()?.clone(), pair.get(1)?.clone()))
+        };
+        let file = TensorFile::of_call(&name, tensors?, given_texts.iter().filter_map(pair).collect());
+        Ok(Self { name, op: parsed.op, file })
+    }
+
+    /// Plans, compiles and computes. Waits for shaders, and for results unless they are to stay on the device.
+    pub async fn run(self, device: &Device, on_device: bool) -> Result<JsValue, JsValue> {
+        let operation = self.op.operation(&self.file).map_err(error)?;
+        if let Some(ignored) = self.file.ignored() {
+            return Err(error(format!("{}: {ignored}", self.name)));
+        }
+        let plans = operation.plans(device.gpu.caps()).map_err(error)?;
+        for Planned { shaders, .. } in &plans {
+            device.prepare(shaders).await?;
+        }
+        let computed = device.guard(|| operation.compute(&device.gpu, &self.file)).await;
+        let outputs = computed.map_err(Failure::from).and_then(|outputs| outputs).map_err(error)?;
+        let results = Array::new();
+        for output in &outputs {
+            results.push(&result(device, output, on_device).await?);
+        }
+        Ok(results.into())
+    }
+}
+
+fn given(device: &Device, tensor: &JsValue) -> Result<(String, Given<'static>), JsValue> {
+    let text = |name| get(tensor, name).as_string().unwrap_or_default();
+    let (name, dtype) = (text("name"), text("dtype"));
+    let dtype = match dtype.as_str() {
+        "f32" => Dtype::F32,
+        "f16" => Dtype::F16,
+        "bf16" => Dtype::BF16,
+        "i8" => Dtype::I8,
+        "i32" => Dtype::I32,
+        "u32" => Dtype::U32,
+        other => {
+            return Err(error(format!("{name} holds {other:?}, expected f32, f16, bf16, i8, i32 or u32")));
+        }
+    };
+    let shape: Array = get(tensor, "shape").unchecked_into();
+    let shape = shape.iter().map(|size| match size.as_f64() {
+        Some(whole) if whole >= 0.0 && whole.fract() == 0.0 && whole <= f64::from(u32::MAX) => {
+            Ok(whole as usize)
+        }
+        _ => Err(error(format!("{name} has a size {size:?}, expected whole numbers from 0"))),
+    });
+    let shape = shape.collect::<Result<Vec<_>, _>>()?;
+    let data = get(tensor, "data");
+    let content = match data.dyn_into::<Uint8Array>() {
+        Ok(bytes) => Content::Host(Cow::Owned(bytes.to_vec())),
+        Err(buffer) => Content::Device(device.adopt(&buffer)),
+    };
+    Ok((name, Given { dtype, shape, content }))
+}
+
+async fn result(device: &Device, output: &Output, on_device: bool) -> Result<JsValue, JsValue> {
+    let data = match output.content() {
+        Content::Device(buffer) if on_device => device.copy(&buffer)?,
+        _ => Uint8Array::from(&*output.bytes().await.map_err(error)?).into(),
+    };
+    let shape: Array = output.shape.iter().map(|&size| JsValue::from(size as f64)).collect();
+    let name = JsValue::from(output.name);
+    Ok(object([
+        ("name", name),
+        ("dtype", output.type_name().into()),
+        ("shape", shape.into()),
+        ("data", data),
+    ]))
+}

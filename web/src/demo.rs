@@ -1,0 +1,111 @@
+//! What the demo page measures and checks, which are the library's own `verify` and `bench`.
+
+use std::time::Duration;
+
+use js_sys::{Function, Promise};
+use tilewise::bench::{Ceilings, Measured, measure};
+use tilewise::timing::Effort;
+use tilewise::verify::{self, Family, Grid};
+use tilewise::{AttentionSpec, DType, Error};
+use tilewise_named::record::{Progress, Record, Thoroughness};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen_futures::future_to_promise;
+
+use crate::engine::{Engine, json};
+use crate::js::error;
+
+fn family(name: &str) -> Result<Family, JsValue> {
+    let named = Family::ALL.into_iter().find(|family| family.name() == name);
+    named.ok_or_else(|| error(format!("there is no family {name:?}")))
+}
+
+/// How many cases the thinned acceptance grid of a family has.
+#[wasm_bindgen]
+pub fn cases(name: &str) -> Result<usize, JsValue> {
+    Ok(verify::cases(family(name)?, Grid::Thin).len())
+}
+
+/// A few runs: a race shows ratios, the benchmark measures.
+const RACE: Effort = Effort { warm_up: Duration::ZERO, runs: 3, budget: Duration::from_millis(500) };
+
+/// A race shows times and memory, and asks for no ceilings.
+const NO_CEILINGS: Ceilings =
+    Ceilings { copy_bytes_per_second: f64::INFINITY, fma_flops_per_second: f64::INFINITY };
+
+#[wasm_bindgen]
+impl Engine {
+    /// Runs a case of the thinned acceptance grid: its name, and how each of its outputs compares with the oracle, or why
+    /// this adapter is too small for it.
+    pub fn check(&self, name: &str, index: usize) -> Promise {
+        let (device, family) = (self.device.clone(), family(name));
+        future_to_promise(async move {
+            let mut cases = verify::cases(family?, Grid::Thin);
+            if index >= cases.len() {
+                return Err(error(format!("case {index} of {}", cases.len())));
+            }
+            let case = cases.swap_remove(index);
+            let (name, dtype) = (case.to_string(), case.dtype());
+            let report = match case.run(&device.gpu).await {
+                Ok(outcomes) => {
+                    let passed = outcomes.iter().all(verify::Outcome::passed);
+                    serde_json::json!({ "case": name, "dtype": dtype, "passed": passed, "outcomes": outcomes })
+                }
+                Err(Error::Plan(reason)) => {
+                    serde_json::json!({ "case": name, "dtype": dtype, "refused": reason.to_string() })
+                }
+                Err(failed) => return Err(error(format!("{name}: {failed}"))),
+            };
+            Ok(json(&report)?.into())
+        })
+    }
+
+    /// One length of the race: attention in f32, eight heads of 64, fused and unfused. Both answers are checked before they
+    /// are timed.
+    pub fn race(&self, length: usize) -> Promise {
+        let device = self.device.clone();
+        future_to_promise(async move {
+            let spec = AttentionSpec::new(DType::F32, 1, (length, length), 8, 64);
+            let report = measure(&device.gpu, &spec, RACE, &NO_CEILINGS).await.map_err(error)?;
+            let unfused = report.yardsticks.into_iter().next().map(|yardstick| yardstick.measured);
+            let figures = |figures: &tilewise::bench::Figures| {
+                let milliseconds = figures.timing.median().as_secs_f64() * 1e3;
+                serde_json::json!({ "ms": milliseconds, "bytes": figures.peak_bytes, "plan": figures.plan })
+            };
+            let unfused = match unfused {
+                Some(Measured::Figures(found)) => figures(&found),
+                Some(Measured::Refused(reason)) => serde_json::json!({ "refused": reason }),
+                None => serde_json::Value::Null,
+            };
+            let fused = figures(&report.fused);
+            let step = serde_json::json!({ "length": length, "fused": fused, "unfused": unfused });
+            Ok(json(&step)?.into())
+        })
+    }
+
+    /// The benchmark, of a family or all: the record that `tilewise bench -o` writes. `tell` gets how many workloads were
+    /// measured, how many there are, and what is measured next.
+    pub fn bench(&self, name: Option<String>, quick: bool, date: Function, tell: Function) -> Promise {
+        let device = self.device.clone();
+        future_to_promise(async move {
+            let families = match name {
+                Some(name) => vec![family(&name)?],
+                None => Family::ALL.to_vec(),
+            };
+            let thoroughness = if quick { Thoroughness::QUICK } else { Thoroughness::standard() };
+            let tell = |progress: Progress<'_>| {
+                let (measured, all, next) = match progress {
+                    Progress::Ceilings => (0, 0, "copy bandwidth and FMA rate".to_owned()),
+                    Progress::Before { workload, measured, all } => (measured, all, workload.to_string()),
+                    Progress::Measured(_) => return,
+                };
+                // What the page does with it is its own concern.
+                let _ = tell.call3(&JsValue::NULL, &measured.into(), &all.into(), &next.into());
+            };
+            let now = || date.call0(&JsValue::NULL).ok().and_then(|date| date.as_string()).unwrap_or_default();
+            let record = Record::measure(&device.gpu, &families, thoroughness, tell, now).await;
+            let text = serde_json::to_string_pretty(&record.map_err(error)?).map_err(error)?;
+            Ok(format!("{text}\n").into())
+        })
+    }
+}
