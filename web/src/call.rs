@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use clap::{Args, Parser};
 use js_sys::{Array, Uint8Array};
 use tilewise_named::Failure;
-use tilewise_named::ops::{FileOp, Operation, Planned, SizedOp};
+use tilewise_named::ops::{FileOp, Planned};
 use tilewise_named::tensors::{Content, Dtype, Given, Output, TensorFile};
 use wasm_bindgen::{JsCast as _, JsValue};
 
@@ -21,30 +21,15 @@ struct OnTensors {
     op: FileOp<Nothing>,
 }
 
-/// Options of an operation of given sizes.
-#[derive(Parser)]
-#[command(name = "tilewise", disable_help_flag = true, disable_help_subcommand = true)]
-struct OfSizes {
-    #[command(subcommand)]
-    op: SizedOp,
-}
-
 /// A page has no files.
 #[derive(Args, Debug)]
 struct Nothing {}
 
 /// The first line of what clap says; the rest is about a command line.
-fn option_error(refused: &clap::Error) -> JsValue {
+pub fn option_error(refused: &clap::Error) -> JsValue {
     let text = refused.to_string();
     let line = text.lines().next().unwrap_or_default();
     error(line.strip_prefix("error: ").unwrap_or(line))
-}
-
-/// The operation of these sizes.
-pub fn sized(name: &str, options: &Array) -> Result<Box<dyn Operation>, JsValue> {
-    let line = ["tilewise".to_owned(), name.to_owned()].into_iter().chain(texts(options));
-    let parsed = OfSizes::try_parse_from(line).map_err(|refused| option_error(&refused))?;
-    parsed.op.operation().map_err(error)
 }
 
 /// A call whose tensors were copied out of the page's arrays.
@@ -92,7 +77,9 @@ impl Call {
         for output in &outputs {
             results.push(&result(device, output, on_device).await?);
         }
-        Ok(results.into())
+        let plan = |Planned { pass, explanation, .. }: &Planned| JsValue::from(format!("{pass}: {explanation}"));
+        let plans: Array = plans.iter().map(plan).collect();
+        Ok(object([("results", results.into()), ("plans", plans.into())]))
     }
 }
 

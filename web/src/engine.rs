@@ -8,7 +8,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::future_to_promise;
 
-use crate::call::{Call, sized};
+use crate::call::Call;
 use crate::device::Device;
 use crate::js::error;
 
@@ -65,18 +65,6 @@ impl Engine {
     pub fn describe(&self) -> Result<String, JsValue> {
         let gpu = &self.device.gpu;
         json(&serde_json::json!({ "adapter": Adapter::of(gpu), "caps": gpu.caps() }))
-    }
-
-    /// How an operation of given sizes runs here, as JSON. Options are written as for the command line.
-    pub fn plan(&self, name: &str, options: &Array) -> Result<String, JsValue> {
-        let operation = sized(name, options)?;
-        let plans = operation.plans(self.device.gpu.caps()).map_err(error)?;
-        json(&serde_json::json!({
-            "operation": operation.to_string(),
-            "spec": operation.fields(),
-            "note": operation.note(),
-            "plans": plans,
-        }))
     }
 
     /// Computes; see [`Call`]. The tensors are copied before this returns.

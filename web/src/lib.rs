@@ -4,15 +4,13 @@
 //! through the same table as the command line's, so that an operation added there is here too. Nothing blocks: computing
 //! encodes and submits, reading awaits.
 
-#![cfg_attr(not(target_arch = "wasm32"), allow(unused_crate_dependencies))]
-
 #[cfg(target_arch = "wasm32")]
 mod call;
-#[cfg(target_arch = "wasm32")]
-mod demo;
 #[cfg(target_arch = "wasm32")]
 mod device;
 #[cfg(target_arch = "wasm32")]
 mod engine;
 #[cfg(target_arch = "wasm32")]
 mod js;
+#[cfg(all(target_arch = "wasm32", feature = "lab"))]
+mod lab;

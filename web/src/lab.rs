@@ -1,19 +1,30 @@
-//! What the demo page measures and checks, which are the library's own `verify` and `bench`.
+//! What the demo page plans, checks and measures: the library's own planner, `verify` and `bench`.
 
 use std::time::Duration;
 
-use js_sys::{Function, Promise};
+use clap::Parser;
+use js_sys::{Array, Function, Promise};
 use tilewise::bench::{Ceilings, Measured, measure};
 use tilewise::timing::Effort;
 use tilewise::verify::{self, Family, Grid};
 use tilewise::{AttentionSpec, DType, Error};
+use tilewise_named::ops::SizedOp;
 use tilewise_named::record::{Progress, Record, Thoroughness};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::future_to_promise;
 
+use crate::call::option_error;
 use crate::engine::{Engine, json};
-use crate::js::error;
+use crate::js::{error, texts};
+
+/// Options of an operation of given sizes.
+#[derive(Parser)]
+#[command(name = "tilewise", disable_help_flag = true, disable_help_subcommand = true)]
+struct OfSizes {
+    #[command(subcommand)]
+    op: SizedOp,
+}
 
 fn family(name: &str) -> Result<Family, JsValue> {
     let named = Family::ALL.into_iter().find(|family| family.name() == name);
@@ -35,6 +46,20 @@ const NO_CEILINGS: Ceilings =
 
 #[wasm_bindgen]
 impl Engine {
+    /// How an operation of given sizes runs here, as JSON. Options are written as for the command line.
+    pub fn plan(&self, name: &str, options: &Array) -> Result<String, JsValue> {
+        let line = ["tilewise".to_owned(), name.to_owned()].into_iter().chain(texts(options));
+        let parsed = OfSizes::try_parse_from(line).map_err(|refused| option_error(&refused))?;
+        let operation = parsed.op.operation().map_err(error)?;
+        let plans = operation.plans(self.device.gpu.caps()).map_err(error)?;
+        json(&serde_json::json!({
+            "operation": operation.to_string(),
+            "spec": operation.fields(),
+            "note": operation.note(),
+            "plans": plans,
+        }))
+    }
+
     /// Runs a case of the thinned acceptance grid: its name, and how each of its outputs compares with the oracle, or why
     /// this adapter is too small for it.
     pub fn check(&self, name: &str, index: usize) -> Promise {
