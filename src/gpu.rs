@@ -166,6 +166,17 @@ impl Gpu {
         &self.inner.memory
     }
 
+    /// Frees the buffers of all tensors that were dropped since the last call. Elsewhere that happens by itself; a browser
+    /// waits until it collects garbage, and knows nothing of how full the GPU's memory is.
+    ///
+    /// Call it only while nothing is encoded and not yet submitted: what is may need a dropped tensor. From the first
+    /// call on, dropped buffers are kept for the next one.
+    #[cfg(target_arch = "wasm32")]
+    pub fn free_dropped(&self) {
+        let dropped = lock(&self.inner.memory.dropped).replace(Vec::new());
+        dropped.into_iter().flatten().for_each(|buffer| buffer.destroy());
+    }
+
     /// How many kernels were compiled so far.
     pub fn kernels_compiled(&self) -> usize {
         lock(&self.inner.kernels).len()
@@ -410,6 +421,9 @@ async fn choose_adapter(name: Option<&str>) -> Result<wgpu::Adapter, Error> {
 pub struct Memory {
     live: AtomicU64,
     peak: AtomicU64,
+    /// What [`Gpu::free_dropped`] is to destroy, once it was called.
+    #[cfg(target_arch = "wasm32")]
+    dropped: Mutex<Option<Vec<wgpu::Buffer>>>,
 }
 
 impl Memory {
@@ -434,8 +448,7 @@ impl Memory {
 pub(crate) struct Lease {
     memory: Arc<Memory>,
     bytes: u64,
-    /// A browser frees a buffer when its garbage is collected, which knows nothing of the GPU's memory; so the last
-    /// owner destroys it. What was submitted still runs; what was only encoded must keep its tensors until it is.
+    /// For [`Gpu::free_dropped`].
     #[cfg(target_arch = "wasm32")]
     buffer: wgpu::Buffer,
 }
@@ -458,6 +471,8 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.memory.live.fetch_sub(self.bytes, Ordering::Relaxed);
         #[cfg(target_arch = "wasm32")]
-        self.buffer.destroy();
+        if let Some(dropped) = lock(&self.memory.dropped).as_mut() {
+            dropped.push(self.buffer.clone());
+        }
     }
 }

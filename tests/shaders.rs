@@ -104,6 +104,21 @@ fn every_variant_validates_translates_and_takes_what_its_plan_promises() {
     println!("{} shader variants validated and translated", variants.len());
 }
 
+/// Browsers have shader compilers of their own. Into the file that `TILEWISE_WRITE_SHADERS` names go all
+/// variants that a page can lead to, as JSON: a list of labels and sources. `cargo xtask test` gives them to browsers.
+#[test]
+fn variants_for_browsers_are_written_out_where_they_are_asked_for() {
+    let Some(path) = std::env::var_os("TILEWISE_WRITE_SHADERS") else { return };
+    // wgpu 30 asks browsers for neither, so that no plan there leads to them.
+    let native = ["subgroup", "enable wgpu_cooperative_matrix;"];
+    let reached = |shader: &Shader| !native.iter().any(|word| shader.source.contains(word));
+    let mut found: Vec<_> = variants().into_iter().map(|(shader, _)| shader).filter(reached).collect();
+    found.sort_by(|a, b| (a.label, &a.source).cmp(&(b.label, &b.source)));
+    let list: Vec<_> = found.iter().map(|shader| [shader.label, &shader.source]).collect();
+    std::fs::write(path, serde_json::to_string(&list).expect("texts")).expect("the file can be written");
+    println!("{} shader variants written", list.len());
+}
+
 #[test]
 fn every_shader_file_is_listed_and_used() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");

@@ -8,5 +8,5 @@ fn shows_block(batch: u32, head: u32, query: u32, key: u32) -> bool {
     // What lies past the end of a row is hidden by position.
     let block = batch * block_word(4u) + head * block_word(3u) + query / block_word(0u) * block_word(2u)
         + key / block_word(1u);
-    return (block_word(FIRST_BITS + block / 32u) >> (block % 32u) & 1u) == 1u;
+    return ((block_word(FIRST_BITS + block / 32u) >> (block % 32u)) & 1u) == 1u;
 }

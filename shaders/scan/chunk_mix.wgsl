@@ -100,7 +100,8 @@ fn mix_unit(lane: u32, task: Task) {
     let place = Place(lane / COLUMN_LANES * 4u, lane % COLUMN_LANES);
     var sum: Tile;
     for (var i = 0u; i < params.repeat; i++) {
-        var part: Tile;
+        // Written out: some compilers clear a variable of a loop only once.
+        var part = Tile();
         let own = mix_head(lane, task, place, task.unit * params.repeat + i, &part);
         for (var j = 0u; j < FOURS; j++) {
             sum[j] += scale_rows(part[j], own);

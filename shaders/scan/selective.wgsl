@@ -21,13 +21,17 @@ struct Place {
     inside: bool, // a lane past the group's channels has nothing to do
 }
 
+// The chunk of a workgroup. Browsers' compilers take a Place as a whole for different in each lane, this not.
+fn chunk_of(index: u32) -> u32 {
+    return index / params.tiles / params.channel_groups % params.chunks;
+}
+
 fn locate(lane: u32, index: u32) -> Place {
     var place: Place;
     place.tile = index % params.tiles;
     let group = index / params.tiles % params.channel_groups;
-    let chunk = index / params.tiles / params.channel_groups;
-    place.chunk = chunk % params.chunks;
-    place.batch = chunk / params.chunks;
+    place.chunk = chunk_of(index);
+    place.batch = index / params.tiles / params.channel_groups / params.chunks;
     place.group = place.batch * params.channel_groups + group;
     let among = params.channels / params.channel_groups;
     let channel = place.tile * CHANNELS + lane / STATE_LANES;

@@ -42,19 +42,19 @@ fn main(
 ) {
     let group = flat_group(group_id, group_counts);
     if (group < params.groups) {
-        scan_chunk(lane, locate(rank(lane), group));
+        scan_chunk(lane, locate(rank(lane), group), chunk_of(group));
     }
 }
 
-fn scan_chunk(lane: Lane, place: Place) {
+fn scan_chunk(lane: Lane, place: Place, chunk: u32) {
     let a = channel_states(place, 0u);
     let skip = vec4<f32>(held[params.first_skip + place.channel]);
-    let end = min((place.chunk + 1u) * params.chunk, params.length);
+    let end = min((chunk + 1u) * params.chunk, params.length);
     var h = States();
     if (HAS_BORDER) {
-        h = border_states(place, params.first_border, place.chunk);
+        h = border_states(place, params.first_border, chunk);
     }
-    for (var t = place.chunk * params.chunk; t < end; t += 4u) {
+    for (var t = chunk * params.chunk; t < end; t += 4u) {
         let delta4 = step_sizes(load_raw_delta(place, t, end), place, t, end);
         let u4 = load_u(place, t, end);
         let b4 = load_b(place, t, end);
@@ -69,7 +69,7 @@ fn scan_chunk(lane: Lane, place: Place) {
             store_outputs(place, t, end, y4);
         }
     }
-    if (place.chunk == params.chunks - 1u) {
+    if (chunk == params.chunks - 1u) {
         store_last(place, h);
     }
 }

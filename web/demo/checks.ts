@@ -33,7 +33,7 @@ function card(family: string): HTMLElement {
   button.addEventListener('click', async () => {
     button.disabled = true;
     try {
-      const all = await ask<number>({ what: 'cases', family });
+      const { length: all } = await ask<string[]>({ what: 'cases', family });
       progress.max = all;
       const stride = strideOf(all);
       const begun = performance.now();

@@ -2,6 +2,7 @@
 
 import { OPERATIONS, type Operation, type Tilewise } from '../js/tilewise.js';
 import { $, bytes, element, row, words } from './page.js';
+import { ask } from './remote.js';
 
 /** Says what was found. */
 export function tell(tilewise: Tilewise): void {
@@ -20,22 +21,41 @@ export function tell(tilewise: Tilewise): void {
     row('f16 in shaders', caps.f16 ? 'yes' : 'no: unpacked from words'),
     row('subgroups', caps.subgroups ? `${caps.subgroups.min} to ${caps.subgroups.max}` : 'no: lanes meet in workgroup memory'),
   );
-  $('#plans').replaceChildren(...(Object.keys(OPERATIONS) as Operation[]).map((name) => planOf(tilewise, name)));
 }
 
-function planOf(tilewise: Tilewise, operation: Operation): HTMLElement {
-  let planned;
+/** What a plan needs of a kernel. */
+interface Footprint {
+  kernel: string;
+  lanes: number;
+  workgroup_bytes: number;
+  storage_buffers: number;
+}
+
+/** How an operation runs here. */
+interface Planned {
+  operation: string;
+  plans: { pass: string; explanation: string; kernels: Footprint[] }[];
+}
+
+/** Says how each operation is planned here. */
+export async function plan(): Promise<void> {
+  const plans = (Object.keys(OPERATIONS) as Operation[]).map(planOf);
+  $('#plans').replaceChildren(...(await Promise.all(plans)));
+}
+
+async function planOf(operation: Operation): Promise<HTMLElement> {
+  const details = (summary: string, ...content: Node[]) =>
+    element('details', { 'data-operation': operation }, element('summary', {}, summary), ...content);
   try {
-    planned = tilewise.plan(operation);
+    const { operation: words, plans } = await ask<Planned>({ what: 'plan', operation });
+    const passes = plans.map(({ pass, explanation, kernels }) => {
+      const kernel = (k: Footprint) => row(k.kernel, k.lanes, bytes(k.workgroup_bytes), k.storage_buffers);
+      const names = ['kernel', 'lanes', 'workgroup memory', 'buffers'].map((name) => element('th', {}, name));
+      const table = element('table', {}, element('tr', {}, ...names), ...kernels.map(kernel));
+      return element('div', {}, element('p', {}, `${pass}: ${explanation}`), table);
+    });
+    return details(words, ...passes);
   } catch (error) {
-    return element('details', { 'data-operation': operation }, element('summary', {}, operation), element('p', { class: 'bad' }, words(error)));
+    return details(operation, element('p', { class: 'bad' }, words(error)));
   }
-  const { caps } = tilewise.describe();
-  const passes = planned.plans.map(({ pass, explanation, kernels }) => {
-    const kernel = (k: (typeof kernels)[number]) =>
-      row(k.kernel, k.lanes, `${bytes(k.workgroup_bytes)} of ${bytes(caps.workgroup_bytes)}`, k.storage_buffers);
-    const head = element('tr', {}, ...['kernel', 'lanes', 'workgroup memory', 'buffers'].map((name) => element('th', {}, name)));
-    return element('div', {}, element('p', {}, `${pass}: ${explanation}`), element('table', {}, head, ...kernels.map(kernel)));
-  });
-  return element('details', { 'data-operation': operation }, element('summary', {}, planned.operation), ...passes);
 }

@@ -35,6 +35,7 @@ async function begin(): Promise<void> {
   bench.begin();
   void recover(stage);
   await sights.begin(stage);
+  await machine.plan();
   document.body.dataset.ready = 'true';
 }
 

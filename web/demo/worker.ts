@@ -1,11 +1,12 @@
 // What takes long runs here: oracles in double precision, races and benchmarks, on a device of their own.
 
-import { Tilewise } from '../js/tilewise.js';
-import { cases } from '../js/wasm/tilewise_web.js';
+import { kebab, openDevice, optionLine } from '../js/device.js';
+import init, { Engine, cases } from './lab/tilewise_web.js';
 
 /** What the page asks for. */
 export type Request =
   | { what: 'open'; as?: string }
+  | { what: 'plan'; operation: string; sizes?: object }
   | { what: 'cases'; family: string }
   | { what: 'check'; family: string; index: number }
   | { what: 'race'; length: number }
@@ -18,23 +19,26 @@ export type Reply = { id: number } & (
   | { error: string; lost: boolean }
 );
 
-let tilewise: Tilewise | undefined;
+let engine: Engine | undefined;
+let opened: GPUDevice | undefined;
 let lostBy: string | undefined;
 
 async function answer(request: Request, tell: (progress: { measured: number; all: number; next: string }) => void) {
   if (request.what === 'open') {
-    tilewise?.free();
-    const opened = await Tilewise.create({ as: request.as });
-    lostBy = undefined;
-    opened.lost.then((reason) => {
-      if (opened === tilewise) lostBy = reason;
+    engine?.free();
+    await init();
+    const { device, info } = await openDevice({});
+    [opened, lostBy] = [device, undefined];
+    device.lost.then(({ reason, message }) => {
+      if (device === opened) lostBy = message || reason;
     });
-    tilewise = opened;
-    return opened.describe();
+    engine = await Engine.open(device, info, true, request.as);
+    return undefined;
   }
-  if (!tilewise) throw new Error('no device was opened');
-  const { engine } = tilewise;
+  if (!engine) throw new Error('no device was opened');
   switch (request.what) {
+    case 'plan':
+      return JSON.parse(engine.plan(kebab(request.operation), optionLine(request.sizes ?? {}).line));
     case 'cases':
       return cases(request.family);
     case 'check':

@@ -3,6 +3,7 @@
 //     const tw = await Tilewise.create();
 //     const { o, lse } = await tw.attention(q, k, v, { shape: [1, 1024, 8, 64], causal: true });
 
+import { kebab, optionLine, openDevice, type OpenOptions } from './device.js';
 import init, { Engine } from './wasm/tilewise_web.js';
 import { OPERATIONS, type CommonOptions, type Operation, type OptionsOf } from './ops.js';
 import { DeviceTensor, elements, given, type DType, type Elements, type Found, type Input } from './tensors.js';
@@ -12,11 +13,7 @@ export type { AttentionOptions, CommonOptions, Operation, OptionsOf, OtherOption
 export type { BufferTensor, DType, Elements, Float16ArrayLike, HostTensor, Input } from './tensors.js';
 
 /** How to open a device. */
-export interface CreateOptions {
-  /** A device of the page, whose limits and features decide the plans. By default one with all that the adapter has. */
-  device?: GPUDevice;
-  /** Which adapter to ask for, where no device is given. */
-  powerPreference?: GPUPowerPreference;
+export interface CreateOptions extends OpenOptions {
   /** Plan as if the adapter could do no more than this profile, such as `webgpu-baseline`. */
   as?: string;
   /** Where the WebAssembly lies; by default beside this module. */
@@ -24,8 +21,12 @@ export interface CreateOptions {
 }
 
 /** Results in typed arrays, with their shapes. Of gradients and states those are there that were asked for. */
-export type HostResults<Names extends string> = { [name in Names]: Elements } & { [name: string]: Elements } & {
+export type HostResults<Names extends string> = { [name in Names]: Elements } & {
+  [name: string]: Elements | undefined;
+} & {
   shapes: Record<string, readonly number[]>;
+  /** How it ran on this adapter, and which limit bound that. */
+  plans: string[];
 };
 
 /** Results on the device. */
@@ -33,32 +34,17 @@ export type DeviceResults<Names extends string> = { [name in Names]: DeviceTenso
   [name: string]: DeviceTensor;
 };
 
-type Tensors<Name extends Operation> = { -readonly [I in keyof (typeof OPERATIONS)[Name]['tensors']]: Input };
-type Names<Name extends Operation> = (typeof OPERATIONS)[Name]['results'][number];
+type Inputs<Tensors extends readonly string[]> = { -readonly [I in keyof Tensors]: Input };
+type InputsOf<Name extends Operation> = Inputs<(typeof OPERATIONS)[Name]['tensors']>;
+type ResultsOf<Name extends Operation> = (typeof OPERATIONS)[Name]['results'][number];
 
 /** The methods, one an operation. */
 export type Operations = {
   [Name in Operation]: {
-    (...call: [...Tensors<Name>, OptionsOf<Name> & { output: 'device' }]): Promise<DeviceResults<Names<Name>>>;
-    (...call: [...Tensors<Name>, OptionsOf<Name>?]): Promise<HostResults<Names<Name>>>;
+    (...call: [...InputsOf<Name>, OptionsOf<Name> & { output: 'device' }]): Promise<DeviceResults<ResultsOf<Name>>>;
+    (...call: [...InputsOf<Name>, OptionsOf<Name>?]): Promise<HostResults<ResultsOf<Name>>>;
   };
 };
-
-/** How an operation of given sizes runs on an adapter. */
-export interface Plans {
-  operation: string;
-  spec: unknown;
-  note: string | null;
-  plans: { pass: string; explanation: string; plan: unknown; kernels: Footprint[] }[];
-}
-
-/** What a kernel takes. */
-export interface Footprint {
-  kernel: string;
-  lanes: number;
-  workgroup_bytes: number;
-  storage_buffers: number;
-}
 
 /** What an adapter is and can do. */
 export interface Description {
@@ -110,41 +96,30 @@ export class Tilewise {
     const loading = load(options.wasm);
     // Both are waited for together; without this a failure of the one would be nobody's while the other is awaited.
     loading.catch(() => {});
-    const { device, info } = options.device
-      ? { device: options.device, info: options.device.adapterInfo }
-      : await request(options.powerPreference);
+    const { device, info } = await openDevice(options);
     await loading;
-    const known = { vendor: '', architecture: '', device: '', description: '', subgroupMinSize: 4, subgroupMaxSize: 128 };
-    // The attributes of a GPUAdapterInfo are its class's, and spreading would not see them.
-    for (const key of Object.keys(known)) Object.assign(known, (info as never)?.[key] === undefined ? {} : { [key]: info[key as never] });
-    const engine = await Engine.open(device, { ...known, isFallbackAdapter: isSoftware(info) }, !options.device, options.as);
+    const engine = await Engine.open(device, info, !options.device, options.as);
     return new Tilewise(device, engine, !options.device);
   }
 
-  /** @internal What the demo page measures with. */
-  get engine(): Engine {
+  get #live(): Engine {
     if (!this.#engine) throw new Error('this Tilewise was freed');
     return this.#engine;
   }
 
   /** Bytes that tensors and scratch take on the device, buffers of the page not counted. */
   get memory(): number {
-    return this.engine.memory;
+    return this.#live.memory;
   }
 
   /** How many kernels were compiled. */
   get kernels(): number {
-    return this.engine.kernels;
+    return this.#live.kernels;
   }
 
   /** The adapter, and what plans are made from. */
   describe(): Description {
-    return JSON.parse(this.engine.describe());
-  }
-
-  /** How an operation of these sizes would run here: `tw.plan('attention', { headDim: 128, causal: true })`. */
-  plan(operation: Operation, sizes: Record<string, unknown> = {}): Plans {
-    return JSON.parse(this.engine.plan(kebab(operation), argumentsOf(sizes).line));
+    return JSON.parse(this.#live.describe());
   }
 
   /** @internal One call of any operation. */
@@ -155,10 +130,11 @@ export class Tilewise {
     const list = named
       .filter(([, input]) => input !== undefined)
       .map(([name, input]) => given(name, input, { shape, dtype }));
-    const { line, texts } = argumentsOf(own);
+    const { line, texts } = optionLine(own);
     try {
-      const found = (await this.engine.call(kebab(operation), line, list, texts, output === 'device')) as Found[];
-      return output === 'device' ? this.#onDevice(found) : onHost(found);
+      const made = await this.#live.call(kebab(operation), line, list, texts, output === 'device');
+      const { results, plans } = made as { results: Found[]; plans: string[] };
+      return output === 'device' ? this.#onDevice(results) : { ...onHost(results), plans };
     } catch (error) {
       throw await this.#explained(error);
     }
@@ -205,59 +181,6 @@ for (const name of Object.keys(OPERATIONS) as Operation[]) {
     return this.run(name, call.slice(0, count), (call[count] ?? {}) as CommonOptions);
   };
   Object.defineProperty(Tilewise.prototype, name, { value: method, configurable: true, writable: true });
-}
-
-/** Limits that kernels profit from. */
-const LIMITS = [
-  'maxBufferSize',
-  'maxStorageBufferBindingSize',
-  'maxStorageBuffersPerShaderStage',
-  'maxComputeWorkgroupStorageSize',
-  'maxComputeInvocationsPerWorkgroup',
-  'maxComputeWorkgroupSizeX',
-  'maxComputeWorkgroupsPerDimension',
-] as const;
-
-async function request(powerPreference: GPUPowerPreference = 'high-performance') {
-  if (!navigator.gpu) throw new Error('no WebGPU: this browser does not have it, or not on this page');
-  const adapter = await navigator.gpu.requestAdapter({ powerPreference });
-  if (!adapter) throw new Error('no WebGPU adapter: the browser found no GPU that it lets pages use');
-  const requiredFeatures = (['shader-f16'] as const).filter((feature) => adapter.features.has(feature));
-  const requiredLimits = Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]]));
-  const device = await adapter.requestDevice({ label: 'tilewise', requiredFeatures, requiredLimits });
-  return { device, info: adapter.info };
-}
-
-/** Whether the adapter is a processor that poses as a GPU. */
-function isSoftware(info: GPUAdapterInfo | undefined): boolean {
-  const words = `${info?.vendor} ${info?.architecture} ${info?.description}`;
-  return info?.isFallbackAdapter === true || /llvmpipe|lavapipe|swiftshader/i.test(words);
-}
-
-const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-
-/** Options that are texts of programs. */
-const TEXTS = new Set(['scoreMod', 'maskMod']);
-
-/** Options as the command line writes them. */
-function argumentsOf(options: object): { line: string[]; texts: [string, string][] } {
-  const line: string[] = [];
-  const texts: [string, string][] = [];
-  for (const [option, value] of Object.entries(options)) {
-    const flag = `--${kebab(option)}`;
-    if (value === undefined || value === null || value === false) continue;
-    if (value === true) line.push(flag);
-    else if (TEXTS.has(option)) {
-      for (const text of [value].flat()) {
-        const name = `${option} ${texts.length + 1}`;
-        texts.push([name, String(text)]);
-        line.push(`${flag}=${name}`);
-      }
-    } else if (Array.isArray(value) && value.some((element) => typeof element === 'string')) {
-      for (const element of value) line.push(`${flag}=${element}`);
-    } else line.push(`${flag}=${Array.isArray(value) ? value.map((side) => side ?? '').join(',') : String(value)}`);
-  }
-  return { line, texts };
 }
 
 function onHost(found: Found[]): Record<string, unknown> {

@@ -63,6 +63,13 @@ impl Call {
 
     /// Plans, compiles and computes. Waits for shaders, and for results unless they are to stay on the device.
     pub async fn run(self, device: &Device, on_device: bool) -> Result<JsValue, JsValue> {
+        let found = self.compute(device, on_device).await;
+        // Between calls nothing is encoded and not submitted.
+        device.gpu.free_dropped();
+        found
+    }
+
+    async fn compute(self, device: &Device, on_device: bool) -> Result<JsValue, JsValue> {
         let operation = self.op.operation(&self.file).map_err(error)?;
         if let Some(ignored) = self.file.ignored() {
             return Err(error(format!("{}: {ignored}", self.name)));

@@ -72,6 +72,7 @@ impl Device {
             let (device, queue) = adapter.request_device(&descriptor).await.map_err(error)?;
             Gpu::from_wgpu(device, queue)
         };
+        gpu.free_dropped();
         Ok(Self { js, gpu })
     }
 

@@ -31,10 +31,11 @@ fn family(name: &str) -> Result<Family, JsValue> {
     named.ok_or_else(|| error(format!("there is no family {name:?}")))
 }
 
-/// How many cases the thinned acceptance grid of a family has.
+/// The names of the cases of a family's thinned acceptance grid.
 #[wasm_bindgen]
-pub fn cases(name: &str) -> Result<usize, JsValue> {
-    Ok(verify::cases(family(name)?, Grid::Thin).len())
+pub fn cases(name: &str) -> Result<Array, JsValue> {
+    let cases = verify::cases(family(name)?, Grid::Thin);
+    Ok(cases.iter().map(|case| JsValue::from(case.to_string())).collect())
 }
 
 /// A few runs: a race shows ratios, the benchmark measures.
@@ -71,7 +72,9 @@ impl Engine {
             }
             let case = cases.swap_remove(index);
             let (name, dtype) = (case.to_string(), case.dtype());
-            let report = match case.run(&device.gpu).await {
+            let found = case.run(&device.gpu).await;
+            device.gpu.free_dropped();
+            let report = match found {
                 Ok(outcomes) => {
                     let passed = outcomes.iter().all(verify::Outcome::passed);
                     serde_json::json!({ "case": name, "dtype": dtype, "passed": passed, "outcomes": outcomes })
@@ -91,7 +94,9 @@ impl Engine {
         let device = self.device.clone();
         future_to_promise(async move {
             let spec = AttentionSpec::new(DType::F32, 1, (length, length), 8, 64);
-            let report = measure(&device.gpu, &spec, RACE, &NO_CEILINGS).await.map_err(error)?;
+            let report = measure(&device.gpu, &spec, RACE, &NO_CEILINGS).await;
+            device.gpu.free_dropped();
+            let report = report.map_err(error)?;
             let unfused = report.yardsticks.into_iter().next().map(|yardstick| yardstick.measured);
             let figures = |figures: &tilewise::bench::Figures| {
                 let milliseconds = figures.timing.median().as_secs_f64() * 1e3;
@@ -124,6 +129,7 @@ impl Engine {
                     Progress::Before { workload, measured, all } => (measured, all, workload.to_string()),
                     Progress::Measured(_) => return,
                 };
+                device.gpu.free_dropped();
                 // What the page does with it is its own concern.
                 let _ = tell.call3(&JsValue::NULL, &measured.into(), &all.into(), &next.into());
             };

@@ -97,11 +97,15 @@ impl Gpu {
 }
 
 /// [`Gpu::check_mods`] where that can be waited for.
+#[cfg(not(target_arch = "wasm32"))]
 pub(super) fn check_mods(gpu: &Gpu, mods: &Mods) -> Result<(), Error> {
-    #[cfg(not(target_arch = "wasm32"))]
-    return pollster::block_on(gpu.check_mods(mods));
-    #[cfg(target_arch = "wasm32")]
-    return Ok(mods.check()?);
+    pollster::block_on(gpu.check_mods(mods))
+}
+
+/// In a browser nothing can be waited for: who wants the compiler's words calls [`Gpu::check_mods`] before.
+#[cfg(target_arch = "wasm32")]
+pub(super) fn check_mods(_gpu: &Gpu, mods: &Mods) -> Result<(), Error> {
+    Ok(mods.check()?)
 }
 
 /// The storage buffer of `attention/visit_table`, behind which everything lies that is bound together with it.

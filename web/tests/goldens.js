@@ -1,0 +1,72 @@
+// In the page: cases computed by others in double precision, through the module.
+
+/** The tensors of a safetensors file, and its metadata. */
+export function safetensors(buffer) {
+  const length = Number(new DataView(buffer).getBigUint64(0, true));
+  const { __metadata__: metadata, ...header } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
+  const types = { F32: Float32Array, I32: Int32Array, U32: Uint32Array, I8: Int8Array };
+  const tensor = ([name, { dtype, shape, data_offsets: [begin, end] }]) => {
+    const type = types[dtype];
+    if (!type && dtype !== 'I64') throw new Error(`${name} holds ${dtype}`);
+    const bytes = buffer.slice(8 + length + begin, 8 + length + end);
+    return [name, { shape, data: type ? new type(bytes) : Int32Array.from(new BigInt64Array(bytes), Number) }];
+  };
+  return { metadata, tensors: Object.fromEntries(Object.entries(header).map(tensor)) };
+}
+
+/** The command line's words as the module takes them. */
+function options(words) {
+  const found = {};
+  const camel = (flag) => flag.slice(2).replace(/-(.)/g, (_, letter) => letter.toUpperCase());
+  for (let i = 0; i < words.length; i++) {
+    const value = words[i + 1];
+    if (value === undefined || value.startsWith('--')) found[camel(words[i])] = true;
+    else {
+      const numbers = value.split(',').map(Number);
+      found[camel(words[i])] = numbers.length > 1 ? numbers : numbers[0];
+      i++;
+    }
+  }
+  return found;
+}
+
+/** The largest difference as a share of the largest value; NaN where an infinity is out of place. */
+function error(ours, reference) {
+  if (ours.length !== reference.length) return NaN;
+  let [difference, largest] = [0, 0];
+  for (let i = 0; i < reference.length; i++) {
+    if (Object.is(ours[i], reference[i])) continue;
+    const one = Math.abs(ours[i] - reference[i]);
+    if (!Number.isFinite(one)) return NaN;
+    difference = Math.max(difference, one);
+  }
+  for (const value of reference) if (Number.isFinite(value)) largest = Math.max(largest, Math.abs(value));
+  return difference / largest;
+}
+
+/** Runs every case; the error of each of its results. */
+export async function run(tw, OPERATIONS, { metadata, tensors }) {
+  const found = [];
+  for (const [name, line] of Object.entries(metadata)) {
+    const [command, ...words] = line.split(/\s+/).filter(Boolean);
+    const operation = command.replace(/-(.)/g, (_, letter) => letter.toUpperCase());
+    const prefix = `${name}/`;
+    const own = Object.entries(tensors).filter(([tensor]) => tensor.startsWith(prefix));
+    const given = Object.fromEntries(own.map(([tensor, value]) => [tensor.slice(prefix.length), value]));
+    const expected = Object.entries(given).filter(([tensor]) => tensor.startsWith('out.'));
+    const order = OPERATIONS[operation].tensors;
+    const more = Object.entries(given).filter(([tensor]) => !tensor.startsWith('out.') && !order.includes(tensor));
+    const call = { ...options(words), tensors: Object.fromEntries(more) };
+    const results = await tw[operation](...order.map((tensor) => given[tensor]), call).catch((refused) => refused);
+    if (results instanceof Error) {
+      found.push({ case: name, refused: results.message });
+      continue;
+    }
+    for (const [tensor, { shape, data }] of expected) {
+      const key = tensor.slice('out.'.length);
+      const same = JSON.stringify(results.shapes[key]) === JSON.stringify(shape);
+      found.push({ case: name, tensor: key, error: same ? error(results[key], data) : NaN });
+    }
+  }
+  return found;
+}
