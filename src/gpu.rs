@@ -454,7 +454,10 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    #[cfg_attr(not(target_arch = "wasm32"), allow(unused_variables, reason = "only browsers need the buffer"))]
+    #[cfg_attr(
+        not(target_arch = "wasm32"),
+        allow(unused_variables, reason = "only browsers need the buffer")
+    )]
     fn new(memory: &Arc<Memory>, bytes: u64, buffer: &wgpu::Buffer) -> Self {
         let live = memory.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
         memory.peak.fetch_max(live, Ordering::Relaxed);

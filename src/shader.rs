@@ -241,11 +241,26 @@ fn file(name: &str) -> Option<&'static str> {
     FILES.iter().find(|(path, _)| *path == name).map(|(_, text)| *text)
 }
 
+/// A file under `shaders/`; for browsers as the build script strips it.
+#[cfg(not(target_arch = "wasm32"))]
+macro_rules! shader_text {
+    ($name:literal) => {
+        include_str!(concat!("../shaders/", $name, ".wgsl"))
+    };
+}
+
+#[cfg(target_arch = "wasm32")]
+macro_rules! shader_text {
+    ($name:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/shaders/", $name, ".wgsl"))
+    };
+}
+
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
         /// Every shader file; a test compares the list with the folder.
         pub const FILES: &[(&str, &str)] = &[
-            $(($name, include_str!(concat!("../shaders/", $name, ".wgsl")))),*
+            $(($name, shader_text!($name))),*
         ];
     };
 }

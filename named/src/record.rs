@@ -64,11 +64,7 @@ impl Thoroughness {
     /// Few workloads and few runs.
     pub const QUICK: Self = Self {
         depth: Depth::Quick,
-        effort: Effort {
-            warm_up: Duration::from_millis(100),
-            runs: 7,
-            budget: Duration::from_millis(500),
-        },
+        effort: Effort { warm_up: Duration::from_millis(100), runs: 7, budget: Duration::from_millis(500) },
     };
 
     /// What a comparison of adapters needs.
@@ -107,8 +103,7 @@ impl Record {
     ) -> Result<Self, Error> {
         tell(Progress::Ceilings);
         let ceilings = ceilings(gpu, effort).await?;
-        let workloads: Vec<_> =
-            families.iter().flat_map(|&family| suite(family, &ceilings, depth)).collect();
+        let workloads: Vec<_> = families.iter().flat_map(|&family| suite(family, &ceilings, depth)).collect();
         let (mut reports, mut refused, mut failed) = (vec![], vec![], vec![]);
         for (measured, workload) in workloads.iter().enumerate() {
             let workload = &**workload;

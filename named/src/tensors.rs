@@ -93,7 +93,9 @@ impl Content<'_> {
     fn upload<T: tilewise::Stored>(&self, gpu: &Gpu, shape: &[usize]) -> Result<Tensor<T>, Failure> {
         Ok(match self {
             // The bytes need not be aligned, so they are copied.
-            Self::Host(bytes) => Tensor::from_slice(gpu, shape, &bytemuck::pod_collect_to_vec::<u8, T>(bytes))?,
+            Self::Host(bytes) => {
+                Tensor::from_slice(gpu, shape, &bytemuck::pod_collect_to_vec::<u8, T>(bytes))?
+            }
             Self::Device(buffer) => Tensor::from_buffer(gpu, buffer.clone(), shape)?,
         })
     }
@@ -143,8 +145,7 @@ impl<'a> TensorFile<'a> {
         if let Some(text) = self.texts.get(path) {
             return Ok(text.clone());
         }
-        std::fs::read_to_string(path)
-            .map_err(|error| Failure::Input(format!("cannot read {path}: {error}")))
+        std::fs::read_to_string(path).map_err(|error| Failure::Input(format!("cannot read {path}: {error}")))
     }
 
     /// The tensor of that name. If it is missing the message lists those that are there.

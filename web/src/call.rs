@@ -84,7 +84,8 @@ impl Call {
         for output in &outputs {
             results.push(&result(device, output, on_device).await?);
         }
-        let plan = |Planned { pass, explanation, .. }: &Planned| JsValue::from(format!("{pass}: {explanation}"));
+        let plan =
+            |Planned { pass, explanation, .. }: &Planned| JsValue::from(format!("{pass}: {explanation}"));
         let plans: Array = plans.iter().map(plan).collect();
         Ok(object([("results", results.into()), ("plans", plans.into())]))
     }

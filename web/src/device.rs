@@ -81,9 +81,7 @@ impl Device {
         let descriptor = wgpu::BufferDescriptor {
             label: None,
             size: get(buffer, "size").as_f64().unwrap_or(0.0) as u64,
-            usage: wgpu::BufferUsages::from_bits_truncate(
-                get(buffer, "usage").as_f64().unwrap_or(0.0) as u32
-            ),
+            usage: wgpu::BufferUsages::from_bits_truncate(get(buffer, "usage").as_f64().unwrap_or(0.0) as u32),
             mapped_at_creation: false,
         };
         let buffer = buffer.clone();

@@ -133,7 +133,8 @@ impl Engine {
                 // What the page does with it is its own concern.
                 let _ = tell.call3(&JsValue::NULL, &measured.into(), &all.into(), &next.into());
             };
-            let now = || date.call0(&JsValue::NULL).ok().and_then(|date| date.as_string()).unwrap_or_default();
+            let now =
+                || date.call0(&JsValue::NULL).ok().and_then(|date| date.as_string()).unwrap_or_default();
             let record = Record::measure(&device.gpu, &families, thoroughness, tell, now).await;
             let text = serde_json::to_string_pretty(&record.map_err(error)?).map_err(error)?;
             Ok(format!("{text}\n").into())

@@ -73,7 +73,7 @@ fn is_ours_to_provide() -> bool {
 }
 
 /// Whether the user wants tests that need an adapter to be skipped.
-fn is_absence_allowed() -> bool {
+pub fn is_absence_allowed() -> bool {
     env::var_os("TILEWISE_ALLOW_NO_GPU").is_some_and(|value| value == "1")
 }
 

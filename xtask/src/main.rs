@@ -13,6 +13,7 @@ mod shell;
 mod test;
 mod toolchain;
 mod wasm;
+mod web;
 
 use std::process::ExitCode;
 
@@ -23,8 +24,10 @@ usage: cargo xtask <task>
 
 tasks:
   demo [ARGS…]   find a GPU adapter (or install a software one), build, and run `tilewise tour ARGS…`
+  web [--build]  build the browser package and the demo page, and serve the page; --build only builds
   test [--full]  every check that CI runs; --full tries whole grids of cases instead of thinned ones
-  setup          only provide what the two need: toolchain components, a GPU adapter, the wasm target
+  setup          only provide what these need: toolchain components, a GPU adapter, the wasm target, Node.js and
+                 its packages, browsers
   help           show this
 
 environment:
@@ -36,6 +39,7 @@ environment:
 enum Task {
     Demo { tour_args: Vec<String> },
     Test { full: bool },
+    Web { only_build: bool },
     Setup,
     Help,
 }
@@ -64,6 +68,8 @@ fn parse(args: &[String]) -> Option<Task> {
         ("demo", tour_args) => Some(Task::Demo { tour_args: tour_args.to_vec() }),
         ("test", []) => Some(Task::Test { full: false }),
         ("test", [flag]) if flag == "--full" => Some(Task::Test { full: true }),
+        ("web", []) => Some(Task::Web { only_build: false }),
+        ("web", [flag]) if flag == "--build" => Some(Task::Web { only_build: true }),
         ("setup", []) => Some(Task::Setup),
         ("help" | "--help" | "-h", _) => Some(Task::Help),
         _ => None,
@@ -75,6 +81,8 @@ fn perform(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Demo { tour_args } => demo::run(&tour_args),
         Task::Test { full } => test::run(full),
+        Task::Web { only_build: false } => web::serve(),
+        Task::Web { only_build: true } => web::provide().and_then(|()| web::build()),
         Task::Setup => setup(),
         Task::Help => {
             print!("{HELP}");
@@ -88,6 +96,10 @@ fn setup() -> anyhow::Result<()> {
     toolchain::provide_components()?;
     adapter::provide_vulkan()?;
     wasm::Compiler::provide()?;
+    web::provide()?;
+    if cfg!(target_os = "linux") && !adapter::is_absence_allowed() {
+        web::provide_browsers()?;
+    }
     Ok(())
 }
 
@@ -104,6 +116,8 @@ mod tests {
         assert_eq!(parse_line("setup"), Some(Task::Setup));
         assert_eq!(parse_line("test"), Some(Task::Test { full: false }));
         assert_eq!(parse_line("test --full"), Some(Task::Test { full: true }));
+        assert_eq!(parse_line("web"), Some(Task::Web { only_build: false }));
+        assert_eq!(parse_line("web --build"), Some(Task::Web { only_build: true }));
         assert_eq!(parse_line("help"), Some(Task::Help));
     }
 
@@ -115,7 +129,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for line in ["", "tset", "test --ful", "test --full --full", "setup now"] {
+        for line in ["", "tset", "test --ful", "test --full --full", "setup now", "web now"] {
             assert_eq!(parse_line(line), None, "{line:?}");
         }
     }

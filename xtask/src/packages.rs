@@ -13,6 +13,12 @@ pub enum Need {
     SoftwareVulkan,
     /// A Rust compiler together with the sources of its standard library.
     CompilerWithSources,
+    /// Node.js with npm.
+    Node,
+    /// Chromium, with a software adapter of its own.
+    Chromium,
+    /// Firefox, which uses the system's Vulkan.
+    Firefox,
 }
 
 /// A package manager: how it is called, and what it calls the things needed here.
@@ -24,6 +30,9 @@ struct Manager {
     vulkan_loader: &'static str,
     software_vulkan: &'static str,
     compiler_with_sources: Option<&'static str>,
+    node: &'static str,
+    chromium: &'static str,
+    firefox: &'static str,
 }
 
 const MANAGERS: [Manager; 5] = [
@@ -35,6 +44,9 @@ const MANAGERS: [Manager; 5] = [
         vulkan_loader: "libvulkan1",
         software_vulkan: "mesa-vulkan-drivers",
         compiler_with_sources: Some("rustc-web rust-web-src"),
+        node: "nodejs npm",
+        chromium: "chromium",
+        firefox: "firefox-esr",
     },
     Manager {
         program: "dnf",
@@ -43,6 +55,9 @@ const MANAGERS: [Manager; 5] = [
         vulkan_loader: "vulkan-loader",
         software_vulkan: "mesa-vulkan-drivers",
         compiler_with_sources: None,
+        node: "nodejs npm",
+        chromium: "chromium",
+        firefox: "firefox",
     },
     Manager {
         program: "zypper",
@@ -51,6 +66,9 @@ const MANAGERS: [Manager; 5] = [
         vulkan_loader: "libvulkan1",
         software_vulkan: "libvulkan_lvp",
         compiler_with_sources: None,
+        node: "nodejs npm",
+        chromium: "chromium",
+        firefox: "MozillaFirefox",
     },
     Manager {
         program: "apk",
@@ -59,6 +77,9 @@ const MANAGERS: [Manager; 5] = [
         vulkan_loader: "vulkan-loader",
         software_vulkan: "mesa-vulkan-swrast",
         compiler_with_sources: None,
+        node: "nodejs npm",
+        chromium: "chromium",
+        firefox: "firefox-esr",
     },
     // Last, as other systems have a game of this name.
     Manager {
@@ -68,6 +89,9 @@ const MANAGERS: [Manager; 5] = [
         vulkan_loader: "vulkan-icd-loader",
         software_vulkan: "vulkan-swrast",
         compiler_with_sources: None,
+        node: "nodejs npm",
+        chromium: "chromium",
+        firefox: "firefox",
     },
 ];
 
@@ -85,6 +109,9 @@ impl Manager {
             Need::VulkanLoader => Some(self.vulkan_loader),
             Need::SoftwareVulkan => Some(self.software_vulkan),
             Need::CompilerWithSources => self.compiler_with_sources,
+            Need::Node => Some(self.node),
+            Need::Chromium => Some(self.chromium),
+            Need::Firefox => Some(self.firefox),
         }
     }
 

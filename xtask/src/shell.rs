@@ -26,7 +26,12 @@ pub fn target_dir() -> Result<PathBuf> {
 
 /// The command line `tilewise` as built in a profile's folder, `debug` or `release`.
 pub fn tilewise(profile: &str, arguments: &str) -> Result<Command> {
-    let name = format!("tilewise{}", std::env::consts::EXE_SUFFIX);
+    built(profile, "tilewise", arguments)
+}
+
+/// A program of this repository as built in a profile's folder.
+pub fn built(profile: &str, program: &str, arguments: &str) -> Result<Command> {
+    let name = format!("{program}{}", std::env::consts::EXE_SUFFIX);
     Ok(command(target_dir()?.join(profile).join(name), arguments))
 }
 

@@ -5,8 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::report::Report;
-use crate::wasm::Compiler;
-use crate::{adapter, shell, toolchain};
+use crate::{adapter, shell, toolchain, web};
 
 /// Runs all checks up to the first that fails, then says how long each took.
 pub fn run(full: bool) -> Result<()> {
@@ -26,8 +25,28 @@ fn check_all(report: &mut Report, full: bool) -> Result<()> {
     report.step("shader checks", || shell::run(&mut shader_checks(full)))?;
     report.step("benches", || shell::run(&mut benches()))?;
     report.step("docs", || shell::run(&mut docs()))?;
-    let compiler = report.step("wasm set-up", Compiler::provide)?;
-    report.step("wasm", || shell::run(&mut compiler.check()?))
+    report.step("web set-up", web::provide)?;
+    report.step("web build", web::build)?;
+    browsers(report)
+}
+
+/// The package and the demo page in real browsers, on adapters in software that only Linux has for all to install.
+fn browsers(report: &mut Report) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        println!(
+            "\nSKIPPED: tests in browsers run on Linux alone, where there are adapters in software for them"
+        );
+        return Ok(());
+    }
+    if adapter::is_absence_allowed() {
+        println!(
+            "\nSKIPPED: tests in browsers need an adapter, which TILEWISE_ALLOW_NO_GPU=1 allows to be absent"
+        );
+        return Ok(());
+    }
+    report.step("browsers", web::provide_browsers)?;
+    report.step("browser shaders", || shell::run(&mut web::write_shaders()?))?;
+    report.step("browser tests", || shell::run(&mut web::test()?))
 }
 
 fn set_up() -> Result<()> {

@@ -1,6 +1,6 @@
-//! A compiler for `wasm32-unknown-unknown`, and the check that the library compiles for the web.
+//! A compiler for `wasm32-unknown-unknown`, and building with it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -9,6 +9,11 @@ use crate::packages::{self, Need};
 use crate::{shell, toolchain};
 
 const TARGET: &str = "wasm32-unknown-unknown";
+
+/// The profile of what a page downloads.
+const PROFILE: &str = "web";
+
+const RUSTFLAGS: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS";
 
 /// Where Debian puts the compiler of its packages `rustc-web` and `rust-web-src`.
 const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
@@ -48,22 +53,29 @@ impl Compiler {
         from_sources.map(Self::FromSources)
     }
 
-    /// The command that type-checks the library for the web, where wgpu has only its WebGPU backend.
-    pub fn check(&self) -> Result<Command> {
-        let mut check = shell::cargo(&format!("check --locked --package tilewise --lib --target {TARGET}"));
+    /// The command that builds the browser package's WebAssembly, where wgpu has only its WebGPU backend.
+    pub fn build(&self, features: &str) -> Result<Command> {
+        let line =
+            format!("build --locked --package tilewise-web --profile {PROFILE} --target {TARGET}{features}");
+        let mut build = shell::cargo(&line);
+        // Unstable options, which this variable allows to stable compilers. Nobody reads the places in panics.
+        build.env("RUSTC_BOOTSTRAP", "1").env(RUSTFLAGS, "-Zlocation-detail=none");
         if let Self::FromSources(rustc) = self {
-            // Building the standard library is an unstable option, which this variable allows to stable
-            // compilers.
-            check.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
-            // None of it will run, and the standard library is quicker to build unoptimised.
-            check.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
-            // A folder of its own: what one compiler built is of no use to another, and must not evict it.
-            check
-                .args(["-Zbuild-std=std,panic_abort", "--target-dir"])
-                .arg(shell::target_dir()?.join("wasm"));
+            build.env("RUSTC", rustc).arg("-Zbuild-std=std,panic_abort");
         }
-        Ok(check)
+        // A folder of its own: what one compiler built is of no use to another, and must not evict it.
+        build.arg("--target-dir").arg(target_dir()?);
+        Ok(build)
     }
+
+    /// What [`build`](Self::build) made.
+    pub fn built(&self) -> Result<PathBuf> {
+        Ok(target_dir()?.join(TARGET).join(PROFILE).join("tilewise_web.wasm"))
+    }
+}
+
+fn target_dir() -> Result<PathBuf> {
+    Ok(shell::target_dir()?.join("wasm"))
 }
 
 /// Whether a compiler has the standard library for the target, compiled.
@@ -92,16 +104,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ready_compiler_shares_what_the_other_checks_built() {
-        let line = shell::describe(&Compiler::Ready.check().unwrap());
-        assert_eq!(line, "cargo check --locked --package tilewise --lib --target wasm32-unknown-unknown");
-    }
-
-    #[test]
-    fn a_compiler_with_sources_builds_its_own_library() {
-        let line = shell::describe(&Compiler::FromSources(SYSTEM_RUSTC.to_string()).check().unwrap());
-        assert!(line.contains("RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 cargo check "), "{line}");
-        assert!(line.contains(" -Zbuild-std=std,panic_abort --target-dir "), "{line}");
+    fn only_a_compiler_with_sources_builds_its_own_library() {
+        let ready = shell::describe(&Compiler::Ready.build(" --features lab").unwrap());
+        assert!(
+            ready.contains(" --package tilewise-web --profile web ") && ready.contains(" --features lab "),
+            "{ready}"
+        );
+        assert!(!ready.contains("-Zbuild-std"), "{ready}");
+        let sources = shell::describe(&Compiler::FromSources(SYSTEM_RUSTC.to_string()).build("").unwrap());
+        assert!(sources.contains("RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 cargo build "), "{sources}");
+        assert!(sources.contains(" -Zbuild-std=std,panic_abort --target-dir "), "{sources}");
     }
 
     #[test]

@@ -11,13 +11,13 @@ use tilewise::verify::Family;
 use tilewise::{Bytes, Gpu};
 use tilewise_named::record::{Progress, Record, Thoroughness, Unmeasured, Versions};
 
-use tilewise_named::adapter::Adapter;
 use crate::args::{Global, families, family_parser};
 use crate::draft::Draft;
 use crate::failure::Failure;
 use crate::output::{note, print, print_json};
 use crate::progress;
 use crate::table::{Cell, Column, Table};
+use tilewise_named::adapter::Adapter;
 
 /// Fused kernels beside unfused ones, beside this adapter's own copy bandwidth and FMA rate
 ///

@@ -6,11 +6,11 @@ use serde::Serialize;
 use tilewise::wgpu::{self, AdapterInfo};
 use tilewise::{Bytes, Caps, Error};
 
-use tilewise_named::adapter::Adapter;
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{note, print, print_json};
 use crate::table::{Cell, Column, Table};
+use tilewise_named::adapter::Adapter;
 
 /// One adapter.
 #[derive(Debug, Serialize)]

@@ -9,12 +9,12 @@ use tilewise::caps::{self, PROFILES, Profile};
 use tilewise::plan::Footprint;
 use tilewise::{Bytes, Caps};
 
-use tilewise_named::adapter::Adapter;
 use crate::args::Global;
 use crate::failure::Failure;
-use tilewise_named::ops::{Planned, SizedOp, names};
 use crate::output::{print, print_json};
 use crate::table::{Cell, Column, Table};
+use tilewise_named::adapter::Adapter;
+use tilewise_named::ops::{Planned, SizedOp, names};
 
 /// How an operation would run here or on another machine, and which limit bounds it
 ///

@@ -10,8 +10,8 @@ use crate::args::Global;
 use crate::draft::Draft;
 use crate::failure::Failure;
 use crate::files::Files;
-use tilewise_named::ops::fewer;
 use crate::output::{note, print, print_json};
+use tilewise_named::ops::fewer;
 use tilewise_named::tensors::{self, Output, TensorFile};
 
 /// The structured matrix nearest to a dense weight

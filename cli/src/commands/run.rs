@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use tilewise_named::adapter::Adapter;
 use crate::args::Global;
 use crate::draft::Draft;
 use crate::failure::Failure;
 use crate::files::Files;
-use tilewise_named::ops::{FileOp, Planned};
 use crate::output::{note, print, print_json};
 use crate::progress;
 use crate::table::{Column, Table};
+use tilewise_named::adapter::Adapter;
+use tilewise_named::ops::{FileOp, Planned};
 use tilewise_named::tensors::{self, Output, TensorFile};
 
 /// An operation on your own tensors, from one safetensors file to another

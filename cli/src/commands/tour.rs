@@ -10,12 +10,12 @@ use tilewise::verify::{self, Family, Grid};
 use tilewise::{Bytes, Error, Gpu};
 
 use super::bench::milliseconds;
-use tilewise_named::adapter::Adapter;
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::progress;
 use crate::table::{Cell, Column, Table};
+use tilewise_named::adapter::Adapter;
 
 /// How long a family's checks may take.
 const CHECKS: Duration = Duration::from_secs(8);

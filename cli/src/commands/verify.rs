@@ -5,12 +5,12 @@ use serde::Serialize;
 use tilewise::verify::{self, Family, Grid, Outcome};
 use tilewise::{DType, Error, Gpu};
 
-use tilewise_named::adapter::Adapter;
 use crate::args::{Global, families, family_parser};
 use crate::failure::Failure;
 use crate::output::{note, print, print_json};
 use crate::progress;
 use crate::table::{Cell, Column, Table};
+use tilewise_named::adapter::Adapter;
 
 /// Whether this adapter computes the right thing: the acceptance grids, against oracles in f64
 ///

@@ -12,7 +12,7 @@ use tilewise::{
 };
 
 use super::attention_mods::ModOptions;
-use super::{FromFile, FromSizes, List, Operation, Planned, cached_attention, fields};
+use super::{FromFile, FromSizes, List, Operation, Planned, apart, cached_attention, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, Stored, TensorFile};
@@ -332,7 +332,7 @@ impl Operation for OfFile {
         let Self { spec, mods, backward, .. } = self;
         let buffers = ModOptions::upload(mods, gpu, file)?;
         let tables: Vec<_> = buffers.iter().map(|(name, buffer)| (name.as_str(), buffer.table())).collect();
-        by_dtype!(spec.dtype, T => {
+        by_dtype!(spec.dtype, T => apart(|| {
             let tensor = |name| file.upload::<T>(gpu, name);
             let (q, k, v) = (tensor("q")?, tensor("k")?, tensor("v")?);
             let (slopes, sinks) = (file.upload_f32(gpu, "alibi_slopes")?, file.upload_f32(gpu, "sink")?);
@@ -363,6 +363,6 @@ impl Operation for OfFile {
                 }
             }
             Ok(written)
-        })
+        }))
     }
 }

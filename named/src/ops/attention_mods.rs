@@ -54,7 +54,8 @@ impl ModOptions {
         let words: Vec<_> = words.collect::<Result<_, Failure>>()?;
         let scores =
             self.score_mod.iter().map(|path| snippet(file, path, &words)).collect::<Result<Vec<_>, _>>()?;
-        let masks = self.mask_mod.iter().map(|path| snippet(file, path, &words)).collect::<Result<Vec<_>, _>>()?;
+        let masks =
+            self.mask_mod.iter().map(|path| snippet(file, path, &words)).collect::<Result<Vec<_>, _>>()?;
         let read = |name: &str| scores.iter().chain(&masks).any(|s| s.buffers.iter().any(|b| b.name == name));
         if let Some((unread, _)) = words.iter().find(|(name, _)| !read(name)) {
             return Err(Failure::Input(format!("--buffer {unread}: no mod reads {unread}(index)")));

@@ -8,7 +8,7 @@ use tilewise::{
     by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, Stored, TensorFile};
@@ -144,6 +144,6 @@ impl Operation for Layer {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.forward.dtype, T => self.run::<T>(gpu, file))
+        by_dtype!(self.forward.dtype, T => apart(|| self.run::<T>(gpu, file)))
     }
 }

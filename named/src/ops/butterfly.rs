@@ -7,7 +7,7 @@ use tilewise::{
     Butterfly, ButterflyBackward, ButterflyInputs, ButterflySpec, Caps, DType, Element, Gpu, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
@@ -149,7 +149,7 @@ impl Operation for Product {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.spec.dtype, T => self.run::<T>(gpu, file))
+        by_dtype!(self.spec.dtype, T => apart(|| self.run::<T>(gpu, file)))
     }
 }
 

@@ -11,7 +11,7 @@ use tilewise::{
 };
 
 use super::attention::alibi;
-use super::{Operation, Planned, fields};
+use super::{Operation, Planned, apart, fields};
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
 
@@ -193,7 +193,7 @@ impl Operation for Step {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.spec.attention.dtype, T => self.compute_as::<T>(gpu, file))
+        by_dtype!(self.spec.attention.dtype, T => apart(|| self.compute_as::<T>(gpu, file)))
     }
 }
 

@@ -5,7 +5,7 @@ use tilewise::ops::shaders;
 use tilewise::plan::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan};
 use tilewise::{Caps, Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, DType, Gpu, by_dtype};
 
-use super::{FromFile, FromSizes, Operation, Planned, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
@@ -96,7 +96,7 @@ impl Operation for Conv1dSpec {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.dtype, T => {
+        by_dtype!(self.dtype, T => apart(|| {
             let in_f32 = |name| file.upload_f32(gpu, name);
             let (weight, bias, initial) = (in_f32("weight")?, in_f32("bias")?, in_f32("initial_state")?);
             let weight = weight.as_ref().expect("the weight was there when the operation was made");
@@ -115,6 +115,6 @@ impl Operation for Conv1dSpec {
                 }
             }
             Ok(outputs)
-        })
+        }))
     }
 }

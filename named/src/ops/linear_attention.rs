@@ -9,7 +9,7 @@ use tilewise::{
 };
 
 use super::ssd::sequences;
-use super::{Operation, Planned, fields};
+use super::{Operation, Planned, apart, fields};
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
 
@@ -93,7 +93,7 @@ impl Operation for LinearAttentionSpec {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.dtype, T => compute::<T>(self, gpu, file))
+        by_dtype!(self.dtype, T => apart(|| compute::<T>(self, gpu, file)))
     }
 }
 

@@ -8,7 +8,7 @@ use tilewise::{
     LinearScanSpec, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
@@ -86,7 +86,7 @@ impl Operation for LinearScanSpec {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.dtype, T => {
+        by_dtype!(self.dtype, T => apart(|| {
             let (a, b) = (file.upload::<T>(gpu, "a")?, file.upload::<T>(gpu, "b")?);
             let initial = file.upload_f32(gpu, "h0")?;
             let inputs = LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() };
@@ -105,6 +105,6 @@ impl Operation for LinearScanSpec {
                 }
             }
             Ok(found)
-        })
+        }))
     }
 }

@@ -5,7 +5,7 @@ use tilewise::ops::shaders;
 use tilewise::plan::{LongConvBackwardPlan, LongConvPlan};
 use tilewise::{Caps, DType, Gpu, LongConv, LongConvBackward, LongConvInputs, LongConvSpec, by_dtype};
 
-use super::{FromFile, FromSizes, Operation, Planned, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
@@ -94,7 +94,7 @@ impl Operation for LongConvSpec {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.dtype, T => {
+        by_dtype!(self.dtype, T => apart(|| {
             let optional = |name| file.find(name)?.map(|_| file.upload::<T>(gpu, name)).transpose();
             let (u, pre, post, dy) = (file.upload::<T>(gpu, "u")?, optional("pre")?, optional("post")?, optional("dy")?);
             let in_f32 = |name| file.upload_f32(gpu, name);
@@ -118,6 +118,6 @@ impl Operation for LongConvSpec {
                 }
             }
             Ok(outputs)
-        })
+        }))
     }
 }

@@ -5,7 +5,7 @@ use tilewise::ops::shaders;
 use tilewise::plan::MergePlan;
 use tilewise::{AttentionOutputs, Caps, DType, Gpu, Merge, MergeSpec, by_dtype};
 
-use super::{FromFile, FromSizes, Operation, Planned, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
@@ -69,7 +69,7 @@ impl Operation for MergeSpec {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.dtype, T => {
+        by_dtype!(self.dtype, T => apart(|| {
             let part = |o, lse| {
                 let (o, lse) = (file.get(o)?.upload::<T>(gpu)?, file.get(lse)?.upload_f32(gpu)?);
                 Ok::<_, Failure>(AttentionOutputs { o, lse })
@@ -77,6 +77,6 @@ impl Operation for MergeSpec {
             let (a, b) = (part("o_a", "lse_a")?, part("o_b", "lse_b")?);
             let merged = Merge::new(gpu, *self)?.run(&a, &b)?;
             Ok(vec![Output::on_device("o", &merged.o), Output::on_device("lse", &merged.lse)])
-        })
+        }))
     }
 }

@@ -5,7 +5,7 @@ use tilewise::ops::shaders;
 use tilewise::plan::{MonarchBackwardPlan, MonarchPlan};
 use tilewise::{Caps, DType, Element, Gpu, Monarch, MonarchBackward, MonarchInputs, MonarchSpec, by_dtype};
 
-use super::{FromFile, FromSizes, List, Operation, Planned, fewer, fields};
+use super::{FromFile, FromSizes, List, Operation, Planned, apart, fewer, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
@@ -112,7 +112,7 @@ impl Operation for Product {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.spec.dtype, T => self.run::<T>(gpu, file))
+        by_dtype!(self.spec.dtype, T => apart(|| self.run::<T>(gpu, file)))
     }
 }
 

@@ -10,7 +10,7 @@ use tilewise::{
 };
 
 use super::block_sparse::pattern;
-use super::{FromFile, FromSizes, Operation, Planned, fewer, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fewer, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
@@ -147,7 +147,7 @@ impl Operation for Layer {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.spec.dtype, T => self.run::<T>(gpu, file))
+        by_dtype!(self.spec.dtype, T => apart(|| self.run::<T>(gpu, file)))
     }
 }
 

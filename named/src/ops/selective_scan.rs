@@ -8,7 +8,7 @@ use tilewise::{
     SelectiveScanBackward, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanSpec, Tensor, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, Stored, TensorFile};
@@ -212,7 +212,7 @@ impl Operation for SelectiveScanSpec {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.dtype, T => {
+        by_dtype!(self.dtype, T => apart(|| {
             let optional = |name| file.find(name)?.map(|stored| stored.upload::<T>(gpu)).transpose();
             let (u, delta) = (file.upload::<T>(gpu, "u")?, file.upload::<T>(gpu, "delta")?);
             let a = file.get("A")?.upload_f32(gpu)?;
@@ -239,6 +239,6 @@ impl Operation for SelectiveScanSpec {
                 outputs.extend(outputs_of(&SelectiveScanBackward::new(gpu, *self)?.run(inputs, &dout)?));
             }
             Ok(outputs)
-        })
+        }))
     }
 }

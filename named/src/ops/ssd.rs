@@ -8,7 +8,7 @@ use tilewise::{
     Tensor, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Integers, Output, TensorFile};
@@ -208,7 +208,7 @@ impl Operation for SsdSpec {
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.dtype, T => compute::<T>(self, gpu, file))
+        by_dtype!(self.dtype, T => apart(|| compute::<T>(self, gpu, file)))
     }
 }
 

@@ -197,7 +197,8 @@ async fn forward(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<S
     }
     let outputs =
         AttentionOutputs { o: poisoned(gpu, &spec.o_shape())?, lse: poisoned(gpu, &spec.lse_shape())? };
-    let timing = timing::measure(gpu, EFFORT, |encoder| attention.encode(encoder, given.inputs(), &outputs)).await?;
+    let timing =
+        timing::measure(gpu, EFFORT, |encoder| attention.encode(encoder, given.inputs(), &outputs)).await?;
     given.check_o(&spec, &outputs.o).await?;
     Ok(Some(timing.median().as_secs_f64()))
 }
@@ -211,7 +212,8 @@ async fn unfused(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<S
     }
     let o = poisoned(gpu, &spec.o_shape())?;
     let timing =
-        timing::measure(gpu, EFFORT, |encoder| attention.encode(encoder, given.inputs(), &o, &scratch)).await?;
+        timing::measure(gpu, EFFORT, |encoder| attention.encode(encoder, given.inputs(), &o, &scratch))
+            .await?;
     given.check_o(&spec, &o).await?;
     Ok(Some(timing.median().as_secs_f64()))
 }
@@ -230,13 +232,14 @@ async fn backward(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<
     })
     .await?;
     // The gradient of a query follows from its own row; those of keys take all queries, whose oracle nobody waits for.
-    given.check(&spec, ("dq", &gradients.dq), |alone, d_o| {
-        let [q, k, v] = [&alone.q, &alone.k, &alone.v];
-        let (exact, plain) = both(spec.dtype, |precision| {
-            oracle::attention_backward(&alone.spec, precision, &AttentionGiven::new(q, k, v), d_o)
-        });
-        (exact.dq, plain.dq)
-    })
-    .await?;
+    given
+        .check(&spec, ("dq", &gradients.dq), |alone, d_o| {
+            let [q, k, v] = [&alone.q, &alone.k, &alone.v];
+            let (exact, plain) = both(spec.dtype, |precision| {
+                oracle::attention_backward(&alone.spec, precision, &AttentionGiven::new(q, k, v), d_o)
+            });
+            (exact.dq, plain.dq)
+        })
+        .await?;
     Ok(Some(timing.median().as_secs_f64()))
 }

@@ -122,7 +122,10 @@ impl Workload for AttentionSpec {
     }
 }
 
-async fn measure<T: Element>(bench: &Bench<'_>, spec: &AttentionSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(
+    bench: &Bench<'_>,
+    spec: &AttentionSpec,
+) -> Result<(Figures, Vec<Yardstick>), Error> {
     if spec.alibi != Alibi::None {
         let (found, expected) = (format!("{:?}", spec.alibi), "none in a benchmark".to_owned());
         return Err(SpecError::Value { name: "alibi", found, expected }.into());
@@ -131,28 +134,38 @@ async fn measure<T: Element>(bench: &Bench<'_>, spec: &AttentionSpec) -> Result<
     let fused = Attention::new(gpu, *spec)?;
     let given = Given::<T>::new(gpu, spec)?;
     let sample = Sample::new(spec, &given.host);
-    let figures = bench.contend(
-        "fused",
-        fused.plan(),
-        || {
-            Ok(AttentionOutputs {
-                o: poisoned(gpu, &spec.o_shape())?,
-                lse: poisoned(gpu, &spec.lse_shape())?,
-            })
-        },
-        |encoder, outputs| fused.encode(encoder, given.inputs(), outputs),
-        async |outputs| Ok(vec![sample.check_o(fetch(&outputs.o).await?), sample.check_lse(fetch(&outputs.lse).await?)]),
-    ).await?;
+    let figures = bench
+        .contend(
+            "fused",
+            fused.plan(),
+            || {
+                Ok(AttentionOutputs {
+                    o: poisoned(gpu, &spec.o_shape())?,
+                    lse: poisoned(gpu, &spec.lse_shape())?,
+                })
+            },
+            |encoder, outputs| fused.encode(encoder, given.inputs(), outputs),
+            async |outputs| {
+                Ok(vec![
+                    sample.check_o(fetch(&outputs.o).await?),
+                    sample.check_lse(fetch(&outputs.lse).await?),
+                ])
+            },
+        )
+        .await?;
     let unfused = Bench::yardstick("unfused", async || {
         let unfused = UnfusedAttention::new(gpu, *spec)?;
-        bench.contend(
-            "unfused",
-            unfused.plan(),
-            || Ok((poisoned(gpu, &spec.o_shape())?, unfused.scratch()?)),
-            |encoder, (o, scratch)| unfused.encode(encoder, given.inputs(), o, scratch),
-            async |(o, _)| Ok(vec![sample.check_o(fetch(o).await?)]),
-        ).await
-    }).await?;
+        bench
+            .contend(
+                "unfused",
+                unfused.plan(),
+                || Ok((poisoned(gpu, &spec.o_shape())?, unfused.scratch()?)),
+                |encoder, (o, scratch)| unfused.encode(encoder, given.inputs(), o, scratch),
+                async |(o, _)| Ok(vec![sample.check_o(fetch(o).await?)]),
+            )
+            .await
+    })
+    .await?;
     Ok((figures, vec![unfused]))
 }
 

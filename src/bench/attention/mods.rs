@@ -138,7 +138,8 @@ async fn measure<T: Element>(bench: &Bench<'_>, masked: &Masked) -> Result<(Figu
     let yardstick = Bench::yardstick(name, async || {
         let sample = Sample::new(&other, &given.host);
         contend(bench, name, &Attention::new(gpu, other)?, given.inputs(), &other, &sample).await
-    }).await?;
+    })
+    .await?;
     Ok((figures, vec![yardstick]))
 }
 
@@ -156,11 +157,18 @@ async fn contend<T: Element>(
             lse: poisoned::<f32>(bench.gpu, &spec.lse_shape())?,
         })
     };
-    bench.contend(
-        name,
-        op.plan(),
-        outputs,
-        |encoder, outputs| op.encode(encoder, inputs, outputs),
-        async |outputs| Ok(vec![sample.check_o(fetch(&outputs.o).await?), sample.check_lse(fetch(&outputs.lse).await?)]),
-    ).await
+    bench
+        .contend(
+            name,
+            op.plan(),
+            outputs,
+            |encoder, outputs| op.encode(encoder, inputs, outputs),
+            async |outputs| {
+                Ok(vec![
+                    sample.check_o(fetch(&outputs.o).await?),
+                    sample.check_lse(fetch(&outputs.lse).await?),
+                ])
+            },
+        )
+        .await
 }

@@ -49,7 +49,10 @@ impl Workload for MatmulSpec {
 }
 
 /// Contiguous products of one element type, as [`suite`] has them.
-async fn measure<T: Element>(bench: &Bench<'_>, spec: MatmulSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(
+    bench: &Bench<'_>,
+    spec: MatmulSpec,
+) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let MatmulSpec { m, n, k, .. } = spec;
     let mut inputs = Inputs::new(1);
@@ -67,26 +70,31 @@ async fn measure<T: Element>(bench: &Bench<'_>, spec: MatmulSpec) -> Result<(Fig
     let (device_a, device_b) = (Tensor::from_slice(gpu, &[m, k], &a)?, Tensor::from_slice(gpu, &[k, n], &b)?);
     let contend = async |name, plan| {
         let product = Matmul::with_plan(gpu, spec, plan)?;
-        bench.contend(
-            name,
-            product.plan(),
-            || poisoned::<T>(gpu, &[m, n]),
-            |encoder, c| product.encode(encoder, &device_a, &device_b, c),
-            async |c: &Tensor<T>| -> Result<Vec<Outcome>, Error> {
-                let (c, whole) = fetch(c).await?;
-                let picked = rows.iter().flat_map(|&row| &c[row * n..(row + 1) * n]);
-                let picked = picked.map(|value| value.to_f64()).collect();
-                Ok(vec![compare("c", (picked, whole), &reference, &plain)])
-            },
-        ).await
+        bench
+            .contend(
+                name,
+                product.plan(),
+                || poisoned::<T>(gpu, &[m, n]),
+                |encoder, c| product.encode(encoder, &device_a, &device_b, c),
+                async |c: &Tensor<T>| -> Result<Vec<Outcome>, Error> {
+                    let (c, whole) = fetch(c).await?;
+                    let picked = rows.iter().flat_map(|&row| &c[row * n..(row + 1) * n]);
+                    let picked = picked.map(|value| value.to_f64()).collect();
+                    Ok(vec![compare("c", (picked, whole), &reference, &plain)])
+                },
+            )
+            .await
     };
     let best = MatmulPlan::new(&spec, gpu.caps())?;
     let figures = contend("dense", best).await?;
     let yardsticks = match best.path {
         MatmulPath::Lanes { .. } => vec![],
-        MatmulPath::Matrices { .. } => vec![Bench::yardstick("lane by lane", async || {
-            contend("lane by lane", MatmulPlan::on_lanes(&spec, gpu.caps())?).await
-        }).await?],
+        MatmulPath::Matrices { .. } => vec![
+            Bench::yardstick("lane by lane", async || {
+                contend("lane by lane", MatmulPlan::on_lanes(&spec, gpu.caps())?).await
+            })
+            .await?,
+        ],
     };
     Ok((figures, yardsticks))
 }

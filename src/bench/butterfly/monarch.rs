@@ -72,7 +72,10 @@ impl Workload for MonarchSpec {
     }
 }
 
-async fn measure<T: Element>(bench: &Bench<'_>, spec: &MonarchSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(
+    bench: &Bench<'_>,
+    spec: &MonarchSpec,
+) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = Monarch::new(gpu, *spec)?;
     let mut inputs = Inputs::new(1);
@@ -98,41 +101,51 @@ async fn measure<T: Element>(bench: &Bench<'_>, spec: &MonarchSpec) -> Result<(F
         Ok(vec![compare("y", (pick(&y, spec.n_out(), &rows), whole), reference, plain)])
     };
 
-    let figures = bench.contend(
-        "fused",
-        fused.plan(),
-        || poisoned(gpu, &out),
-        |encoder, y| fused.encode(encoder, inputs, y),
-        async |y| check(y, &reference, &plain).await,
-    ).await?;
+    let figures = bench
+        .contend(
+            "fused",
+            fused.plan(),
+            || poisoned(gpu, &out),
+            |encoder, y| fused.encode(encoder, inputs, y),
+            async |y| check(y, &reference, &plain).await,
+        )
+        .await?;
     let unfused = Bench::yardstick("unfused", async || {
         let unfused = UnfusedMonarch::new(gpu, *spec)?;
-        bench.contend(
-            "unfused",
-            unfused.plan(),
-            || Ok((poisoned(gpu, &out)?, unfused.scratch()?)),
-            |encoder, (y, scratch)| unfused.encode(encoder, inputs, y, scratch),
-            async |(y, _)| check(y, &reference, &plain).await,
-        ).await
-    }).await?;
+        bench
+            .contend(
+                "unfused",
+                unfused.plan(),
+                || Ok((poisoned(gpu, &out)?, unfused.scratch()?)),
+                |encoder, (y, scratch)| unfused.encode(encoder, inputs, y, scratch),
+                async |(y, _)| check(y, &reference, &plain).await,
+            )
+            .await
+    })
+    .await?;
     let mut yardsticks = vec![unfused];
     let dense_flops =
         2.0 * [spec.batch, spec.n_in(), spec.n_out()].map(|size| size as f64).iter().product::<f64>();
     if bench.ceilings.floor(dense_flops, 0) < DENSE_SECONDS {
-        yardsticks.push(Bench::yardstick("dense", async || {
-            let dense = Dense::new(gpu, spec)?;
-            let (weight, device) = given(&[spec.n_out(), spec.n_in()], (spec.n_in() as f64).powf(-0.5))?;
-            let weight = wide(&weight);
-            let (reference, plain) =
-                both(spec.dtype, |precision| dense_rows(precision, spec.n_in(), &x_rows, &weight));
-            bench.contend(
-                "dense",
-                dense.plan(),
-                || poisoned(gpu, &out),
-                |encoder, y| dense.encode(encoder, &device_x, &device, y),
-                async |y| check(y, &reference, &plain).await,
-            ).await
-        }).await?);
+        yardsticks.push(
+            Bench::yardstick("dense", async || {
+                let dense = Dense::new(gpu, spec)?;
+                let (weight, device) = given(&[spec.n_out(), spec.n_in()], (spec.n_in() as f64).powf(-0.5))?;
+                let weight = wide(&weight);
+                let (reference, plain) =
+                    both(spec.dtype, |precision| dense_rows(precision, spec.n_in(), &x_rows, &weight));
+                bench
+                    .contend(
+                        "dense",
+                        dense.plan(),
+                        || poisoned(gpu, &out),
+                        |encoder, y| dense.encode(encoder, &device_x, &device, y),
+                        async |y| check(y, &reference, &plain).await,
+                    )
+                    .await
+            })
+            .await?,
+        );
     }
     Ok((figures, yardsticks))
 }

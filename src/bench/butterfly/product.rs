@@ -61,7 +61,10 @@ impl Workload for ButterflySpec {
     }
 }
 
-async fn measure<T: Element>(bench: &Bench<'_>, spec: &ButterflySpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(
+    bench: &Bench<'_>,
+    spec: &ButterflySpec,
+) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = Butterfly::new(gpu, *spec)?;
     let mut inputs = Inputs::new(1);
@@ -83,47 +86,59 @@ async fn measure<T: Element>(bench: &Bench<'_>, spec: &ButterflySpec) -> Result<
         Ok(vec![compare("y", (pick(&y, &rows), whole), reference, plain)])
     };
 
-    let figures = bench.contend(
-        "fused",
-        fused.plan(),
-        || poisoned(gpu, &spec.y_shape()),
-        |encoder, y| fused.encode(encoder, given, y),
-        async |y| check(y, &reference, &plain).await,
-    ).await?;
-    let mut yardsticks = vec![Bench::yardstick("unfused", async || {
-        let unfused = UnfusedButterfly::new(gpu, *spec)?;
-        bench.contend(
-            "unfused",
-            unfused.plan(),
-            || Ok((poisoned(gpu, &spec.y_shape())?, unfused.scratch()?)),
-            |encoder, (y, scratch)| unfused.encode(encoder, given, y, scratch),
-            async |(y, _)| check(y, &reference, &plain).await,
-        ).await
-    }).await?];
+    let figures = bench
+        .contend(
+            "fused",
+            fused.plan(),
+            || poisoned(gpu, &spec.y_shape()),
+            |encoder, y| fused.encode(encoder, given, y),
+            async |y| check(y, &reference, &plain).await,
+        )
+        .await?;
+    let mut yardsticks = vec![
+        Bench::yardstick("unfused", async || {
+            let unfused = UnfusedButterfly::new(gpu, *spec)?;
+            bench
+                .contend(
+                    "unfused",
+                    unfused.plan(),
+                    || Ok((poisoned(gpu, &spec.y_shape())?, unfused.scratch()?)),
+                    |encoder, (y, scratch)| unfused.encode(encoder, given, y, scratch),
+                    async |(y, _)| check(y, &reference, &plain).await,
+                )
+                .await
+        })
+        .await?,
+    ];
     let dense = MatmulSpec::new(spec.dtype, spec.batch, spec.width(), spec.n_in).b_transposed();
     let square = !spec.complex && spec.nstacks == 1;
     if square && bench.ceilings.floor(dense.flops(), 0) < DENSE_SECONDS {
-        yardsticks.push(Bench::yardstick("dense", async || {
-            let product = Matmul::new(gpu, dense)?;
-            let weight: Vec<T> =
-                centred(&mut inputs, spec.width() * spec.n_in, (spec.n_in as f64).powf(-0.5));
-            let device = Tensor::from_slice(gpu, &[spec.width(), spec.n_in], &weight)?;
-            let (reference, plain) = both(spec.dtype, |precision| {
-                let value = |x: &[f64], weight: &[T]| {
-                    let pairs = x.iter().copied().zip(weight.iter().map(|value| value.to_f64()));
-                    precision.store(precision.dot(pairs))
-                };
-                let row = |x| weight.chunks_exact(spec.n_in).map(move |weight| value(x, weight));
-                x_rows.chunks_exact(spec.n_in).flat_map(row).collect::<Vec<f64>>()
-            });
-            bench.contend(
-                "dense",
-                product.plan(),
-                || poisoned(gpu, &spec.y_shape()),
-                |encoder, y| product.encode(encoder, &device_x, &device, y),
-                async |y| check(y, &reference, &plain).await,
-            ).await
-        }).await?);
+        yardsticks.push(
+            Bench::yardstick("dense", async || {
+                let product = Matmul::new(gpu, dense)?;
+                let weight: Vec<T> =
+                    centred(&mut inputs, spec.width() * spec.n_in, (spec.n_in as f64).powf(-0.5));
+                let device = Tensor::from_slice(gpu, &[spec.width(), spec.n_in], &weight)?;
+                let (reference, plain) = both(spec.dtype, |precision| {
+                    let value = |x: &[f64], weight: &[T]| {
+                        let pairs = x.iter().copied().zip(weight.iter().map(|value| value.to_f64()));
+                        precision.store(precision.dot(pairs))
+                    };
+                    let row = |x| weight.chunks_exact(spec.n_in).map(move |weight| value(x, weight));
+                    x_rows.chunks_exact(spec.n_in).flat_map(row).collect::<Vec<f64>>()
+                });
+                bench
+                    .contend(
+                        "dense",
+                        product.plan(),
+                        || poisoned(gpu, &spec.y_shape()),
+                        |encoder, y| product.encode(encoder, &device_x, &device, y),
+                        async |y| check(y, &reference, &plain).await,
+                    )
+                    .await
+            })
+            .await?,
+        );
     }
     Ok((figures, yardsticks))
 }

@@ -63,7 +63,10 @@ impl Workload for LinearScanSpec {
     }
 }
 
-async fn measure<T: Element>(bench: &Bench<'_>, spec: &LinearScanSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(
+    bench: &Bench<'_>,
+    spec: &LinearScanSpec,
+) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = LinearScan::new(gpu, *spec)?;
     let count = spec.rows() * spec.length;
@@ -83,35 +86,45 @@ async fn measure<T: Element>(bench: &Bench<'_>, spec: &LinearScanSpec) -> Result
         Ok(vec![sample.check_h(fetch(&outputs.h).await?)])
     };
 
-    let figures = bench.contend(
-        "fused",
-        fused.plan(),
-        outputs,
-        |encoder, outputs| fused.encode(encoder, inputs, outputs),
-        &check,
-    ).await?;
+    let figures = bench
+        .contend(
+            "fused",
+            fused.plan(),
+            outputs,
+            |encoder, outputs| fused.encode(encoder, inputs, outputs),
+            &check,
+        )
+        .await?;
     let unfused = Bench::yardstick("unfused", async || {
         let unfused = UnfusedLinearScan::new(gpu, *spec)?;
-        bench.contend(
-            "unfused",
-            unfused.plan(),
-            || Ok((outputs()?, unfused.scratch()?)),
-            |encoder, (outputs, scratch)| unfused.encode(encoder, inputs, outputs, scratch),
-            async |(outputs, _)| check(outputs).await,
-        ).await
-    }).await?;
+        bench
+            .contend(
+                "unfused",
+                unfused.plan(),
+                || Ok((outputs()?, unfused.scratch()?)),
+                |encoder, (outputs, scratch)| unfused.encode(encoder, inputs, outputs, scratch),
+                async |(outputs, _)| check(outputs).await,
+            )
+            .await
+    })
+    .await?;
     let mut yardsticks = vec![unfused];
     if spec.length <= SEQUENTIAL_STEPS {
-        yardsticks.push(Bench::yardstick("sequential", async || {
-            let sequential = SequentialLinearScan::new(gpu, *spec)?;
-            bench.contend(
-                "sequential",
-                sequential.plan(),
-                outputs,
-                |encoder, outputs| sequential.encode(encoder, inputs, outputs),
-                &check,
-            ).await
-        }).await?);
+        yardsticks.push(
+            Bench::yardstick("sequential", async || {
+                let sequential = SequentialLinearScan::new(gpu, *spec)?;
+                bench
+                    .contend(
+                        "sequential",
+                        sequential.plan(),
+                        outputs,
+                        |encoder, outputs| sequential.encode(encoder, inputs, outputs),
+                        &check,
+                    )
+                    .await
+            })
+            .await?,
+        );
     }
     Ok((figures, yardsticks))
 }

@@ -65,7 +65,10 @@ impl Workload for LongConvSpec {
     }
 }
 
-async fn measure<T: Element>(bench: &Bench<'_>, spec: &LongConvSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn measure<T: Element>(
+    bench: &Bench<'_>,
+    spec: &LongConvSpec,
+) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = LongConv::new(gpu, *spec)?;
     let mut random = Inputs::new(1);
@@ -83,36 +86,43 @@ async fn measure<T: Element>(bench: &Bench<'_>, spec: &LongConvSpec) -> Result<(
     let skip = spec.skip.then(|| Tensor::from_slice(gpu, &[spec.channels], &skip)).transpose()?;
     let inputs = LongConvInputs { u: &u, k: &k, skip: skip.as_ref(), pre: pre.as_ref(), post: post.as_ref() };
     let outputs = || poisoned::<T>(gpu, &spec.shape());
-    let check = async |y: &Tensor<T>| -> Result<Vec<Outcome>, Error> { Ok(vec![sample.check(fetch(y).await?)]) };
+    let check =
+        async |y: &Tensor<T>| -> Result<Vec<Outcome>, Error> { Ok(vec![sample.check(fetch(y).await?)]) };
 
-    let figures = bench.contend(
-        "fused",
-        fused.plan(),
-        outputs,
-        |encoder, y| fused.encode(encoder, inputs, y),
-        &check,
-    ).await?;
-    let mut yardsticks = vec![Bench::yardstick("unfused", async || {
-        let unfused = UnfusedLongConv::new(gpu, *spec)?;
-        bench.contend(
-            "unfused",
-            unfused.plan(),
-            || Ok((outputs()?, unfused.scratch()?)),
-            |encoder, (y, scratch)| unfused.encode(encoder, inputs, y, scratch),
-            async |(y, _)| check(y).await,
-        ).await
-    }).await?];
+    let figures = bench
+        .contend("fused", fused.plan(), outputs, |encoder, y| fused.encode(encoder, inputs, y), &check)
+        .await?;
+    let mut yardsticks = vec![
+        Bench::yardstick("unfused", async || {
+            let unfused = UnfusedLongConv::new(gpu, *spec)?;
+            bench
+                .contend(
+                    "unfused",
+                    unfused.plan(),
+                    || Ok((outputs()?, unfused.scratch()?)),
+                    |encoder, (y, scratch)| unfused.encode(encoder, inputs, y, scratch),
+                    async |(y, _)| check(y).await,
+                )
+                .await
+        })
+        .await?,
+    ];
     if spec.length <= DIRECT_SAMPLES {
-        yardsticks.push(Bench::yardstick("direct", async || {
-            let direct = DirectLongConv::new(gpu, *spec)?;
-            bench.contend(
-                "direct",
-                direct.plan(),
-                outputs,
-                |encoder, y| direct.encode(encoder, inputs, y),
-                &check,
-            ).await
-        }).await?);
+        yardsticks.push(
+            Bench::yardstick("direct", async || {
+                let direct = DirectLongConv::new(gpu, *spec)?;
+                bench
+                    .contend(
+                        "direct",
+                        direct.plan(),
+                        outputs,
+                        |encoder, y| direct.encode(encoder, inputs, y),
+                        &check,
+                    )
+                    .await
+            })
+            .await?,
+        );
     }
     Ok((figures, yardsticks))
 }

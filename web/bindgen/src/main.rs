@@ -10,7 +10,8 @@ use wasm_bindgen_cli_support::Bindgen;
 
 fn main() -> Result<()> {
     let mut paths = args_os().skip(1);
-    let (input, output) = paths.next().zip(paths.next()).context("usage: tilewise-bindgen IN.wasm OUT-FOLDER")?;
+    let (input, output) =
+        paths.next().zip(paths.next()).context("usage: tilewise-bindgen IN.wasm OUT-FOLDER")?;
     Bindgen::new()
         .input_path(input)
         .web(true)?

@@ -1,0 +1,127 @@
+//! The browser package and the demo page: built, served, and tested in real browsers.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::packages::{self, Need};
+use crate::shell;
+use crate::wasm::Compiler;
+
+/// The oldest Node.js that the tools of `web/` run on.
+const NODE: (u32, u32) = (20, 19);
+
+/// Programs of each browser, as systems name them.
+const BROWSERS: [(Need, &[&str]); 2] = [
+    (Need::Chromium, &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]),
+    (Need::Firefox, &["firefox-esr", "firefox"]),
+];
+
+/// What is built twice: the package with the operations, and what the demo page measures and checks with besides.
+const MODULES: [(&str, &str); 2] = [("", "js/wasm"), (" --features lab", "demo/lab")];
+
+/// Provides Node.js and what `web/` takes from npm.
+pub fn provide() -> Result<()> {
+    if node_version().is_none() {
+        packages::install(&[Need::Node])?;
+    }
+    match node_version() {
+        Some(version) if version >= NODE => {}
+        Some((major, minor)) => {
+            bail!("Node.js {major}.{minor} is too old for the tools of web/: {}.{} is needed", NODE.0, NODE.1)
+        }
+        None => bail!("Node.js is missing"),
+    }
+    shell::run(&mut npm("ci --no-audit --no-fund"))
+}
+
+/// Builds the package into `web/dist` and the page into `web/dist-demo`, and says how large the WebAssembly is.
+pub fn build() -> Result<()> {
+    let compiler = Compiler::provide()?;
+    shell::run(&mut shell::cargo("build --quiet --package tilewise-bindgen --locked"))?;
+    for (features, folder) in MODULES {
+        shell::run(&mut compiler.build(features)?)?;
+        let mut bindgen = shell::built("debug", "tilewise-bindgen", "")?;
+        shell::run(bindgen.arg(compiler.built()?).arg(folder_of_web(folder)))?;
+    }
+    shell::run(&mut node("build.mjs"))
+}
+
+/// Builds, and serves the page until it is interrupted.
+pub fn serve() -> Result<()> {
+    provide()?;
+    build()?;
+    shell::run(&mut node("server.mjs"))
+}
+
+/// Makes sure that the browsers of the tests are there.
+pub fn provide_browsers() -> Result<()> {
+    let is_missing = |programs: &[&str]| {
+        programs.iter().all(|program| shell::answer(&mut shell::command(program, "--version")).is_none())
+    };
+    let missing: Vec<Need> =
+        BROWSERS.iter().filter(|(_, programs)| is_missing(programs)).map(|(need, _)| *need).collect();
+    if missing.is_empty() { Ok(()) } else { packages::install(&missing) }
+}
+
+/// The command that has the Rust tests write all shaders that a page can lead to.
+pub fn write_shaders() -> Result<Command> {
+    let mut test = shell::cargo("test --workspace --locked --test shaders variants_for_browsers");
+    test.env("TILEWISE_WRITE_SHADERS", shaders()?);
+    Ok(test)
+}
+
+/// The command that tests the package and the page in browsers.
+pub fn test() -> Result<Command> {
+    let mut test =
+        node("--test --test-reporter=spec --test-concurrency=1 tests/module.test.mjs tests/page.test.mjs");
+    test.env("TILEWISE_WRITE_SHADERS", shaders()?);
+    test.env("TILEWISE_SCREENSHOTS", shell::target_dir()?.join("web-screenshots"));
+    Ok(test)
+}
+
+fn shaders() -> Result<PathBuf> {
+    Ok(shell::target_dir()?.join("browser-shaders.json"))
+}
+
+fn folder_of_web(folder: &str) -> PathBuf {
+    shell::root().join("web").join(folder)
+}
+
+fn in_web(mut command: Command) -> Command {
+    command.current_dir(shell::root().join("web"));
+    command
+}
+
+fn node(arguments: &str) -> Command {
+    in_web(shell::command("node", arguments))
+}
+
+fn npm(arguments: &str) -> Command {
+    in_web(shell::command(if cfg!(windows) { "npm.cmd" } else { "npm" }, arguments))
+}
+
+/// Major and minor version of Node.js; `None` where it, or npm, is not there.
+fn node_version() -> Option<(u32, u32)> {
+    shell::answer(&mut npm("--version"))?;
+    parse_version(&shell::answer(&mut node("--version"))?).ok()
+}
+
+fn parse_version(text: &str) -> Result<(u32, u32)> {
+    let mut parts = text.trim_start_matches('v').split('.');
+    let mut part = || parts.next().context("a version has two parts")?.parse().context("a number");
+    Ok((part()?, part()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_node_are_read() {
+        assert_eq!(parse_version("v20.19.2").unwrap(), (20, 19));
+        assert!(parse_version("v20.20.2").unwrap() > NODE && parse_version("v18.19.0").unwrap() < NODE);
+        assert!(parse_version("node").is_err() && parse_version("").is_err());
+    }
+}
