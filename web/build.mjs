@@ -16,8 +16,7 @@ const run = (tool, ...args) => execFileSync(`node_modules/.bin/${tool}`, args, {
 const FEATURES = ['bulk-memory', 'sign-ext', 'nontrapping-float-to-int', 'mutable-globals', 'reference-types', 'multivalue', 'gc', 'extended-const', 'simd', 'bulk-memory-opt', 'call-indirect-overlong'];
 
 function optimise(file) {
-  // The same code for three element types is one function with a few parameters more.
-  const passes = ['--duplicate-function-elimination', '--merge-similar-functions', '-Oz', '--strip-debug', '--strip-producers'];
+  const passes = ['-Oz', '--strip-debug', '--strip-producers'];
   run('wasm-opt', file, ...FEATURES.map((feature) => `--enable-${feature}`), ...passes, '-o', file);
   return gzipSync(readFileSync(file), { level: 9 }).length;
 }

@@ -58,7 +58,9 @@ function card(family: string): HTMLElement {
     if (refused !== undefined) state.refused += 1;
     state.outputs += outcomes.length;
     // What is not a number comes as null.
-    for (const { error, allowed } of outcomes) state.worst = Math.max(state.worst, (error ?? Infinity) / allowed);
+    for (const { error, allowed } of outcomes) {
+      if (error !== 0) state.worst = Math.max(state.worst, (error ?? Infinity) / allowed);
+    }
     if (passed === false) {
       state.wrong += 1;
       wrong.append(element('li', {}, name));

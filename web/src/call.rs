@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use clap::{Args, Parser};
-use js_sys::{Array, Uint8Array};
+use js_sys::{Array, Promise, Uint8Array};
 use tilewise_named::Failure;
 use tilewise_named::ops::{FileOp, Planned};
 use tilewise_named::tensors::{Content, Dtype, Given, Output, TensorFile};
 use wasm_bindgen::{JsCast as _, JsValue};
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
 use crate::device::Device;
 use crate::js::{error, get, object, texts};
@@ -80,14 +81,17 @@ impl Call {
         }
         let computed = device.guard(|| operation.compute(&device.gpu, &self.file)).await;
         let outputs = computed.map_err(Failure::from).and_then(|outputs| outputs).map_err(error)?;
-        let results = Array::new();
-        for output in &outputs {
-            results.push(&result(device, output, on_device).await?);
-        }
+        // All at once: some browsers look only every tenth of a second whether the device is done.
+        let read = |output: Output| {
+            let device = device.clone();
+            future_to_promise(async move { result(&device, &output, on_device).await })
+        };
+        let reads: Array = outputs.into_iter().map(read).collect();
+        let results = JsFuture::from(Promise::all(&reads)).await?;
         let plan =
             |Planned { pass, explanation, .. }: &Planned| JsValue::from(format!("{pass}: {explanation}"));
         let plans: Array = plans.iter().map(plan).collect();
-        Ok(object([("results", results.into()), ("plans", plans.into())]))
+        Ok(object([("results", results), ("plans", plans.into())]))
     }
 }
 

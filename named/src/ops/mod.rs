@@ -114,6 +114,13 @@ fn apart<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// The fields of a spec or a plan.
+#[cfg(not(feature = "json"))]
+fn fields<T>(_: &T) -> serde_json::Value {
+    serde_json::Value::Null
+}
+
+/// The fields of a spec or a plan.
+#[cfg(feature = "json")]
 fn fields(value: &impl Serialize) -> serde_json::Value {
     serde_json::to_value(value).expect("specs and plans are plain data")
 }
