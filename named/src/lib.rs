@@ -7,6 +7,7 @@ pub mod adapter;
 pub mod args;
 mod failure;
 pub mod ops;
+pub mod options;
 pub mod record;
 pub mod tensors;
 

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use clap::{Args, Parser};
 use js_sys::{Array, Promise, Uint8Array};
 use tilewise_named::Failure;
-use tilewise_named::ops::{FileOp, Planned};
+use tilewise_named::ops::{Planned, of_call};
+use tilewise_named::options;
 use tilewise_named::tensors::{Content, Dtype, Given, Output, TensorFile};
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
@@ -14,29 +14,10 @@ use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use crate::device::Device;
 use crate::js::{error, get, object, texts};
 
-/// Options of an operation on tensors, as the command line writes them.
-#[derive(Parser)]
-#[command(name = "tilewise", disable_help_flag = true, disable_help_subcommand = true)]
-struct OnTensors {
-    #[command(subcommand)]
-    op: FileOp<Nothing>,
-}
-
-/// A page has no files.
-#[derive(Args, Debug)]
-struct Nothing {}
-
-/// The first line of what clap says; the rest is about a command line.
-pub fn option_error(refused: &clap::Error) -> JsValue {
-    let text = refused.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    error(line.strip_prefix("error: ").unwrap_or(line))
-}
-
 /// A call whose tensors were copied out of the page's arrays.
 pub struct Call {
     name: String,
-    op: FileOp<Nothing>,
+    options: options::Given,
     file: TensorFile<'static>,
 }
 
@@ -50,8 +31,7 @@ impl Call {
         tensors: &Array,
         given_texts: &Array,
     ) -> Result<Self, JsValue> {
-        let line = ["tilewise".to_owned(), name.clone()].into_iter().chain(texts(options));
-        let parsed = OnTensors::try_parse_from(line).map_err(|refused| option_error(&refused))?;
+        let options = options::Given::new(&name, texts(options));
         let tensors: Result<BTreeMap<_, _>, JsValue> =
             tensors.iter().map(|tensor| given(device, &tensor)).collect();
         let pair = |pair: JsValue| {
@@ -59,7 +39,7 @@ impl Call {
             Some((pair.first()?.clone(), pair.get(1)?.clone()))
         };
         let file = TensorFile::of_call(&name, tensors?, given_texts.iter().filter_map(pair).collect());
-        Ok(Self { name, op: parsed.op, file })
+        Ok(Self { name, options, file })
     }
 
     /// Plans, compiles and computes. Waits for shaders, and for results unless they are to stay on the device.
@@ -71,15 +51,16 @@ impl Call {
     }
 
     async fn compute(self, device: &Device, on_device: bool) -> Result<JsValue, JsValue> {
-        let operation = self.op.operation(&self.file).map_err(error)?;
-        if let Some(ignored) = self.file.ignored() {
-            return Err(error(format!("{}: {ignored}", self.name)));
+        let Self { name, options, file } = self;
+        let operation = of_call(&name, options, &file).map_err(error)?;
+        if let Some(ignored) = file.ignored() {
+            return Err(error(format!("{name}: {ignored}")));
         }
         let plans = operation.plans(device.gpu.caps()).map_err(error)?;
         for Planned { shaders, .. } in &plans {
             device.prepare(shaders).await?;
         }
-        let computed = device.guard(|| operation.compute(&device.gpu, &self.file)).await;
+        let computed = device.guard(|| operation.compute(&device.gpu, &file)).await;
         let outputs = computed.map_err(Failure::from).and_then(|outputs| outputs).map_err(error)?;
         // All at once: some browsers look only every tenth of a second whether the device is done.
         let read = |output: Output| {

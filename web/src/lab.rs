@@ -14,9 +14,15 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::future_to_promise;
 
-use crate::call::option_error;
 use crate::engine::{Engine, json};
 use crate::js::{error, texts};
+
+/// The first line of what clap says; the rest is about a command line.
+fn option_error(refused: &clap::Error) -> JsValue {
+    let text = refused.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    error(line.strip_prefix("error: ").unwrap_or(line))
+}
 
 /// Options of an operation of given sizes.
 #[derive(Parser)]

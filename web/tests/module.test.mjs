@@ -141,7 +141,7 @@ for (const name of BROWSERS) {
       assert.match(messages.shape, /v has shape|\bv\b.*\[1, 4, 2, 4\]|elements do not fill/);
       assert.match(messages.count, /64 elements, but options.shape \[1, 4, 2, 9\] has 72/);
       assert.match(messages.none, /needs a shape/);
-      assert.match(messages.option, /unexpected argument '--causl/);
+      assert.match(messages.option, /attention has no option causl/);
       assert.match(messages.value, /softcap is -1, expected/);
       assert.match(messages.extra, /ignored, as the operation does not read them: x/);
       assert.match(messages.mod, /score_mod|scoreMod/);

@@ -15,6 +15,7 @@ use super::attention_mods::ModOptions;
 use super::{FromFile, FromSizes, List, Operation, Planned, apart, cached_attention, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::{Output, Stored, TensorFile};
 
 /// Scaled dot-product attention
@@ -56,59 +57,63 @@ pub struct Sizes {
     mathematics: Mathematics,
 }
 
-/// Reads q, k, v, alibi_slopes, sink and block_mask if there are any; writes o and lse, and the gradients where there is do
-///
-/// q (batch, q_len, heads, head_dim), k (batch, k_len, kv_heads, head_dim), v (batch, k_len, kv_heads, value_dim),
-/// alibi_slopes (heads) or (batch, heads) and sink (heads) in any of the types; o (batch, q_len, heads, value_dim), and
-/// lse (batch, heads, q_len) in F32.
-///
-/// With do, shaped like o, also dq, dk and dv, and dalibi_slopes and dsink in F32 where those are given. Sequences of
-/// different lengths lie one after another, (total_q, heads, head_dim) and so on, where cu_seqlens_q and cu_seqlens_k hold
-/// the prefix sums of their lengths, batch + 1 integers each; lse is then (heads, total_q).
-///
-/// Or from a cache: k_cache and v_cache (slots, keys, kv_heads, dim), or (pages, page size, kv_heads, dim) with block_table
-/// (batch, max_pages), in the type of q, or in I8 with k_scale and v_scale (kv_heads). cache_seqlens (batch) counts the keys
-/// of each sequence, leftpad_k (batch) those of them that are padding, and cache_batch_idx (batch) says in which slot a
-/// sequence lies. New keys and values k and v (batch, new keys, kv_heads, dim) are appended first, and the caches then written
-/// too. rotary_cos and rotary_sin (positions, rotary dim / 2) turn new keys and queries.
-///
-/// block_mask (blocks of queries, blocks of keys), perhaps with heads or with batch and heads in
-/// front, in any of the types; its blocks are of the size that --block says.
-#[derive(Debug, Args)]
-pub struct Options {
-    #[command(flatten)]
-    mathematics: Mathematics,
-    /// Turn neighbouring elements together, where rotary_cos and rotary_sin are given, instead of the two halves
-    #[arg(long)]
-    rotary_interleaved: bool,
-    /// The seed of the dropout, 64 bits
-    #[arg(long, requires = "dropout", default_value_t = 0)]
-    seed: u64,
-    /// Also write p, the weights of the values: (batch, heads, q_len, k_len)
-    #[arg(long)]
-    probabilities: bool,
-    #[command(flatten)]
-    mods: ModOptions,
+options! {
+    /// Reads q, k, v, alibi_slopes, sink and block_mask if there are any; writes o and lse, and the gradients where there is do
+    ///
+    /// q (batch, q_len, heads, head_dim), k (batch, k_len, kv_heads, head_dim), v (batch, k_len, kv_heads, value_dim),
+    /// alibi_slopes (heads) or (batch, heads) and sink (heads) in any of the types; o (batch, q_len, heads, value_dim), and
+    /// lse (batch, heads, q_len) in F32.
+    ///
+    /// With do, shaped like o, also dq, dk and dv, and dalibi_slopes and dsink in F32 where those are given. Sequences of
+    /// different lengths lie one after another, (total_q, heads, head_dim) and so on, where cu_seqlens_q and cu_seqlens_k hold
+    /// the prefix sums of their lengths, batch + 1 integers each; lse is then (heads, total_q).
+    ///
+    /// Or from a cache: k_cache and v_cache (slots, keys, kv_heads, dim), or (pages, page size, kv_heads, dim) with block_table
+    /// (batch, max_pages), in the type of q, or in I8 with k_scale and v_scale (kv_heads). cache_seqlens (batch) counts the keys
+    /// of each sequence, leftpad_k (batch) those of them that are padding, and cache_batch_idx (batch) says in which slot a
+    /// sequence lies. New keys and values k and v (batch, new keys, kv_heads, dim) are appended first, and the caches then written
+    /// too. rotary_cos and rotary_sin (positions, rotary dim / 2) turn new keys and queries.
+    ///
+    /// block_mask (blocks of queries, blocks of keys), perhaps with heads or with batch and heads in
+    /// front, in any of the types; its blocks are of the size that --block says.
+    #[derive(Debug, Args)]
+    pub struct Options {
+        #[command(flatten)]
+        mathematics: Mathematics,
+        /// Turn neighbouring elements together, where rotary_cos and rotary_sin are given, instead of the two halves
+        #[arg(long)]
+        rotary_interleaved: bool,
+        /// The seed of the dropout, 64 bits
+        #[arg(long, requires = "dropout", default_value_t = 0)]
+        seed: u64,
+        /// Also write p, the weights of the values: (batch, heads, q_len, k_len)
+        #[arg(long)]
+        probabilities: bool,
+        #[command(flatten)]
+        mods: ModOptions,
+    }
 }
 
 // What no shape of a tensor says. Not a doc comment: clap would give it to the command.
-#[derive(Clone, Copy, Debug, Args)]
-struct Mathematics {
-    /// A query sees only keys up to its own position (aligned to the bottom-right corner)
-    #[arg(long)]
-    causal: bool,
-    /// Keys a query sees before and after its position; an empty side is unbounded: 17,5 or 17, or ,5
-    #[arg(long, value_name = "LEFT,RIGHT", allow_hyphen_values = true)]
-    window: Option<Sides>,
-    /// Cap scores softly at ±CAP, a positive number
-    #[arg(long, value_name = "CAP", allow_hyphen_values = true)]
-    softcap: Option<f32>,
-    /// Factor of the scores [default: 1/sqrt(head dim)]
-    #[arg(long, allow_hyphen_values = true)]
-    scale: Option<f32>,
-    /// Drop that share of the weights, from 0 to below 1
-    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
-    dropout: Option<f32>,
+options! {
+    #[derive(Clone, Copy, Debug, Args)]
+    struct Mathematics {
+        /// A query sees only keys up to its own position (aligned to the bottom-right corner)
+        #[arg(long)]
+        causal: bool,
+        /// Keys a query sees before and after its position; an empty side is unbounded: 17,5 or 17, or ,5
+        #[arg(long, value_name = "LEFT,RIGHT", allow_hyphen_values = true)]
+        window: Option<Sides>,
+        /// Cap scores softly at ±CAP, a positive number
+        #[arg(long, value_name = "CAP", allow_hyphen_values = true)]
+        softcap: Option<f32>,
+        /// Factor of the scores [default: 1/sqrt(head dim)]
+        #[arg(long, allow_hyphen_values = true)]
+        scale: Option<f32>,
+        /// Drop that share of the weights, from 0 to below 1
+        #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+        dropout: Option<f32>,
+    }
 }
 
 /// A window as it is written: `17,5`.
@@ -220,6 +225,10 @@ impl FromFile for Options {
             let message =
                 "--probabilities goes with the built-in options alone, not with mods or a block_mask";
             return Err(Failure::Input(message.to_owned()));
+        }
+        if spec.dropout.is_none() && self.seed != 0 {
+            let message = format!("the seed is {}, but nothing is dropped: dropout needs a share", self.seed);
+            return Err(Failure::Input(message));
         }
         let seed = spec.dropout.map(|_| self.seed);
         let of_file = OfFile { spec, mods, backward, sums, seed, probabilities: self.probabilities };

@@ -5,28 +5,31 @@ use tilewise::{BlockMask, Gpu, Mods, Snippet, Table, Tensor, Word};
 
 use super::List;
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::TensorFile;
 
 // The program that the user adds. Not a doc comment: clap would give it to the command.
-#[derive(Debug, Args)]
-pub struct ModOptions {
-    /// WGSL that changes scores; several files apply in order
-    ///
-    /// It defines `fn score_mod(score: f32, b: u32, h: u32, i: u32, j: u32) -> f32`, and for gradients
-    /// `fn score_mod_bwd(dscore_out: f32, score: f32, b: u32, h: u32, i: u32, j: u32) -> f32`.
-    #[arg(long, value_name = "FILE.wgsl")]
-    score_mod: Vec<String>,
-    /// WGSL that hides keys; of several files each must show a key for it to be seen
-    ///
-    /// It defines `fn mask_mod(b: u32, h: u32, i: u32, j: u32) -> bool`.
-    #[arg(long, value_name = "FILE.wgsl")]
-    mask_mod: Vec<String>,
-    /// A tensor in F32, U32 or I32 that mods read: NAME(index) is an element of it
-    #[arg(long, value_name = "NAME")]
-    buffer: Vec<String>,
-    /// Queries and keys of a block of the tensor block_mask, which is 1 where a block is seen and 0 where not
-    #[arg(long, value_name = "QUERIES,KEYS")]
-    block: Option<List<2>>,
+options! {
+    #[derive(Debug, Args)]
+    pub struct ModOptions {
+        /// WGSL that changes scores; several files apply in order
+        ///
+        /// It defines `fn score_mod(score: f32, b: u32, h: u32, i: u32, j: u32) -> f32`, and for gradients
+        /// `fn score_mod_bwd(dscore_out: f32, score: f32, b: u32, h: u32, i: u32, j: u32) -> f32`.
+        #[arg(long, value_name = "FILE.wgsl")]
+        score_mod: Vec<String>,
+        /// WGSL that hides keys; of several files each must show a key for it to be seen
+        ///
+        /// It defines `fn mask_mod(b: u32, h: u32, i: u32, j: u32) -> bool`.
+        #[arg(long, value_name = "FILE.wgsl")]
+        mask_mod: Vec<String>,
+        /// A tensor in F32, U32 or I32 that mods read: NAME(index) is an element of it
+        #[arg(long, value_name = "NAME")]
+        buffer: Vec<String>,
+        /// Queries and keys of a block of the tensor block_mask, which is 1 where a block is seen and 0 where not
+        #[arg(long, value_name = "QUERIES,KEYS")]
+        block: Option<List<2>>,
+    }
 }
 
 /// A buffer of the file on the device.

@@ -11,6 +11,7 @@ use tilewise::{
 use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::{Output, Stored, TensorFile};
 
 /// Block-sparse linear layer y = x W, and its gradients: W has blocks where a butterfly of --factors factors has entries
@@ -36,16 +37,18 @@ pub struct Sizes {
     factors: usize,
 }
 
-/// Reads x, w, mask, and dy if there is one; writes y, and with dy also dx and dw
-///
-/// x (batch, in), mask (row blocks, column blocks) of W with a number other than 0 where there is a block, w (blocks,
-/// side, side) those blocks row by row; y and dy (batch, out). in and out are what the blocks cover, or less: the last
-/// blocks may overhang. Without dy, out is what they cover.
-#[derive(Debug, Args)]
-pub struct Options {
-    /// Columns of W, where the last blocks overhang it and there is no dy that says so
-    #[arg(long)]
-    out: Option<usize>,
+options! {
+    /// Reads x, w, mask, and dy if there is one; writes y, and with dy also dx and dw
+    ///
+    /// x (batch, in), mask (row blocks, column blocks) of W with a number other than 0 where there is a block, w (blocks,
+    /// side, side) those blocks row by row; y and dy (batch, out). in and out are what the blocks cover, or less: the last
+    /// blocks may overhang. Without dy, out is what they cover.
+    #[derive(Debug, Args)]
+    pub struct Options {
+        /// Columns of W, where the last blocks overhang it and there is no dy that says so
+        #[arg(long)]
+        out: Option<usize>,
+    }
 }
 
 impl FromSizes for Sizes {

@@ -10,6 +10,7 @@ use tilewise::{
 use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::{Output, TensorFile};
 
 /// Butterfly product: log2 N sparse factors in place of an N × N matrix, several times with --nblocks
@@ -43,25 +44,29 @@ pub struct Sizes {
     direction: Direction,
 }
 
-#[derive(Clone, Copy, Debug, Args)]
-struct Direction {
-    /// The first block's strides grow; without, they fall
-    #[arg(long)]
-    increasing_stride: bool,
-    /// The transpose of the product
-    #[arg(long)]
-    transposed: bool,
+options! {
+    #[derive(Clone, Copy, Debug, Args)]
+    struct Direction {
+        /// The first block's strides grow; without, they fall
+        #[arg(long)]
+        increasing_stride: bool,
+        /// The transpose of the product
+        #[arg(long)]
+        transposed: bool,
+    }
 }
 
-/// Reads x, twiddle, and dy if there is one; writes y, and with dy also dx and dtwiddle
-///
-/// x (batch, nstacks, n_in), padded with zeros or trimmed to n; twiddle (nstacks, nblocks, log2 n, n/2, 2, 2), with two
-/// dimensions more for a block butterfly, whose x is n times as wide as an entry; y and dy (batch, nstacks, n). Complex
-/// tensors have a last dimension of 2 more: twiddle then has 7 or 9 dimensions.
-#[derive(Debug, Args)]
-pub struct Options {
-    #[command(flatten)]
-    direction: Direction,
+options! {
+    /// Reads x, twiddle, and dy if there is one; writes y, and with dy also dx and dtwiddle
+    ///
+    /// x (batch, nstacks, n_in), padded with zeros or trimmed to n; twiddle (nstacks, nblocks, log2 n, n/2, 2, 2), with two
+    /// dimensions more for a block butterfly, whose x is n times as wide as an entry; y and dy (batch, nstacks, n). Complex
+    /// tensors have a last dimension of 2 more: twiddle then has 7 or 9 dimensions.
+    #[derive(Debug, Args)]
+    pub struct Options {
+        #[command(flatten)]
+        direction: Direction,
+    }
 }
 
 impl Direction {

@@ -8,6 +8,7 @@ use tilewise::{Caps, Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, DType, Gp
 use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::{Output, TensorFile};
 
 /// Short causal convolution of each channel
@@ -37,15 +38,17 @@ pub struct Sizes {
     options: Options,
 }
 
-/// Reads x, weight, and bias and initial_state if there are any; writes y and last_state, and gradients if there is a dy
-///
-/// x, y and dy (batch, channels, length); weight (channels, width), bias (channels) and initial_state (batch, channels,
-/// width - 1) in any of the types; last_state and the gradients dweight, dbias and dinitial_state in F32, dx as x.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct Options {
-    /// Pass the outputs through silu
-    #[arg(long)]
-    silu: bool,
+options! {
+    /// Reads x, weight, and bias and initial_state if there are any; writes y and last_state, and gradients if there is a dy
+    ///
+    /// x, y and dy (batch, channels, length); weight (channels, width), bias (channels) and initial_state (batch, channels,
+    /// width - 1) in any of the types; last_state and the gradients dweight, dbias and dinitial_state in F32, dx as x.
+    #[derive(Clone, Copy, Debug, Args)]
+    pub struct Options {
+        /// Pass the outputs through silu
+        #[arg(long)]
+        silu: bool,
+    }
 }
 
 impl FromSizes for Sizes {

@@ -11,17 +11,20 @@ use tilewise::{
 use super::ssd::sequences;
 use super::{Operation, Planned, apart, fields};
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::{Output, TensorFile};
 
 // What a user may choose. Not a doc comment: clap would give it to the command.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct Given {
-    /// Steps of a chunk, 1 to 256; planned where not given
-    #[arg(long)]
-    chunk: Option<usize>,
-    /// Factor of the result; 1/sqrt(key_dim) where not given
-    #[arg(long, allow_hyphen_values = true)]
-    scale: Option<f32>,
+options! {
+    #[derive(Args, Clone, Copy, Debug)]
+    pub struct Given {
+        /// Steps of a chunk, 1 to 256; planned where not given
+        #[arg(long)]
+        chunk: Option<usize>,
+        /// Factor of the result; 1/sqrt(key_dim) where not given
+        #[arg(long, allow_hyphen_values = true)]
+        scale: Option<f32>,
+    }
 }
 
 /// The operation of these sizes: batch, length, heads, and the elements of keys and of values.

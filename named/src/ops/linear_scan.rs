@@ -11,6 +11,7 @@ use tilewise::{
 use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::{Output, TensorFile};
 
 /// Linear recurrence `h_t = a_t h_(t-1) + b_t`
@@ -35,12 +36,14 @@ pub struct Sizes {
     reverse: bool,
 }
 
-/// Reads a, b, and h0 if there is one; writes h and last_state, and da, db and dh0 if there is a dh
-///
-/// a, b, h and dh (batch, channels, length); h0 (batch, channels) in any of the types; last_state and dh0
-/// (batch, channels) in F32.
-#[derive(Debug, Args)]
-pub struct Options {}
+options! {
+    /// Reads a, b, and h0 if there is one; writes h and last_state, and da, db and dh0 if there is a dh
+    ///
+    /// a, b, h and dh (batch, channels, length); h0 (batch, channels) in any of the types; last_state and dh0
+    /// (batch, channels) in F32.
+    #[derive(Debug, Args)]
+    pub struct Options {}
+}
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {

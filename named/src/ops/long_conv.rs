@@ -8,6 +8,7 @@ use tilewise::{Caps, DType, Gpu, LongConv, LongConvBackward, LongConvInputs, Lon
 use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::{Output, TensorFile};
 
 /// Causal convolution with kernels up to as long as the sequences, through Fourier transforms
@@ -38,12 +39,14 @@ pub struct Sizes {
     skip: bool,
 }
 
-/// Reads u, k, and D, pre and post if there are any; writes y, and gradients if there is a dy
-///
-/// y = post (k * v + D v) of v = pre u. u, pre, post, y and dy (batch, channels, length); k (channels, taps) with as
-/// many taps as samples or fewer, and D (channels), in any of the types. Gradients are du, dk, dD, dpre and dpost, dk and dD in F32.
-#[derive(Debug, Args)]
-pub struct Options {}
+options! {
+    /// Reads u, k, and D, pre and post if there are any; writes y, and gradients if there is a dy
+    ///
+    /// y = post (k * v + D v) of v = pre u. u, pre, post, y and dy (batch, channels, length); k (channels, taps) with as
+    /// many taps as samples or fewer, and D (channels), in any of the types. Gradients are du, dk, dD, dpre and dpost, dk and dD in F32.
+    #[derive(Debug, Args)]
+    pub struct Options {}
+}
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {

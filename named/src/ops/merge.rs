@@ -8,6 +8,7 @@ use tilewise::{AttentionOutputs, Caps, DType, Gpu, Merge, MergeSpec, by_dtype};
 use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::{Output, TensorFile};
 
 /// Two outputs of attention to different keys, put together
@@ -29,12 +30,14 @@ pub struct Sizes {
     value_dim: usize,
 }
 
-/// Reads o_a, lse_a, o_b and lse_b; writes o and lse
-///
-/// o_a, o_b and o (batch, q_len, heads, value_dim), lse_a, lse_b and lse (batch, heads, q_len) in F32, as `run attention`
-/// writes them. What saw no key has minus infinity for its log-sum-exp.
-#[derive(Debug, Args)]
-pub struct Options {}
+options! {
+    /// Reads o_a, lse_a, o_b and lse_b; writes o and lse
+    ///
+    /// o_a, o_b and o (batch, q_len, heads, value_dim), lse_a, lse_b and lse (batch, heads, q_len) in F32, as `run attention`
+    /// writes them. What saw no key has minus infinity for its log-sum-exp.
+    #[derive(Debug, Args)]
+    pub struct Options {}
+}
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {

@@ -33,6 +33,7 @@ use tilewise::verify::Family;
 use tilewise::{Caps, Error, Gpu, LinearSpec};
 
 use crate::failure::Failure;
+use crate::options::{Given, Take as _};
 use crate::tensors::{Output, TensorFile};
 
 /// An operation with its sizes, checked. Its `Display` names it.
@@ -166,6 +167,22 @@ macro_rules! operations {
                 #[command(flatten)]
                 files: F,
             },)*
+        }
+
+        /// The operation that a call's tensors and options say.
+        pub fn of_call(
+            name: &str,
+            mut given: Given,
+            tensors: &TensorFile<'_>,
+        ) -> Result<Box<dyn Operation>, Failure> {
+            match name {
+                $($name => {
+                    let options = $module::Options::take(&mut given, name)?;
+                    given.finish()?;
+                    options.operation(tensors)
+                })*
+                _ => Err(Failure::Input(format!("there is no operation {name}; there are: {}", names()))),
+            }
         }
 
         impl SizedOp {

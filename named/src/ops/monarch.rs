@@ -8,6 +8,7 @@ use tilewise::{Caps, DType, Element, Gpu, Monarch, MonarchBackward, MonarchInput
 use super::{FromFile, FromSizes, List, Operation, Planned, apart, fewer, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::{Output, TensorFile};
 
 /// Monarch product: two block-diagonal factors and the permutations between them
@@ -30,11 +31,13 @@ pub struct Sizes {
     w2: Option<List<3>>,
 }
 
-/// Reads x, w1, w2, and dy if there is one; writes y, and with dy also dx, dw1 and dw2
-///
-/// x (batch, k p), w1 (k, q, p), w2 (l, s, r) with k q = l r; y and dy (batch, l s).
-#[derive(Debug, Args)]
-pub struct Options {}
+options! {
+    /// Reads x, w1, w2, and dy if there is one; writes y, and with dy also dx, dw1 and dw2
+    ///
+    /// x (batch, k p), w1 (k, q, p), w2 (l, s, r) with k q = l r; y and dy (batch, l s).
+    #[derive(Debug, Args)]
+    pub struct Options {}
+}
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {

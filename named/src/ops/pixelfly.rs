@@ -13,6 +13,7 @@ use super::block_sparse::pattern;
 use super::{FromFile, FromSizes, Operation, Planned, apart, fewer, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::{Output, TensorFile};
 
 /// Pixelfly linear layer: a block-sparse product of a flat butterfly's pattern, and a low-rank one beside it
@@ -56,13 +57,15 @@ pub struct Sizes {
     bias: bool,
 }
 
-/// Reads x, w, mask, u, v, and gate, bias and dy if they are there; writes y, and with dy the gradients of all
-///
-/// y = (1 - gate) x Wᵀ + gate (x U) V + bias. x (batch, in); mask (row blocks, column blocks) of W (out, in), with a number
-/// other than 0 where there is a block; w (blocks, side, side) those blocks row by row; u (in, rank); v (rank, out); gate
-/// (1), a half if absent; bias (out); y and dy (batch, out). The gradients are dx, dw, du, dv, dgate and dbias.
-#[derive(Debug, Args)]
-pub struct Options {}
+options! {
+    /// Reads x, w, mask, u, v, and gate, bias and dy if they are there; writes y, and with dy the gradients of all
+    ///
+    /// y = (1 - gate) x Wᵀ + gate (x U) V + bias. x (batch, in); mask (row blocks, column blocks) of W (out, in), with a number
+    /// other than 0 where there is a block; w (blocks, side, side) those blocks row by row; u (in, rank); v (rank, out); gate
+    /// (1), a half if absent; bias (out); y and dy (batch, out). The gradients are dx, dw, du, dv, dgate and dbias.
+    #[derive(Debug, Args)]
+    pub struct Options {}
+}
 
 fn published_parser() -> PossibleValuesParser {
     PossibleValuesParser::new(PixelflyConfig::PUBLISHED.map(|(name, _)| name))

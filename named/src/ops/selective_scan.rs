@@ -11,6 +11,7 @@ use tilewise::{
 use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::{Output, Stored, TensorFile};
 
 /// Selective scan of Mamba
@@ -53,18 +54,20 @@ pub struct Sizes {
     options: Options,
 }
 
-/// Reads u, delta, A, B, C, and D, z, delta_bias and initial_state if there are any; writes out and last_state, and
-/// gradients if there is a dout
-///
-/// u, delta, z, out and dout (batch, channels, length); A (channels, states); B and C (channels, states), (batch,
-/// states, length) or (batch, groups, states, length); D and delta_bias (channels); initial_state and last_state
-/// (batch, channels, states). If A is complex, A, B, C and the states end in one more dimension of 2. Gradients are
-/// named d and what they belong to. What does not vary from step to step is F32, and read in any of the types.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct Options {
-    /// Pass delta through a softplus
-    #[arg(long)]
-    delta_softplus: bool,
+options! {
+    /// Reads u, delta, A, B, C, and D, z, delta_bias and initial_state if there are any; writes out and last_state, and
+    /// gradients if there is a dout
+    ///
+    /// u, delta, z, out and dout (batch, channels, length); A (channels, states); B and C (channels, states), (batch,
+    /// states, length) or (batch, groups, states, length); D and delta_bias (channels); initial_state and last_state
+    /// (batch, channels, states). If A is complex, A, B, C and the states end in one more dimension of 2. Gradients are
+    /// named d and what they belong to. What does not vary from step to step is F32, and read in any of the types.
+    #[derive(Clone, Copy, Debug, Args)]
+    pub struct Options {
+        /// Pass delta through a softplus
+        #[arg(long)]
+        delta_softplus: bool,
+    }
 }
 
 impl FromSizes for Sizes {

@@ -11,6 +11,7 @@ use tilewise::{
 use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
+use crate::options::options;
 use crate::tensors::{Integers, Output, TensorFile};
 
 /// State-space duality, the recurrence of Mamba-2: `S_t = exp(δ_t A) S_(t-1) + δ_t x_t ⊗ B_t`, `y_t = S_t C_t + D x_t`
@@ -56,25 +57,27 @@ pub struct Sizes {
     dt_softplus: bool,
 }
 
-/// Reads x, dt, A, B, C and what else there is; writes out and final_states, and gradients if dout is there
-///
-/// x, and z if it gates, (batch, length, heads, head_dim); dt (batch, length, heads); B and C (batch, length, groups,
-/// state_dim); A and dt_bias (heads), D (heads) or (heads, head_dim), initial_states (batch, heads, head_dim, state_dim)
-/// in any of the types. Either seq_idx (batch, length), whose changes begin sequences, or cu_seqlens, where the sequences
-/// packed in a batch of 1 begin and the last one ends; each of those has states of its own. With dout, like x, and
-/// dfinal_states if anything follows from them: dx, ddt, dA, dB, dC, and dD, dz, ddt_bias and dinitial_states of what is
-/// there. States, and what belongs to a head, are written in F32.
-#[derive(Debug, Args)]
-pub struct Options {
-    /// Steps of a chunk, 1 to 256; planned where not given
-    #[arg(long)]
-    chunk: Option<usize>,
-    /// Pass dt through a softplus
-    #[arg(long)]
-    dt_softplus: bool,
-    /// Keep dt, after bias and softplus, between two limits
-    #[arg(long, value_name = "LOW,HIGH", allow_hyphen_values = true)]
-    dt_limits: Option<Limits>,
+options! {
+    /// Reads x, dt, A, B, C and what else there is; writes out and final_states, and gradients if dout is there
+    ///
+    /// x, and z if it gates, (batch, length, heads, head_dim); dt (batch, length, heads); B and C (batch, length, groups,
+    /// state_dim); A and dt_bias (heads), D (heads) or (heads, head_dim), initial_states (batch, heads, head_dim, state_dim)
+    /// in any of the types. Either seq_idx (batch, length), whose changes begin sequences, or cu_seqlens, where the sequences
+    /// packed in a batch of 1 begin and the last one ends; each of those has states of its own. With dout, like x, and
+    /// dfinal_states if anything follows from them: dx, ddt, dA, dB, dC, and dD, dz, ddt_bias and dinitial_states of what is
+    /// there. States, and what belongs to a head, are written in F32.
+    #[derive(Debug, Args)]
+    pub struct Options {
+        /// Steps of a chunk, 1 to 256; planned where not given
+        #[arg(long)]
+        chunk: Option<usize>,
+        /// Pass dt through a softplus
+        #[arg(long)]
+        dt_softplus: bool,
+        /// Keep dt, after bias and softplus, between two limits
+        #[arg(long, value_name = "LOW,HIGH", allow_hyphen_values = true)]
+        dt_limits: Option<Limits>,
+    }
 }
 
 /// Two limits as they are written: `0.001,0.1`.
