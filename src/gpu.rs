@@ -81,7 +81,7 @@ impl Gpu {
         })?;
         let caps = Caps::from_wgpu(&device.limits(), device.features(), &device.adapter_info());
         #[cfg(not(target_arch = "wasm32"))]
-        let caps = if device.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+        let caps = if device.features().contains(caps::matrix_features()) {
             caps.with_matrices(&adapter.cooperative_matrix_properties())
         } else {
             caps

@@ -1,6 +1,6 @@
 //! Linking and specialising WGSL: strings in, string out.
 //!
-//! Shader files are plain WGSL with no directives and no template language. Five mechanisms turn them into the
+//! Shader files are plain WGSL with no directives and no template language. Six mechanisms turn them into the
 //! module that a plan asks for, and each refuses a name that is absent, duplicated or left unset:
 //!
 //! - **consts**: `const HEAD_DIM: u32 = 64;` in a file is a default; the plan sets another value.
@@ -12,7 +12,10 @@
 //! - **tensors**: a kernel declares `var<storage, read> q: array<q_word>`, and the plan says how `q` is stored.
 //!   The files under `elem/` define `q_word`, and `q_load`, `q_load4` or `q_store`, `q_store4` around it.
 //! - **snippets**: a kernel calls functions that the user of the library writes; [`snippet`] checks and links them.
+//! - **repetition**: lines of a kernel that end in `// each o` are linked once for each of several cooperative matrices
+//!   ([`Linker::each`]).
 
+mod repeat;
 pub mod snippet;
 
 use std::fmt::{self, Write as _};
@@ -221,6 +224,14 @@ pub enum ShaderError {
         /// The word.
         word: &'static str,
     },
+    /// Lines are marked to be repeated, or are to be, but not both.
+    #[error("{kernel}: `// each {name}` is not both marked and counted")]
+    Repeat {
+        /// The kernel being linked.
+        kernel: &'static str,
+        /// What the lines are for each of.
+        name: String,
+    },
     /// A snippet that was not checked.
     #[error(transparent)]
     Snippet(#[from] SnippetError),
@@ -270,6 +281,7 @@ files![
     "attention/dropout_philox",
     "attention/facts",
     "attention/forward",
+    "attention/forward_matrix",
     "attention/gather_direct",
     "attention/gather_staged",
     "attention/gradients",
@@ -278,6 +290,7 @@ files![
     "attention/kv_scales_heads",
     "attention/kv_scales_none",
     "attention/lengths",
+    "attention/load_key_halves",
     "attention/load_keys",
     "attention/load_rows",
     "attention/mask",
@@ -304,6 +317,7 @@ files![
     "attention/sinks_none",
     "attention/slope_terms_none",
     "attention/slope_terms_rows",
+    "attention/store_row",
     "attention/store_sums",
     "attention/sum_parts",
     "attention/sum_terms",
@@ -380,10 +394,10 @@ files![
     "common/lane_workgroup",
     "common/matrix_16",
     "common/matrix_8",
-    "common/matrix_tile",
     "common/product",
     "common/reduce_subgroup",
     "common/reduce_workgroup",
+    "common/sync_subgroup",
     "elem/load/bf16_packed",
     "elem/load/bf16_packed_x4",
     "elem/load/f16",
@@ -482,7 +496,6 @@ files![
     "scan/selective_scan",
     "scan/sequences_listed",
     "scan/sequences_one",
-    "scan/sigmoid",
     "scan/skip_gradient",
     "scan/states_complex",
     "scan/states_real",
@@ -511,13 +524,14 @@ pub struct Linker {
     modules: Vec<Module>,
     consts: Vec<(&'static str, Const)>,
     tensors: Vec<(&'static str, Storage)>,
+    repeats: Vec<(&'static str, u32)>,
     snippets: Option<Linked>,
 }
 
 impl Linker {
     /// Starts from the kernel in that file. `common/dispatch` is always linked.
     pub fn new(kernel: &'static str) -> Self {
-        Self { kernel, modules: vec![], consts: vec![], tensors: vec![], snippets: None }
+        Self { kernel, modules: vec![], consts: vec![], tensors: vec![], repeats: vec![], snippets: None }
             .module("common/dispatch")
     }
 
@@ -548,6 +562,16 @@ impl Linker {
         self
     }
 
+    /// Says how often the kernel's lines and blocks that end in `// each NAME` are repeated: those written for `NAME0`.
+    ///
+    /// A kernel has to name its cooperative matrices one by one: an array of them cannot be written as SPIR-V, and a
+    /// structure of them an NVIDIA driver keeps in memory.
+    #[must_use]
+    pub fn each(mut self, name: &'static str, count: u32) -> Self {
+        self.repeats.push((name, count));
+        self
+    }
+
     /// Adds the user's functions. Their bindings come last.
     #[must_use]
     pub fn snippets(mut self, snippets: Linked) -> Self {
@@ -557,15 +581,16 @@ impl Linker {
 
     /// Links everything into one module.
     pub fn link(self) -> Result<Shader, ShaderError> {
-        let kernel_text = self.text(self.kernel)?;
+        let kernel_text = &repeat::repeated(self.text(self.kernel)?, &self.repeats)
+            .map_err(|name| ShaderError::Repeat { kernel: self.kernel, name })?;
         // The kernel's own bindings come first, whatever is linked beside it.
         let mut bindings = Vec::new();
         let kernel = self.number_bindings(kernel_text, &mut bindings)?;
         let mut body = String::new();
-        for Module { file, words } in &self.modules {
-            let module = self.number_bindings(&self.replaced(file, words)?, &mut bindings)?;
+        for module @ Module { file, words } in &self.modules {
             let of = words.first().map_or_else(String::new, |(_, word)| format!(" for {word}"));
-            let _ = writeln!(body, "// {file}.wgsl{of}\n{module}");
+            let text = self.number_bindings(&self.replaced(module)?, &mut bindings)?;
+            let _ = writeln!(body, "// {file}.wgsl{of}\n{text}");
         }
         if let Some(snippets) = &self.snippets {
             body += &self.number_bindings(&snippets.text, &mut bindings)?;
@@ -581,7 +606,7 @@ impl Linker {
         Ok(Shader { label: self.kernel, source, bindings, params, checks })
     }
 
-    fn replaced(&self, file: &'static str, words: Words) -> Result<String, ShaderError> {
+    fn replaced(&self, Module { file, words }: &Module) -> Result<String, ShaderError> {
         let text = self.text(file)?;
         match words.iter().find(|(word, _)| !text.contains(word)) {
             Some((word, _)) => Err(ShaderError::Word { kernel: self.kernel, file, word }),

@@ -5,9 +5,9 @@ mod plans;
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
-    AttentionPlan, AttentionTile, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan,
-    ChunkedBackwardPlan, Exchange, LinearScanPlan, LongConvBackwardPlan, MonarchBackwardPlan, MonarchPlan,
-    PixelflyBackwardPlan, PixelflyPlan, Plan,
+    AttentionPath, AttentionPlan, AttentionTile, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass,
+    ButterflyPlan, ChunkedBackwardPlan, Exchange, LinearScanPlan, LongConvBackwardPlan, MatrixTile,
+    MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan,
 };
 use tilewise::{
     AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, DType,
@@ -65,6 +65,22 @@ fn tiles_well(plan: &impl Plan, tile: &AttentionTile, rows: usize, caps: &Caps) 
     Ok(())
 }
 
+/// Matrices are ones that the adapter has, whole, and mostly of what is there.
+fn tiles_matrices_well(
+    plan: &impl Plan,
+    tile: &MatrixTile,
+    rows: usize,
+    caps: &Caps,
+) -> Result<(), TestCaseError> {
+    prop_assert_eq!(Some(tile.units), caps.matrix_units());
+    let side = tile.units.side;
+    for width in [tile.columns, tile.key_columns, tile.value_columns, tile.units.subgroup_lanes] {
+        prop_assert!(width.is_multiple_of(side), "{plan}: {width} is no multiple of {side}");
+    }
+    prop_assert!((tile.rows() as usize) < 2 * rows, "{plan} wastes half its rows");
+    Ok(())
+}
+
 /// A plan fits, or what it says it lacks is lacking.
 fn fits_or_is_refused<P: Plan>(plan: Result<P, PlanError>, caps: &Caps) -> Result<(), TestCaseError> {
     match plan {
@@ -92,7 +108,10 @@ proptest! {
             Ok(plan) => {
                 fits(&plan, &caps)?;
                 let rows = if plan.grouped { q_len * group } else { q_len };
-                tiles_well(&plan, &plan.tile, rows, &caps)?;
+                match &plan.path {
+                    AttentionPath::Lanes(tile) => tiles_well(&plan, tile, rows, &caps)?,
+                    AttentionPath::Matrices(tile) => tiles_matrices_well(&plan, tile, rows, &caps)?,
+                }
             }
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
             Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {

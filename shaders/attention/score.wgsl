@@ -19,8 +19,7 @@ fn finish_row(dots: vec4<f32>, task: Task, row: u32, key: u32, whole: bool) -> v
     let query = row_query(row);
     let head = row_head(task, row);
     var scores = modify(built_in(dots, task, row, key), task, head, query, key);
-    // A comparison, where `max` would lose a NaN.
-    scores = select(scores, vec4<f32>(LOWEST), scores < vec4<f32>(LOWEST));
+    scores = select(max(scores, vec4<f32>(LOWEST)), scores, is_nan(scores));
     if (whole) {
         return scores;
     }
@@ -48,6 +47,11 @@ fn distances(task: Task, query: u32, key: u32) -> vec4<f32> {
 // Whether scores are those of keys that are seen.
 fn is_seen(scores: vec4<f32>) -> vec4<bool> {
     return scores > vec4<f32>(0.5 * (HIDDEN + LOWEST));
+}
+
+// By their bits, since compilers may assume that there are none, and `max` loses them.
+fn is_nan(scores: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(scores) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
 }
 
 // A NaN is not hidden: it goes on.

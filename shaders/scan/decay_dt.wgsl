@@ -24,7 +24,7 @@ fn raw_weight(at: u32, head: u32) -> f32 {
 
 fn smooth_weight(raw: f32) -> f32 {
     if (HAS_SOFTPLUS) {
-        return softplus(raw);
+        return softplus(vec4<f32>(raw)).x;
     }
     return raw;
 }
@@ -45,7 +45,7 @@ fn weight_slope(raw: f32) -> f32 {
         return 0.0;
     }
     if (HAS_SOFTPLUS && raw <= 20.0) {
-        return sigmoid(raw);
+        return sigmoid(vec4<f32>(raw)).x;
     }
     return 1.0;
 }

@@ -58,17 +58,10 @@ fn load_raw_delta(place: Place, t: u32, end: u32) -> vec4<f32> {
 fn step_sizes(raw: vec4<f32>, place: Place, t: u32, end: u32) -> vec4<f32> {
     var sizes = raw;
     if (DELTA_SOFTPLUS) {
-        sizes = select(softplus(raw), raw, raw > vec4<f32>(20.0));
+        sizes = softplus(raw);
     }
     let steps = vec4<u32>(t, t + 1u, t + 2u, t + 3u);
     return select(vec4<f32>(), sizes, steps < vec4<u32>(select(0u, end, place.inside)));
-}
-
-// log(1 + exp(x)); where the exponential is small, by the series, since 1 would swallow it.
-fn softplus(x: vec4<f32>) -> vec4<f32> {
-    let e = exp(min(x, vec4<f32>(20.0)));
-    let series = e * fma(e, fma(e, fma(e, vec4<f32>(-0.25), vec4<f32>(0.33333333)), vec4<f32>(-0.5)), vec4<f32>(1.0));
-    return select(log(1.0 + e), series, e < vec4<f32>(0.02));
 }
 
 // The lane's states of a list in `held` that begins at `first`, where those of a channel lie `stride` apart.

@@ -9,9 +9,9 @@ mod butterfly;
 mod scan;
 
 pub use attention::{
-    AppendPlan, AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan, AttentionStructure,
-    AttentionTile, CacheStructure, MaskMods, MergePlan, ModsStructure, Parts, RotatePlan, RowsPlan,
-    VisitTable,
+    AppendPlan, AttentionBackwardPlan, AttentionPath, AttentionPlan, AttentionProbabilitiesPlan,
+    AttentionStructure, AttentionTile, CacheStructure, MaskMods, MatrixTile, MergePlan, ModsStructure, Parts,
+    RotatePlan, RowsPlan, VisitTable,
 };
 pub(crate) use attention::{VISIT_LANES, block_words};
 pub use butterfly::{

@@ -1,6 +1,6 @@
 //! Attention, backward.
 
-use super::link::{lanes, loads, scored, sequences, sinks, slopes, tiled};
+use super::link::{lanes, loads, scored, sequences, sinks, slopes, stored, tiled};
 use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
@@ -125,56 +125,59 @@ fn pass(linker: Linker, plan: &AttentionBackwardPlan) -> Linker {
 }
 
 fn queries_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, ShaderError> {
-    const STORE: Words = &[
-        ("target", "d_q"),
-        ("TENSOR", "K"),
-        ("WIDTH", "HEAD_DIM"),
-        ("ROWS_OF_A_SPLIT", "rows"),
-        ("row_place", "query_place"),
-        ("row_limit", "row_count"),
+    const STORE: [Words; 2] = [
+        &[("target", "d_q"), ("TENSOR", "K")],
+        &[
+            ("target", "d_q"),
+            ("WIDTH", "HEAD_DIM"),
+            ("ROWS_OF_A_SPLIT", "rows"),
+            ("row_place", "query_place"),
+            ("row_limit", "row_count"),
+        ],
     ];
     let structure = &plan.structure;
     let storage = if plan.query_splits == 1 { structure.key_storage } else { plan.key_parts };
     let terms = if structure.alibi { "attention/slope_terms_rows" } else { "attention/slope_terms_none" };
     let linker = pass(tiled("attention/backward_queries", &plan.queries), plan).module(terms);
     let linker = visiting(linker, &structure.mods, "attention/visit_all");
-    modded(linker, &structure.mods, mods, plan.query_tile(), true)?
+    let linker = modded(linker, &structure.mods, mods, plan.query_tile(), true)?
         .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/dots", &[("tensor", "d_o"), ("other", "v"), ("WIDTH", "VALUE_DIM")])
-        .copy("attention/sums", &[("tensor", "k"), ("TENSOR", "K"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/store_sums", STORE)
-        .tensor("d_q", storage)
-        .link()
+        .copy("attention/sums", &[("tensor", "k"), ("TENSOR", "K"), ("WIDTH", "HEAD_DIM")]);
+    stored(linker, STORE).tensor("d_q", storage).link()
 }
 
 fn keys_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, ShaderError> {
-    const STORE_KEYS: Words = &[
-        ("target", "d_k"),
-        ("TENSOR", "Q"),
-        ("WIDTH", "HEAD_DIM"),
-        ("ROWS_OF_A_SPLIT", "key_rows"),
-        ("row_place", "kv_place"),
-        ("row_limit", "key_count"),
+    const STORE_KEYS: [Words; 2] = [
+        &[("target", "d_k"), ("TENSOR", "Q")],
+        &[
+            ("target", "d_k"),
+            ("WIDTH", "HEAD_DIM"),
+            ("ROWS_OF_A_SPLIT", "key_rows"),
+            ("row_place", "kv_place"),
+            ("row_limit", "key_count"),
+        ],
     ];
-    const STORE_VALUES: Words = &[
-        ("target", "d_v"),
-        ("TENSOR", "D_O"),
-        ("WIDTH", "VALUE_DIM"),
-        ("ROWS_OF_A_SPLIT", "key_rows"),
-        ("row_place", "kv_place"),
-        ("row_limit", "key_count"),
+    const STORE_VALUES: [Words; 2] = [
+        &[("target", "d_v"), ("TENSOR", "D_O")],
+        &[
+            ("target", "d_v"),
+            ("WIDTH", "VALUE_DIM"),
+            ("ROWS_OF_A_SPLIT", "key_rows"),
+            ("row_place", "kv_place"),
+            ("row_limit", "key_count"),
+        ],
     ];
     let structure = &plan.structure;
     let whole = plan.key_splits == 1;
     let linker = pass(tiled("attention/backward_keys", &plan.keys), plan);
     let linker = visiting(linker, &structure.mods, "attention/visit_all_queries");
-    modded(linker, &structure.mods, mods, plan.key_tile(), true)?
+    let linker = modded(linker, &structure.mods, mods, plan.key_tile(), true)?
         .copy("attention/dots", &[("tensor", "k"), ("other", "q"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/dots", &[("tensor", "v"), ("other", "d_o"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/sums", &[("tensor", "q"), ("TENSOR", "Q"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/sums", &[("tensor", "d_o"), ("TENSOR", "D_O"), ("WIDTH", "VALUE_DIM")])
-        .copy("attention/store_sums", STORE_KEYS)
-        .copy("attention/store_sums", STORE_VALUES)
+        .copy("attention/sums", &[("tensor", "d_o"), ("TENSOR", "D_O"), ("WIDTH", "VALUE_DIM")]);
+    stored(stored(linker, STORE_KEYS), STORE_VALUES)
         .tensor("d_k", if whole { structure.key_storage } else { plan.key_parts })
         .tensor("d_v", if whole { structure.value_storage } else { plan.value_parts })
         .link()

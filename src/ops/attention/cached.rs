@@ -103,7 +103,7 @@ impl CachedAttention {
         inputs.check(gpu, &self.spec)?;
         outputs.check(gpu, attention)?;
         let (rows, heads) = forward.plan.rows(attention);
-        let works = Works::even(attention.batch, rows, forward.plan.tile.rows());
+        let works = Works::even(attention.batch, rows, forward.plan.path.rows());
         let params = TaskParams {
             page: cache.block_len as u32,
             ..TaskParams::new(attention, &works, (heads, forward.plan.splits), None)

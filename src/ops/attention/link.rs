@@ -1,6 +1,6 @@
 //! What the kernels of the attention family are linked with.
 
-use crate::plan::{AttentionStructure, AttentionTile, CacheStructure, Exchange};
+use crate::plan::{AttentionStructure, AttentionTile, CacheStructure, Exchange, MatrixTile};
 use crate::shader::{Linker, Words};
 
 /// A kernel that goes over tiles: the tile's own modules and constants.
@@ -19,6 +19,31 @@ pub(super) fn tiled(kernel: &'static str, tile: &AttentionTile) -> Linker {
         .set("SLICE", tile.slice)
         .set("COLUMN_SLICE", tile.column_slice)
         .set("WIDEST", tile.widest)
+}
+
+/// A kernel that goes over tiles on matrix units, of which queries and outputs are several wide.
+pub(super) fn tiled_by_matrices(kernel: &'static str, tile: &MatrixTile) -> Linker {
+    let side = tile.units.side;
+    Linker::new(kernel)
+        .module("common/lane_subgroup")
+        .module("common/sync_subgroup")
+        .module(if side == 16 { "common/matrix_16" } else { "common/matrix_8" })
+        .module("attention/params")
+        .module("attention/task")
+        .each("r", tile.units.subgroup_lanes / side)
+        .each("q", tile.key_columns / side)
+        .each("o", tile.value_columns / side)
+        .each("c", tile.columns / side)
+        .copy("attention/load_key_halves", &[("tensor", "k"), ("WIDTH", "HEAD_DIM")])
+        .copy("attention/load_key_halves", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
+        .set("SUBGROUPS", tile.subgroups)
+        .set("SUBGROUP_LANES", tile.units.subgroup_lanes)
+        .set("COLUMNS", tile.columns)
+}
+
+/// How weighted sums leave, as rows of a tensor.
+pub(super) fn stored(linker: Linker, [sums, row]: [Words; 2]) -> Linker {
+    linker.copy("attention/store_sums", sums).copy("attention/store_row", row)
 }
 
 /// How lanes know themselves, and how they reduce if they do.

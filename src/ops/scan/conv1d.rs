@@ -132,7 +132,7 @@ pub fn shaders(plan: &Conv1dPlan) -> Result<Vec<Shader>, ShaderError> {
 /// What the kernels that take whole rows have in common.
 fn row_linker(kernel: &'static str, plan: &Conv1dPlan) -> Linker {
     Linker::new(kernel)
-        .module("scan/sigmoid")
+        .module("common/activation")
         .module("scan/conv1d_taps")
         .module("scan/conv1d_row")
         .module(if plan.sequences { "scan/sequences_listed" } else { "scan/sequences_one" })
@@ -356,7 +356,7 @@ pub struct Conv1dStep {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn step_shaders(plan: &Conv1dStepPlan) -> Result<Vec<Shader>, ShaderError> {
     let step = Linker::new("scan/conv1d_step")
-        .module("scan/sigmoid")
+        .module("common/activation")
         .module("scan/conv1d_taps")
         .set("LANES", plan.lanes)
         .set("WIDTH", plan.width)

@@ -194,7 +194,6 @@ pub fn shaders(plan: &SelectiveScanPlan) -> Result<Vec<Shader>, ShaderError> {
         shaders.extend([reduce.module("scan/selective_one_way").link()?, carry(plan, plan.initial)?]);
     }
     let scan = exchange(chunk_linker("scan/selective_scan", plan), plan)
-        .module("scan/sigmoid")
         .set("GATED", plan.gated)
         .set("HAS_BORDER", plan.has_border())
         .tensor("z", plan.storage)
@@ -232,6 +231,7 @@ fn carry(plan: &SelectiveScanPlan, initial: bool) -> Result<Shader, ShaderError>
 fn chunk_linker(kernel: &'static str, plan: &SelectiveScanPlan) -> Linker {
     Linker::new(kernel)
         .module(if plan.complex { "scan/states_complex" } else { "scan/states_real" })
+        .module("common/activation")
         .module("scan/selective")
         .set("LANES", plan.lanes)
         .set("STATE_LANES", plan.state_lanes)
@@ -483,7 +483,6 @@ pub fn backward_shaders(plan: &SelectiveScanBackwardPlan) -> Result<Vec<Shader>,
     let reduce = chunk_linker("scan/selective_reduce", forward).set("BACKWARD", true);
     let reduce = with_gradient(reduce.module("scan/selective_both_ways"));
     let backward = exchange(chunk_linker("scan/selective_backward", forward), forward)
-        .module("scan/sigmoid")
         .set("STEP_TILES", *step_tiles)
         .set("GATED", forward.gated)
         .tensor("du", forward.storage)
@@ -506,7 +505,7 @@ pub fn backward_shaders(plan: &SelectiveScanBackwardPlan) -> Result<Vec<Shader>,
 fn gate(plan: &SelectiveScanPlan, pass: &'static str) -> Linker {
     let by_fours = |storage| Storage { vectors: true, ..storage };
     Linker::new("scan/selective_gate")
-        .module("scan/sigmoid")
+        .module("common/activation")
         .module(pass)
         .set("LANES", plan.lanes)
         .tensor("dout", by_fours(plan.storage))

@@ -179,7 +179,7 @@ impl AttentionBackwardPlan {
         1 + tile.dot_turns(head_dim)
             + tile.dot_turns(value_dim)
             + tile.sum_turns(head_dim)
-            + self.structure.block_turns()
+            + 4 * self.structure.block_turns()
     }
 
     /// The same over a tile of queries.
@@ -187,7 +187,7 @@ impl AttentionBackwardPlan {
         let AttentionStructure { head_dim, value_dim, .. } = self.structure;
         let tile = &self.keys;
         let dots = tile.dot_turns(head_dim) + tile.dot_turns(value_dim);
-        1 + dots + tile.sum_turns(head_dim) + tile.sum_turns(value_dim) + self.structure.block_turns()
+        1 + dots + tile.sum_turns(head_dim) + tile.sum_turns(value_dim) + 4 * self.structure.block_turns()
     }
 }
 

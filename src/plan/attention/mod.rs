@@ -4,6 +4,7 @@ mod append;
 mod backward;
 mod cached;
 mod forward;
+mod matrix_tile;
 mod merge;
 mod mods;
 mod probabilities;
@@ -12,7 +13,8 @@ mod tile;
 pub use append::{AppendPlan, RotatePlan, RowsPlan};
 pub use backward::AttentionBackwardPlan;
 pub use cached::CacheStructure;
-pub use forward::AttentionPlan;
+pub use forward::{AttentionPath, AttentionPlan};
+pub use matrix_tile::MatrixTile;
 pub use merge::{MergePlan, Parts};
 pub use mods::{MaskMods, ModsStructure, VisitTable};
 pub(crate) use mods::{VISIT_LANES, block_words};
@@ -84,10 +86,10 @@ impl AttentionStructure {
         u32::from(self.packed || self.cache.is_some())
     }
 
-    /// Turns that the loops of a lane take over four rows and four columns of scores.
+    /// Turns that the loops of a lane take over four scores of a row.
     fn block_turns(&self) -> u32 {
-        // The rounds of Philox, for each row.
-        if self.dropout { 4 * 10 } else { 0 }
+        // The rounds of Philox.
+        if self.dropout { 10 } else { 0 }
     }
 }
 
