@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
     AttentionPlan, AttentionTile, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan,
-    ChunkedBackwardPlan, Exchange, LinearScanPlan, LongConvBackwardPlan, MonarchBackwardPlan, MonarchPlan,
-    PixelflyBackwardPlan, PixelflyPlan, Plan,
+    ChunkedBackwardPlan, DeltaRuleBackwardPlan, Exchange, LinearScanPlan, LongConvBackwardPlan,
+    MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan,
 };
 use tilewise::{
-    AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, DType,
+    AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, DType, DeltaRuleSpec,
     LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec, PlanError, SpecError, SsdSpec,
 };
 
@@ -203,6 +203,29 @@ proptest! {
                 prop_assert!(shape.iter().map(|&size| size as u128).product::<u128>() > i32::MAX as u128);
             }
             Err(error) => prop_assert!(false, "{spec:?}: {error}"),
+        }
+    }
+
+    #[test]
+    fn delta_rule_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(4), length in size(20_000), heads in size(20),
+        key_dim in size(512), value_dim in size(300), chunk in 0_usize..=64, gated in any::<bool>(),
+    ) {
+        let spec = DeltaRuleSpec::new(dtype, batch, length, heads, (key_dim, value_dim));
+        let spec = DeltaRuleSpec { chunk: (chunk > 0).then_some(chunk), gated, ..spec };
+        let plan = DeltaRuleBackwardPlan::new(&spec, &caps);
+        if let Ok(plan) = &plan {
+            fits(&plan.forward, &caps)?;
+            let (chunked, pairs) = (plan.forward.chunked, plan.pairs.forward);
+            prop_assert!(chunked.chunk <= 64 && pairs.chunk == 2 * chunked.chunk, "{plan}");
+            prop_assert_eq!(chunked.chunks, pairs.chunks, "states lie between the same chunks");
+            prop_assert!(chunked.chunk as usize * chunked.chunks as usize >= batch * length, "{plan}");
+        }
+        match plan {
+            Err(PlanError::Spec(SpecError::Elements { shape, .. })) => {
+                prop_assert!(shape.iter().map(|&size| size as u128).product::<u128>() > i32::MAX as u128);
+            }
+            plan => fits_or_is_refused(plan, &caps)?,
         }
     }
 

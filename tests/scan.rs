@@ -3,6 +3,8 @@
 mod common;
 #[path = "scan/conv1d.rs"]
 mod conv1d;
+#[path = "scan/delta_rule.rs"]
+mod delta_rule;
 #[path = "scan/long_conv.rs"]
 mod long_conv;
 #[path = "scan/s4d.rs"]

@@ -48,7 +48,7 @@ fn take_token(lane: Lane, record: u32, first_row: u32) {
     let row = first_row + rank(lane) / REDUCE_LANES * 4u;
     let line = record * params.x_dim;
     let four = x_load4(line + row, line + params.x_dim);
-    let added = weight * four;
+    let added = weight * (four - held_under_key(lane, record, row, decay));
     let shared_line = record / params.b_share * params.b_dim;
     var sums = vec4<f32>();
     for (var column = rank(lane) % REDUCE_LANES; column < params.b_dim; column += REDUCE_LANES) {

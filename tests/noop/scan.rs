@@ -2,13 +2,14 @@
 
 use super::zeros;
 use tilewise::{
-    Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gate,
-    Gpu, LinearAttention, LinearAttentionBackward, LinearAttentionInputs, LinearAttentionOutputGradients,
-    LinearAttentionSpec, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs,
-    LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, S4d, S4dBackward,
-    S4dInputs, S4dParameters, S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs,
-    SelectiveScanSpec, SelectiveScanStep, SequenceIndices, Skip, Ssd, SsdBackward, SsdInputs,
-    SsdOutputGradients, SsdSpec, SsdStep, by_dtype,
+    Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, DeltaRule,
+    DeltaRuleBackward, DeltaRuleInputs, DeltaRuleSpec, DeltaRuleStep, Element, Gate, Gpu, LinearAttention,
+    LinearAttentionBackward, LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionSpec,
+    LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, LongConv,
+    LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, S4d, S4dBackward, S4dInputs, S4dParameters,
+    S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs, SelectiveScanSpec,
+    SelectiveScanStep, SequenceIndices, Skip, Ssd, SsdBackward, SsdInputs, SsdOutputGradients, SsdSpec,
+    SsdStep, by_dtype,
 };
 
 pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
@@ -140,6 +141,22 @@ fn linear_attention<T: Element>(gpu: &Gpu, spec: &LinearAttentionSpec) {
     LinearAttentionBackward::new(gpu, spec.clone()).unwrap().run(inputs, of).unwrap();
 }
 
+fn delta_rule<T: Element>(gpu: &Gpu, spec: &DeltaRuleSpec) {
+    let (q, k) = (zeros::<T>(gpu, &spec.q_shape()), zeros(gpu, &spec.q_shape()));
+    let (v, beta) = (zeros(gpu, &spec.v_shape()), zeros(gpu, &spec.beta_shape()));
+    let g = spec.gated.then(|| zeros(gpu, &spec.beta_shape()));
+    let inputs = DeltaRuleInputs { q: &q, k: &k, v: &v, beta: &beta, g: g.as_ref(), initial: None };
+    let outputs = DeltaRule::new(gpu, spec.clone()).unwrap().run(inputs).unwrap();
+    let of = LinearAttentionOutputGradients { o: &outputs.o, last: Some(&outputs.last) };
+    DeltaRuleBackward::new(gpu, spec.clone()).unwrap().run(inputs, of).unwrap();
+    let step = DeltaRuleStep::new(gpu, spec.clone()).unwrap();
+    let (q, k) = (zeros::<T>(gpu, &step.q_shape()), zeros(gpu, &step.q_shape()));
+    let (v, beta) = (zeros(gpu, &step.v_shape()), zeros(gpu, &step.beta_shape()));
+    let g = spec.gated.then(|| zeros(gpu, &step.beta_shape()));
+    let inputs = DeltaRuleInputs { q: &q, k: &k, v: &v, beta: &beta, g: g.as_ref(), initial: None };
+    step.run(inputs, &outputs.last).unwrap();
+}
+
 pub fn run_all(gpu: &Gpu) {
     for dtype in DType::ALL {
         for spec in [LinearScanSpec::new(dtype, 2, 3, 97), LinearScanSpec::new(dtype, 1, 2, 100_000)] {
@@ -165,6 +182,10 @@ pub fn run_all(gpu: &Gpu) {
         for gate in [Gate::Constant, Gate::PerStep] {
             let spec = LinearAttentionSpec::new(dtype, 1, 70, 2, (16, 12), gate);
             by_dtype!(dtype, T => linear_attention::<T>(gpu, &spec));
+        }
+        let spec = DeltaRuleSpec::new(dtype, 2, 97, 2, (13, 7));
+        for spec in [DeltaRuleSpec { length: 0, ..spec.clone() }, spec.clone(), spec.gated()] {
+            by_dtype!(dtype, T => delta_rule::<T>(gpu, &spec));
         }
         let spec = Conv1dSpec::new(dtype, 2, 3, 97, 4);
         for spec in [spec, spec.bias().silu().sequences().initial()] {

@@ -4,13 +4,13 @@ use tilewise::baseline::{
     self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
 };
 use tilewise::plan::{
-    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
-    LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
-    SelectiveScanPlan, TokenPlan,
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan,
+    DeltaRulePlan, LinearScanBackwardPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
+    LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, TokenPlan,
 };
 use tilewise::{
-    Caps, Coefficients, Conv1dSpec, DType, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, S4dSpec,
-    SelectiveScanSpec, Skip, SsdSpec, ops,
+    Caps, Coefficients, Conv1dSpec, DType, DeltaRuleSpec, Gate, LinearAttentionSpec, LinearScanSpec,
+    LongConvSpec, S4dSpec, SelectiveScanSpec, Skip, SsdSpec, ops,
 };
 
 use super::Planned;
@@ -99,6 +99,27 @@ fn chunked(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned
 }
 
+/// The delta rule with its gradients and its step: widths by fours and by ones, states whose rows one lane's fours hold and
+/// such that take several, with and without decays.
+fn delta_rule(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let specs = [
+        DeltaRuleSpec::new(dtype, 1, 97, 2, (16, 8)).chunk(20),
+        DeltaRuleSpec::new(dtype, 1, 97, 2, (128, 64)).gated(),
+        DeltaRuleSpec::new(dtype, 1, 203, 2, (13, 7)).gated(),
+        DeltaRuleSpec::new(dtype, 1, 97, 2, (500, 130)),
+    ];
+    let mut planned = Vec::new();
+    for spec in specs {
+        let plan = DeltaRulePlan::new(&spec, caps);
+        planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::delta_rule));
+        let backward = DeltaRuleBackwardPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::delta_rule_backward));
+        let step = TokenPlan::delta_rule(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, step"), step, ops::shaders::token));
+    }
+    planned
+}
+
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
     for (channels, length) in [(1, 5), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)] {
@@ -114,6 +135,7 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     }
     planned.extend(long_convs(dtype, caps));
     planned.extend(chunked(dtype, caps));
+    planned.extend(delta_rule(dtype, caps));
     for spec in [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).initial()] {
         let plan = UnfusedLinearScanPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::linear_scan));

@@ -21,7 +21,7 @@ pub struct LinearAttentionInputs<'a, T> {
     pub initial: Option<&'a Tensor<f32>>,
 }
 
-/// Outputs of [`LinearAttention`]; shapes as in [`LinearAttentionSpec`].
+/// Outputs of [`LinearAttention`] and [`DeltaRule`](crate::DeltaRule); shapes as in their specs.
 #[derive(Clone, Debug)]
 pub struct LinearAttentionOutputs<T> {
     /// The result of every step.
@@ -30,7 +30,8 @@ pub struct LinearAttentionOutputs<T> {
     pub last: Tensor<f32>,
 }
 
-/// The gradients of what a loss is made of: inputs of [`LinearAttentionBackward`].
+/// The gradients of what a loss is made of: inputs of [`LinearAttentionBackward`] and
+/// [`DeltaRuleBackward`](crate::DeltaRuleBackward).
 #[derive(Clone, Copy, Debug)]
 pub struct LinearAttentionOutputGradients<'a, T> {
     /// Of `o`.

@@ -2,6 +2,7 @@
 
 mod chunked;
 mod conv1d;
+mod delta_rule;
 mod h3;
 mod linear_attention;
 mod linear_scan;
@@ -18,6 +19,10 @@ pub use conv1d::{
     Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
     SequenceIndices, backward_shaders as conv1d_backward_shaders, shaders as conv1d_shaders,
     step_shaders as conv1d_step_shaders,
+};
+pub use delta_rule::{
+    DeltaRule, DeltaRuleBackward, DeltaRuleGradients, DeltaRuleInputs, DeltaRuleStep,
+    backward_shaders as delta_rule_backward_shaders, shaders as delta_rule_shaders,
 };
 pub use linear_attention::{
     LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,

@@ -2,7 +2,7 @@
 
 use crate::kernel::{Kernel, compile_array, params};
 use crate::ops::Scratch;
-use crate::plan::{Exchange, TOKEN_ROOM, TokenPlan, record_words};
+use crate::plan::{Exchange, Steps, TOKEN_ROOM, TokenPlan, record_words};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::spec::Recurrence;
 use crate::{Error, Gpu, Tensor};
@@ -25,7 +25,9 @@ pub fn shaders(plan: &TokenPlan) -> Result<Vec<Shader>, ShaderError> {
         Exchange::Workgroup => token.module("common/lane_workgroup").module("common/reduce_workgroup"),
         Exchange::Subgroup => token.module("common/lane_subgroup").module("common/reduce_subgroup"),
     };
+    let residual = matches!(plan.steps, Steps::Delta { .. });
     let token = link_gate(token, plan.gated, plan.x)
+        .module(if residual { "scan/token_delta" } else { "scan/token_plain" })
         .tensor("x", plan.x)
         .tensor("b", plan.b)
         .tensor("c", plan.b)

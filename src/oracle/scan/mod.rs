@@ -1,6 +1,7 @@
 //! Oracles of the scan family.
 
 mod conv1d;
+mod delta_rule;
 mod h3;
 mod linear_attention;
 mod linear_scan;
@@ -11,6 +12,7 @@ mod selective_scan;
 mod ssd;
 
 pub use conv1d::{Conv1dDerivatives, Conv1dResult, Conv1dTensors, conv1d, conv1d_backward};
+pub use delta_rule::{DeltaRuleGradient, DeltaRuleResult, DeltaRuleValues, delta_rule, delta_rule_backward};
 pub use linear_attention::{
     LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,
     linear_attention_backward,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::recurrence::{Decay, Recurrence};
-use super::{Sequences, Skip, check_chunk};
+use super::{LONGEST_CHUNK, Sequences, Skip, check_chunk};
 use crate::spec::{at_least_one, elements, wrong};
 use crate::{DType, SpecError};
 
@@ -154,7 +154,7 @@ impl LinearAttentionSpec {
             ("key_dim", self.key_dim),
             ("value_dim", self.value_dim),
         ])?;
-        check_chunk(self.chunk)?;
+        check_chunk(self.chunk, LONGEST_CHUNK)?;
         if let Some(scale) = self.scale
             && !scale.is_finite()
         {
@@ -176,6 +176,7 @@ impl LinearAttentionSpec {
             x_dim: self.value_dim,
             b_dim: self.key_dim,
             chunk: self.chunk,
+            longest_chunk: LONGEST_CHUNK,
             skip: Skip::None,
             gated: false,
             decay: Decay::Given { constant: self.gate == Gate::Constant },
