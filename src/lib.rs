@@ -78,22 +78,24 @@ pub use ops::{
     KvCache, LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
     LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep, LinearScan,
     LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs, LinearScanOutputs,
-    LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep, Merge, Monarch,
-    MonarchBackward, MonarchGradients, MonarchInputs, MonarchLinear, MonarchLinearGradients,
-    PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear, Projection, RotaryTables, Rotate,
-    S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, SelectiveScan, SelectiveScanBackward,
-    SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep, SequenceIndices,
-    Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep, Table,
+    LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep, Mamba, Mamba2,
+    Mamba2Backward, Mamba2Gradients, Mamba2Inputs, Mamba2Step, MambaBackward, MambaGradients, MambaInputs,
+    MambaOutputs, MambaStates, MambaStep, Merge, Monarch, MonarchBackward, MonarchGradients, MonarchInputs,
+    MonarchLinear, MonarchLinearGradients, PixelflyBackward, PixelflyGradients, PixelflyInputs,
+    PixelflyLinear, Projection, RotaryTables, Rotate, S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep,
+    SelectiveScan, SelectiveScanBackward, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs,
+    SelectiveScanStep, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
+    SsdOutputs, SsdStep, Table,
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
     Alibi, AppendSpec, AttentionSpec, BlockMask, BlockPattern, BlockSoftmaxSpec, BlockSparseMode,
     BlockSparseSpec, ButterflyLinearSpec, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec,
     Coefficients, Conv1dSpec, CuSeqlens, DeltaRuleSpec, Discretization, Gate, H3Spec, HyenaSpec,
-    LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, MergeSpec, Mods, MonarchLinearSpec,
-    MonarchLinearWeights, MonarchSpec, Packed, PixelflyConfig, PixelflySpec, PixelflyWeights, Rotary,
-    RotaryPairs, RotateSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, Span, SsdSpec,
-    Window,
+    LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, Mamba2Spec, MambaSpec, MergeSpec, Mods,
+    MonarchLinearSpec, MonarchLinearWeights, MonarchSpec, Packed, PixelflyConfig, PixelflySpec,
+    PixelflyWeights, Rotary, RotaryPairs, RotateSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences,
+    Skip, Span, SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

@@ -26,10 +26,11 @@ pub use scan::{
     LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs, LinearAttentionOutputGradients,
     LinearAttentionOutputs, LinearAttentionStep, LinearScan, LinearScanBackward, LinearScanBackwardInputs,
     LinearScanGradients, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
-    LongConvInputs, LongConvStep, Projection, S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep,
-    SelectiveScan, SelectiveScanBackward, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs,
-    SelectiveScanStep, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
-    SsdOutputs, SsdStep,
+    LongConvInputs, LongConvStep, Mamba, Mamba2, Mamba2Backward, Mamba2Gradients, Mamba2Inputs, Mamba2Step,
+    MambaBackward, MambaGradients, MambaInputs, MambaOutputs, MambaStates, MambaStep, Projection, S4d,
+    S4dBackward, S4dGradients, S4dInputs, S4dStep, SelectiveScan, SelectiveScanBackward,
+    SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep, SequenceIndices,
+    Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep,
 };
 
 use std::sync::{Arc, OnceLock};

@@ -20,7 +20,8 @@ pub use butterfly::{
 };
 pub use scan::{
     Coefficients, Conv1dSpec, DeltaRuleSpec, Discretization, Gate, H3Spec, HyenaSpec, LinearAttentionSpec,
-    LinearScanSpec, LongConvSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, SsdSpec,
+    LinearScanSpec, LongConvSpec, Mamba2Spec, MambaSpec, S4dParameters, S4dSpec, SelectiveScanSpec,
+    Sequences, Skip, SsdSpec,
 };
 pub(crate) use scan::{Complex, Decay, Recurrence, Run};
 

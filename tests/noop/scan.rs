@@ -188,7 +188,7 @@ pub fn run_all(gpu: &Gpu) {
             by_dtype!(dtype, T => delta_rule::<T>(gpu, &spec));
         }
         let spec = Conv1dSpec::new(dtype, 2, 3, 97, 4);
-        for spec in [spec, spec.bias().silu().sequences().initial()] {
+        for spec in [spec, spec.bias().silu().sequences().initial(), spec.channels_last()] {
             by_dtype!(dtype, T => conv1d::<T>(gpu, spec));
         }
     }

@@ -8,6 +8,8 @@ mod linear_attention;
 mod linear_scan;
 mod long_conv;
 mod long_conv_step;
+mod mamba;
+mod mamba2;
 mod s4d;
 mod selective_scan;
 mod ssd;
@@ -41,6 +43,8 @@ pub use long_conv::{
     backward_shaders as long_conv_backward_shaders, shaders as long_conv_shaders,
 };
 pub use long_conv_step::{LongConvStep, shaders as long_conv_step_shaders};
+pub use mamba::{Mamba, MambaBackward, MambaGradients, MambaInputs, MambaOutputs, MambaStates, MambaStep};
+pub use mamba2::{Mamba2, Mamba2Backward, Mamba2Gradients, Mamba2Inputs, Mamba2Step};
 pub use s4d::{S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, shaders as s4d_shaders};
 
 pub use selective_scan::{

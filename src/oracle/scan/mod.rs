@@ -6,6 +6,7 @@ mod h3;
 mod linear_attention;
 mod linear_scan;
 mod long_conv;
+mod mamba;
 mod recurrence;
 mod s4d;
 mod selective_scan;
@@ -21,6 +22,7 @@ pub use linear_attention::{
 pub use h3::{H3Operands, H3Result, h3};
 pub use linear_scan::{LinearScanDerivatives, LinearScanResult, linear_scan, linear_scan_backward};
 pub use long_conv::{LongConv, LongConvGradients, LongConvOperands};
+pub use mamba::{mamba, mamba_backward, mamba2, mamba2_backward};
 pub use s4d::s4d_kernel;
 pub use selective_scan::{
     SelectiveScanDerivatives, SelectiveScanResult, SelectiveScanTensors, selective_scan,

@@ -6,6 +6,7 @@ mod h3;
 mod hyena;
 mod linear_scan;
 mod long_conv;
+mod mamba;
 mod s4d;
 mod selective_scan;
 
@@ -13,6 +14,7 @@ pub use conv1d::Conv1dSpec;
 pub use delta_rule::DeltaRuleSpec;
 pub use linear_scan::LinearScanSpec;
 pub use long_conv::LongConvSpec;
+pub use mamba::{Mamba2Spec, MambaSpec};
 pub(crate) use s4d::Complex;
 pub use s4d::{Discretization, S4dParameters, S4dSpec};
 pub use selective_scan::{Coefficients, SelectiveScanSpec};
