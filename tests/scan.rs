@@ -7,6 +7,8 @@ mod conv1d;
 mod delta_rule;
 #[path = "scan/long_conv.rs"]
 mod long_conv;
+#[path = "scan/mamba.rs"]
+mod mamba;
 #[path = "scan/s4d.rs"]
 mod s4d;
 #[path = "scan/selective_scan.rs"]

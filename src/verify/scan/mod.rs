@@ -7,6 +7,7 @@ mod hyena;
 mod linear_attention;
 mod linear_scan;
 mod long_conv;
+mod mamba;
 mod s4d;
 mod selective_scan;
 mod ssd;
@@ -24,5 +25,7 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(boxed(s4d::cases(grid)));
     cases.extend(boxed(h3::cases(grid)));
     cases.extend(boxed(hyena::cases(grid)));
+    cases.extend(boxed(mamba::cases(grid)));
+    cases.extend(boxed(mamba::cases2(grid)));
     cases
 }
