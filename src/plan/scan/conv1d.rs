@@ -6,7 +6,7 @@ use crate::caps::Caps;
 use crate::plan::scan::SumPlan;
 use crate::plan::{Footprint, Plan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
-use crate::{Conv1dSpec, DType, PlanError};
+use crate::{Conv1dSpec, DType, Mamba2Spec, PlanError};
 
 /// How to run a [`Conv1dSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,13 @@ impl Conv1dPlan {
     /// Plans a convolution. Fails if the spec is wrong or a tensor exceeds a binding.
     pub fn new(spec: &Conv1dSpec, caps: &Caps) -> Result<Self, PlanError> {
         Self::in_parts(spec, &[spec.channels], caps)
+    }
+
+    /// Plans the convolution of a Mamba-2 core, whose channels go into three tensors. Fails if the spec is wrong or a tensor
+    /// exceeds a binding.
+    pub fn mamba2(spec: &Mamba2Spec, caps: &Caps) -> Result<Self, PlanError> {
+        spec.check()?;
+        Self::in_parts(&spec.conv(), &spec.parts(), caps)
     }
 
     /// The same where the channels of `y` lie in several tensors, so many in each; they lie innermost then.
@@ -129,6 +136,12 @@ impl Conv1dBackwardPlan {
     /// Plans a backward pass. Fails if the spec is wrong or a tensor exceeds a binding.
     pub fn new(spec: &Conv1dSpec, caps: &Caps) -> Result<Self, PlanError> {
         Self::in_parts(spec, &[spec.channels], caps)
+    }
+
+    /// Plans the gradients of the convolution of a Mamba-2 core. Fails if the spec is wrong or a tensor exceeds a binding.
+    pub fn mamba2(spec: &Mamba2Spec, caps: &Caps) -> Result<Self, PlanError> {
+        spec.check()?;
+        Self::in_parts(&spec.conv(), &spec.parts(), caps)
     }
 
     /// The same where the channels of `dy` lie in several tensors, so many in each.
