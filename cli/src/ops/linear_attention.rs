@@ -27,7 +27,7 @@ pub struct Given {
 
 // The sizes of both. Not a doc comment either.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct Sizes {
+pub struct CommonSizes {
     /// Storage of the tensors
     #[arg(long, default_value = "f16", value_parser = dtype_parser())]
     dtype: DType,
@@ -51,7 +51,7 @@ pub struct Sizes {
     initial: bool,
 }
 
-impl Sizes {
+impl CommonSizes {
     /// The operation, checked.
     pub fn operation(self, gate: Gate) -> Result<Box<dyn Operation>, Failure> {
         let Self { dtype, batch, length, heads, key_dim, value_dim, given: Given { chunk, scale }, initial } =

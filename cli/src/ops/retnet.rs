@@ -12,7 +12,7 @@ use crate::tensors::TensorFile;
 #[derive(Debug, Args)]
 pub struct Sizes {
     #[command(flatten)]
-    sizes: linear_attention::Sizes,
+    sizes: linear_attention::CommonSizes,
 }
 
 /// Reads q, k, v, g and what else there is; writes o and final_states, and gradients if do is there
