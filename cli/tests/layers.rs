@@ -10,12 +10,13 @@ use common::{Named, adapter, file, stderr, stdout, tilewise};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use tilewise::oracle::{
-    self, Conv1dTensors, DeltaRuleValues, H3Operands, Precision, SelectiveScanTensors, SsdValues,
+    self, Conv1dTensors, DeltaRuleValues, H3Operands, LinearAttentionValues, Precision, SelectiveScanTensors,
+    SsdValues,
 };
 use tilewise::verify::Inputs;
 use tilewise::{
-    Conv1dSpec, DType, DeltaRuleSpec, H3Spec, LongConvSpec, Mamba2Spec, MambaSpec, S4dParameters, S4dSpec,
-    SelectiveScanSpec, Skip, SsdSpec,
+    Conv1dSpec, DType, DeltaRuleSpec, Gate, H3Spec, LinearAttentionSpec, LongConvSpec, Mamba2Spec, MambaSpec,
+    S4dParameters, S4dSpec, SelectiveScanSpec, Skip, SsdSpec,
 };
 
 const EXACT: Precision = Precision::Exact;
@@ -118,6 +119,28 @@ fn the_delta_rule_and_its_gradients() {
             initial: Some(given.of("initial_states")),
         };
         oracle::delta_rule(&spec, EXACT, &values).o
+    });
+}
+
+#[test]
+fn attention_with_gated_keys_and_its_gradients() {
+    let spec = LinearAttentionSpec::new(DType::F32, 1, 20, 2, (3, 5), Gate::PerKey).initial().scale(0.7);
+    let tensors = Tensors::default()
+        .add("q", &spec.q_shape(), AROUND)
+        .add("k", &spec.q_shape(), AROUND)
+        .add("v", &spec.v_shape(), AROUND)
+        .add("g", &spec.g_shape(), [-0.5, 0.0])
+        .add("initial_states", &spec.state_shape(), AROUND)
+        .add("do", &spec.v_shape(), AROUND);
+    check(&["gla", "--chunk", "8", "--scale", "0.7"], "o", &tensors, |given| {
+        let values = LinearAttentionValues {
+            q: given.of("q"),
+            k: given.of("k"),
+            v: given.of("v"),
+            g: given.of("g"),
+            initial: Some(given.of("initial_states")),
+        };
+        oracle::linear_attention(&spec, EXACT, &values).o
     });
 }
 

@@ -1,8 +1,8 @@
 // A matrix product for every chunk of every head, whose rows are the chunk's steps:
 //
-//   out_i = Σ_l left_il right_l   or   out_i + scale Σ_l left_il right_l
+//   Σ_l left_il right_l
 //
-// Modules say what the factors are. A workgroup takes all steps and a tile of columns.
+// Modules say what the factors are, and what becomes of the results. A workgroup takes all steps and a tile of columns.
 
 struct Params {
     groups: u32, // chunks x heads x tiles
@@ -14,7 +14,6 @@ struct Params {
 }
 
 const CHUNK: u32 = 64; // room for a chunk's steps
-const ADDS: bool = true; // to what is there
 
 const COLUMN_LANES = 8u; // lanes across a tile, four columns each
 const LANES = CHUNK / 4u * COLUMN_LANES;
@@ -23,7 +22,6 @@ const SLICE = 16u; // of the summed dimension staged at a time
 const STRIDE = SLICE / 4u + 1u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>; // (tokens, heads, width)
 
 var<workgroup> left: array<vec4<f32>, CHUNK * STRIDE>;
 var<workgroup> right: array<vec4<f32>, SLICE * COLUMN_LANES>;
@@ -69,15 +67,10 @@ fn multiply_chunk(lane: u32, record: u32, first_column: u32) {
         workgroupBarrier();
     }
     let column = first_column + lane % COLUMN_LANES * 4u;
-    for (var i = 0u; i < 16u; i++) {
-        let step = row + i / 4u;
-        if (step < span.steps && column + i % 4u < params.width) {
-            let at = ((span.first + step) * params.heads + head) * params.width + column + i % 4u;
-            if (ADDS) {
-                out[at] = fma(params.scale, sum[i / 4u][i % 4u], out[at]);
-            } else {
-                out[at] = sum[i / 4u][i % 4u];
-            }
+    for (var i = 0u; i < 4u; i++) {
+        if (row + i < span.steps && column < params.width) {
+            let line = ((span.first + row + i) * params.heads + head) * params.width;
+            finish_four(line + column, line + params.width, sum[i]);
         }
     }
 }

@@ -1,7 +1,9 @@
 // The factors of scan/chunk_product where rows of a chunk's steps read its state.
 
+const STATE_TURNED: bool = true; // rows of a state are columns of the factor
+
 @group(0) @binding(0) var<storage, read> rows: array<rows_word>; // (tokens, heads, depth)
-@group(0) @binding(1) var<storage, read> states: array<states_word>; // (chunks, heads, width, depth)
+@group(0) @binding(1) var<storage, read> states: array<states_word>; // (chunks, heads, width, depth), or the other way round if not turned
 
 fn depth_of(span: Span) -> u32 {
     return params.depth;
@@ -18,8 +20,14 @@ fn stage_left(lane: u32, record: u32, span: Span, first: u32) {
     }
 }
 
-// A lane takes four elements of four rows of a state at a time, and turns them round.
+// A lane takes four elements of four rows of a state at a time where it turns them round.
 fn stage_right(lane: u32, record: u32, span: Span, first: u32, first_column: u32) {
+    if (!STATE_TURNED) {
+        for (var i = lane; i < SLICE * COLUMN_LANES; i += LANES) {
+            right[i] = load_state(record, first + i / COLUMN_LANES, first_column + i % COLUMN_LANES * 4u);
+        }
+        return;
+    }
     for (var i = lane; i < COLUMN_LANES * (SLICE / 4u); i += LANES) {
         let column = i / (SLICE / 4u);
         let four = i % (SLICE / 4u);
@@ -39,6 +47,8 @@ fn stage_right(lane: u32, record: u32, span: Span, first: u32, first_column: u32
 }
 
 fn load_state(record: u32, row: u32, column: u32) -> vec4<f32> {
-    let line = (record * params.width + row) * params.depth;
-    return states_load4(line + column, select(0u, line + params.depth, row < params.width));
+    let count = select(params.depth, params.width, STATE_TURNED);
+    let columns = select(params.width, params.depth, STATE_TURNED);
+    let line = (record * count + row) * columns;
+    return states_load4(line + column, select(0u, line + columns, row < count));
 }

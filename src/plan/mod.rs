@@ -24,14 +24,14 @@ pub(crate) use butterfly::{
     COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, SUM_LANES, Side, Sides, gradient_cells,
 };
 pub(crate) use scan::{
-    ChunkKernel, DeltaKernel, DeltaPair, DeltaProduct, LongConvStage, Mixed, Reads, TOKEN_ROOM, Writes,
-    record_words,
+    ChunkKernel, DeltaKernel, DeltaPair, DeltaProduct, KeyedKernel, KeyedProduct, LongConvStage, Mixed,
+    Reads, TOKEN_ROOM, Writes, record_words,
 };
 pub use scan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaPass,
-    DeltaRuleBackwardPlan, DeltaRulePlan, LinearScanBackwardPlan, LinearScanPlan, LongConvBackwardPlan,
-    LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, Steps, SumPlan,
-    TokenPlan,
+    DeltaRuleBackwardPlan, DeltaRulePlan, KeyedBackwardPlan, KeyedPlan, LinearAttentionBackwardPlan,
+    LinearAttentionPlan, LinearScanBackwardPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
+    LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, Steps, SumPlan, TokenPlan,
 };
 
 use std::fmt;

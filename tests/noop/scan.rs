@@ -179,7 +179,7 @@ pub fn run_all(gpu: &Gpu) {
         for spec in [SsdSpec { length: 0, ..spec.clone() }, spec, whole] {
             by_dtype!(dtype, T => ssd::<T>(gpu, &spec));
         }
-        for gate in [Gate::Constant, Gate::PerStep] {
+        for gate in [Gate::Constant, Gate::PerStep, Gate::PerKey] {
             let spec = LinearAttentionSpec::new(dtype, 1, 70, 2, (16, 12), gate);
             by_dtype!(dtype, T => linear_attention::<T>(gpu, &spec));
         }

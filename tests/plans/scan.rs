@@ -5,8 +5,9 @@ use tilewise::baseline::{
 };
 use tilewise::plan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan,
-    DeltaRulePlan, LinearScanBackwardPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
-    LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, TokenPlan,
+    DeltaRulePlan, LinearAttentionBackwardPlan, LinearAttentionPlan, LinearScanBackwardPlan, LinearScanPlan,
+    LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
+    SelectiveScanPlan, TokenPlan,
 };
 use tilewise::{
     Caps, Coefficients, Conv1dSpec, DType, DeltaRuleSpec, Gate, LinearAttentionSpec, LinearScanSpec,
@@ -87,12 +88,13 @@ fn chunked(dtype: DType, caps: &Caps) -> Vec<Planned> {
             ops::shaders::token,
         ));
     }
-    for gate in [Gate::Constant, Gate::PerStep] {
+    for gate in [Gate::Constant, Gate::PerStep, Gate::PerKey] {
         let spec = LinearAttentionSpec::new(dtype, 1, 97, 2, (8, 20), gate);
-        let plan = ChunkedPlan::linear_attention(&spec, caps);
-        planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::chunked));
-        let backward = ChunkedBackwardPlan::linear_attention(&spec, caps);
-        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::chunked_backward));
+        let plan = LinearAttentionPlan::new(&spec, caps);
+        planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::linear_attention));
+        let backward = LinearAttentionBackwardPlan::new(&spec, caps);
+        let shaders = ops::shaders::linear_attention_backward;
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, shaders));
         let step = TokenPlan::linear_attention(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, step"), step, ops::shaders::token));
     }

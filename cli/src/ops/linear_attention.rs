@@ -2,7 +2,7 @@
 
 use clap::Args;
 use tilewise::ops::shaders;
-use tilewise::plan::{ChunkedBackwardPlan, ChunkedPlan, TokenPlan};
+use tilewise::plan::{LinearAttentionBackwardPlan, LinearAttentionPlan, TokenPlan};
 use tilewise::{
     Caps, DType, Element, Gate, Gpu, LinearAttention, LinearAttentionBackward, LinearAttentionInputs,
     LinearAttentionOutputGradients, LinearAttentionSpec, by_dtype,
@@ -104,10 +104,10 @@ impl Operation for LinearAttentionSpec {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
-        let backward = ChunkedBackwardPlan::linear_attention(self, caps)?;
+        let backward = LinearAttentionBackwardPlan::new(self, caps)?;
         Ok(vec![
-            Planned::new("forward", &ChunkedPlan::linear_attention(self, caps)?, shaders::chunked)?,
-            Planned::new("backward", &backward, shaders::chunked_backward)?,
+            Planned::new("forward", &LinearAttentionPlan::new(self, caps)?, shaders::linear_attention)?,
+            Planned::new("backward", &backward, shaders::linear_attention_backward)?,
             Planned::new("step", &TokenPlan::linear_attention(self, caps)?, shaders::token)?,
         ])
     }

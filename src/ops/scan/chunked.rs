@@ -37,7 +37,7 @@ impl StatesParams {
 
 params! {
     /// `scan/chunk_pass`.
-    PassParams { count: u32, heads: u32, cells: u32, has_initial: u32 }
+    PassParams { count: u32, heads: u32, cells: u32, columns: u32, has_initial: u32 }
 }
 
 params! {
@@ -47,6 +47,29 @@ params! {
         q_dim: u32, v_dim: u32, scale: f32, state_scale: f32, skip_head: u32, skip_channel: u32, tokens: u32,
         plane: u32,
     }
+}
+
+params! {
+    /// `scan/chunk_product`.
+    ProductParams { heads: u32, depth: u32, width: u32, column_tiles: u32, scale: f32 }
+}
+
+impl ProductParams {
+    /// For so many records: rows of `width` elements, each a sum over `depth`.
+    pub fn new(records: u32, heads: u32, [depth, width]: [u32; 2], scale: f32) -> Self {
+        let column_tiles = width.div_ceil(32);
+        Self { groups: records * column_tiles, heads, depth, width, column_tiles, scale }
+    }
+}
+
+/// Sizes of a recurrence in chunks, as its kernels count them.
+pub(super) struct ChunkParams {
+    /// Chunks of all heads.
+    pub records: u32,
+    pub heads: u32,
+    pub x_dim: u32,
+    pub b_dim: u32,
+    pub tokens: u32,
 }
 
 params! {
@@ -96,6 +119,7 @@ pub(super) fn link_steps(linker: Linker, steps: Steps, dt: Storage) -> Linker {
             .set("HAS_SOFTPLUS", softplus)
             .set("HAS_LIMITS", limits),
         Steps::Given { constant } => linker.module("scan/decay_given").set("CONSTANT", constant),
+        Steps::Keyed => linker.module("scan/decay_keyed"),
         Steps::Delta { gated, pairs } => {
             linker.module("scan/decay_delta").set("GATED", gated).set("PAIRS", pairs)
         }
@@ -121,11 +145,11 @@ pub(super) fn chunk_linker(plan: &ChunkedPlan, kernel: &'static str) -> Linker {
     Linker::new(kernel).module("scan/chunk").set("CHUNK", plan.room)
 }
 
-/// `scan/chunk_states`, where `x` is stored like that and a tile has so many lanes down.
-pub(super) fn states_linker(plan: &ChunkedPlan, x: Storage, lanes: u32, reverse: bool) -> Linker {
+/// `scan/chunk_states`, where `x` and `b` are stored like that and a tile has so many lanes down.
+pub(super) fn states_linker(plan: &ChunkedPlan, [x, b]: [Storage; 2], lanes: u32, reverse: bool) -> Linker {
     chunk_linker(plan, "scan/chunk_states")
         .tensor("x", x)
-        .tensor("b", plan.b)
+        .tensor("b", b)
         .tensor("states", plan.states())
         .set("ROW_LANES", lanes)
         .set("FOURS", plan.b_fours)
@@ -140,9 +164,11 @@ pub(super) fn shader(plan: &ChunkedPlan, kernel: ChunkKernel) -> Result<Shader, 
         ChunkKernel::Steps => link_steps(linker(), plan.steps, dt).set("CHUNK", plan.room).link(),
         ChunkKernel::States { reverse } => {
             let x = if reverse { plan.dy() } else { plan.x };
-            states_linker(plan, x, plan.state_lanes, reverse).link()
+            states_linker(plan, [x, plan.b], plan.state_lanes, reverse).link()
         }
-        ChunkKernel::Pass { reverse } => linker().set("REVERSE", reverse).link(),
+        ChunkKernel::Pass { reverse } => {
+            linker().set("REVERSE", reverse).set("KEYED", plan.steps == Steps::Keyed).link()
+        }
         ChunkKernel::Mix(mixed) => mix_shader(plan, mixed, chunked()),
         ChunkKernel::Gate => {
             let linker = linker().module("common/activation");
@@ -163,6 +189,7 @@ pub(super) fn shader(plan: &ChunkedPlan, kernel: ChunkKernel) -> Result<Shader, 
                 Steps::Dt { .. } => linker.module("scan/gradient_dt").tensor("ddt", dt).link(),
                 Steps::Given { .. } => linker.module("scan/gradient_given").link(),
                 Steps::Delta { .. } => linker.module("scan/gradient_delta").link(),
+                Steps::Keyed => unreachable!("decays of keys have gradients of their own"),
             }
         }
         ChunkKernel::Skip => chunked().tensor("x", plan.x).tensor("dy", plan.dy()).link(),
@@ -407,7 +434,7 @@ impl Chunked {
         self.kernel(ChunkKernel::States { reverse }).dispatch(&self.gpu, encoder, &params, buffers)
     }
 
-    fn pass(
+    pub fn pass(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         reverse: bool,
@@ -419,7 +446,8 @@ impl Chunked {
         let (heads, cells) = (self.of.heads as u32, self.of.cells() as u32);
         let count = self.layout.run_count * heads * cells;
         let has_initial = u32::from(initial.is_some());
-        let params = PassParams { groups: count.div_ceil(64), count, heads, cells, has_initial };
+        let columns = self.of.b_dim as u32;
+        let params = PassParams { groups: count.div_ceil(64), count, heads, cells, columns, has_initial };
         let initial = initial.unwrap_or(self.gpu.unused());
         let buffers = [self.layout.runs.buffer(), totals, initial, states, last];
         self.kernel(ChunkKernel::Pass { reverse }).dispatch(&self.gpu, encoder, &params, &buffers)

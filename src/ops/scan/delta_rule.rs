@@ -1,6 +1,8 @@
 //! The delta rule, its gradients and its steps.
 
-use super::chunked::{Chunked, Given, Parts, Reads, StatesParams, chunk_linker, shader, states_linker};
+use super::chunked::{
+    Chunked, Given, Parts, ProductParams, Reads, StatesParams, chunk_linker, shader, states_linker,
+};
 use super::token::Token;
 use super::{LinearAttentionOutputGradients, LinearAttentionOutputs};
 use crate::kernel::{Kernel, compile, params};
@@ -15,11 +17,6 @@ use crate::{DType, DeltaRuleSpec, Element, Error, Gpu, Tensor};
 params! {
     /// `scan/delta_inverse`.
     InverseParams { heads: u32, key_dim: u32 }
-}
-
-params! {
-    /// `scan/chunk_product`.
-    ProductParams { heads: u32, depth: u32, width: u32, column_tiles: u32, scale: f32 }
 }
 
 params! {
@@ -54,9 +51,11 @@ fn link(plan: &DeltaRulePlan, kernel: DeltaKernel) -> Result<Shader, ShaderError
         DeltaKernel::Inverse => {
             chunk_linker(chunked, "scan/delta_inverse").module("common/product").tensor("k", b).link()
         }
-        DeltaKernel::States { keys: true } => states_linker(chunked, b_in_f32, plan.key_lanes, false).link(),
+        DeltaKernel::States { keys: true } => {
+            states_linker(chunked, [b_in_f32, b], plan.key_lanes, false).link()
+        }
         DeltaKernel::States { keys: false } => {
-            states_linker(chunked, x_in_f32, chunked.state_lanes, false).link()
+            states_linker(chunked, [x_in_f32, b], chunked.state_lanes, false).link()
         }
         DeltaKernel::Product(product) => link_product(plan, product),
         DeltaKernel::Pass { reverse } => Linker::new("scan/delta_pass")
@@ -99,7 +98,8 @@ fn link_product(plan: &DeltaRulePlan, product: DeltaProduct) -> Result<Shader, S
                 .module("scan/product_state")
                 .tensor("rows", plan.key_in_f32())
                 .tensor("states", chunked.states())
-                .set("ADDS", true)
+                .set("STATE_TURNED", true)
+                .module("scan/product_add")
                 .link();
         }
         DeltaProduct::Values => chunked.x,
@@ -107,12 +107,12 @@ fn link_product(plan: &DeltaRulePlan, product: DeltaProduct) -> Result<Shader, S
         DeltaProduct::Keys | DeltaProduct::KeysOut => chunked.b,
     };
     linker
-        .module("scan/product_inverse")
+        .module("scan/product_matrix")
         .tensor("x", x)
-        .set("ADDS", false)
         .set("TURNED", matches!(product, DeltaProduct::Gradients | DeltaProduct::KeysOut))
         .set("INTO", product == DeltaProduct::Keys)
         .set("OUT_OF", product == DeltaProduct::KeysOut)
+        .module("scan/product_store")
         .link()
 }
 
@@ -256,13 +256,13 @@ impl Rule {
         self.tokens.record_steps(encoder, &inputs.steps(&self.gpu), records)?;
         let params = InverseParams { groups: self.heads_of_chunks(), heads, key_dim };
         self.kernel(DeltaKernel::Inverse).dispatch(&self.gpu, encoder, &params, &[k, inverses, records])?;
-        self.product(encoder, DeltaProduct::Values, 1.0, &[residuals, records, inverses, v])?;
-        self.product(encoder, DeltaProduct::Keys, 1.0, &[of_keys, records, inverses, k])?;
+        self.product(encoder, DeltaProduct::Values, 1.0, &[records, inverses, v, residuals])?;
+        self.product(encoder, DeltaProduct::Keys, 1.0, &[records, inverses, k, of_keys])?;
         self.sum_states(encoder, false, &[residuals, k, states, totals, records])?;
         self.sum_states(encoder, true, &[of_keys, k, taken, totals, records])?;
         let initial = inputs.initial.map(Tensor::buffer);
         self.pass(encoder, false, between, initial, states, last)?;
-        self.product(encoder, DeltaProduct::State, -1.0, &[residuals, records, of_keys, states])
+        self.product(encoder, DeltaProduct::State, -1.0, &[records, of_keys, states, residuals])
     }
 
     fn product(
@@ -275,15 +275,8 @@ impl Rule {
         let DeltaRuleSpec { heads, key_dim, value_dim, .. } = self.spec;
         let of_keys = matches!(product, DeltaProduct::Keys | DeltaProduct::KeysOut);
         let width = if of_keys { key_dim } else { value_dim } as u32;
-        let column_tiles = width.div_ceil(32);
-        let params = ProductParams {
-            groups: self.heads_of_chunks() * column_tiles,
-            heads: heads as u32,
-            depth: key_dim as u32,
-            width,
-            column_tiles,
-            scale,
-        };
+        let sizes = [key_dim as u32, width];
+        let params = ProductParams::new(self.heads_of_chunks(), heads as u32, sizes, scale);
         self.kernel(DeltaKernel::Product(product)).dispatch(&self.gpu, encoder, &params, buffers)
     }
 
@@ -528,9 +521,9 @@ impl DeltaRuleBackward {
         // The gradients of residuals where nothing follows a chunk.
         let mixed = [k, q, d_o, gpu.unused(), between.records, gpu.unused(), y];
         rule.tokens.mix(encoder, Mixed::Within, &mixed)?;
-        let inverted = [dv, between.records, between.inverses, y];
+        let inverted = [between.records, between.inverses, y, dv];
         rule.product(encoder, DeltaProduct::Gradients, 1.0, &inverted)?;
-        let inverted = [between.of_keys, between.records, between.inverses, k];
+        let inverted = [between.records, between.inverses, k, between.of_keys];
         rule.product(encoder, DeltaProduct::KeysOut, 1.0, &inverted)?;
 
         // Those of states, and what follows from them for the gradients of residuals.
@@ -542,7 +535,7 @@ impl DeltaRuleBackward {
         pairs.sum_states(encoder, true, 1.0, &[dy, c, dstates, between.totals, records])?;
         let dlast = of.last.map(Tensor::buffer);
         rule.pass(encoder, true, &between, dlast, dstates, gradients.initial.buffer())?;
-        rule.product(encoder, DeltaProduct::State, 1.0, &[dv, between.records, between.of_keys, dstates])?;
+        rule.product(encoder, DeltaProduct::State, 1.0, &[between.records, between.of_keys, dstates, dv])?;
 
         rule.pair(encoder, interleave(DeltaPair::Gradients), of_result, &[dv, d_o, dy])?;
         rule.pair(

@@ -29,8 +29,10 @@ pub use delta_rule::{
 pub use linear_attention::{
     LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
     LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
+    backward_shaders as linear_attention_backward_shaders, shaders as linear_attention_shaders,
 };
 mod hyena;
+mod keyed;
 
 pub use h3::{H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step};
 pub use hyena::{Hyena, HyenaBackward, HyenaGradients, HyenaInputs, HyenaStates, HyenaStep, Projection};

@@ -6,9 +6,9 @@ use crate::caps::{Bytes, Caps};
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
 use crate::spec::{Decay, Recurrence, elements};
-use crate::{DType, LinearAttentionSpec, PlanError, Skip, SsdSpec};
+use crate::{DType, PlanError, Skip, SsdSpec};
 
-/// How to run an [`SsdSpec`] or a [`LinearAttentionSpec`]: as products within chunks, with states passed between them.
+/// How to run an [`SsdSpec`] or its like: as products within chunks, with states passed between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ChunkedPlan {
@@ -62,6 +62,8 @@ pub enum Steps {
         /// Once for a head, and not for each step.
         constant: bool,
     },
+    /// Nothing: columns of a state decay each on its own, which is other kernels' concern.
+    Keyed,
     /// The decay's logarithm, 0 without a gate, and the weight, both given.
     Delta {
         /// Whether states decay.
@@ -76,6 +78,7 @@ impl Steps {
         match decay {
             Decay::Dt { bias, softplus, limits } => Self::Dt { bias, softplus, limits: limits.is_some() },
             Decay::Given { constant } => Self::Given { constant },
+            Decay::Keyed => Self::Keyed,
             Decay::Delta { gated, pairs } => Self::Delta { gated, pairs },
         }
     }
@@ -85,6 +88,7 @@ impl Steps {
         match self {
             Self::Dt { .. } => 3,
             Self::Given { .. } => 1,
+            Self::Keyed => 0,
             Self::Delta { .. } => 2,
         }
     }
@@ -105,13 +109,6 @@ impl ChunkedPlan {
         spec.check()?;
         let plan = Self::new(&spec.recurrence(), caps)?;
         fitting("state-space duality", plan, caps)
-    }
-
-    /// Plans linear attention. Fails if the spec is wrong or more than the adapter holds.
-    pub fn linear_attention(spec: &LinearAttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
-        spec.check()?;
-        let plan = Self::new(&spec.recurrence(), caps)?;
-        fitting("linear attention", plan, caps)
     }
 
     pub(super) fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
@@ -358,8 +355,8 @@ impl fmt::Display for ChunkedPlan {
     }
 }
 
-/// How to run the gradients of an [`SsdSpec`] or a [`LinearAttentionSpec`]: states are computed again, and every gradient
-/// is a product within chunks like the result.
+/// How to run the gradients of an [`SsdSpec`] or its like: states are computed again, and every gradient is a product within
+/// chunks like the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ChunkedBackwardPlan {
@@ -371,12 +368,6 @@ impl ChunkedBackwardPlan {
     /// Plans the gradients of state-space duality. Fails if the spec is wrong or more than the adapter holds.
     pub fn ssd(spec: &SsdSpec, caps: &Caps) -> Result<Self, PlanError> {
         let forward = ChunkedPlan::ssd(spec, caps)?;
-        Self::new(forward, &spec.recurrence(), caps)
-    }
-
-    /// Plans the gradients of linear attention. Fails if the spec is wrong or more than the adapter holds.
-    pub fn linear_attention(spec: &LinearAttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
-        let forward = ChunkedPlan::linear_attention(spec, caps)?;
         Self::new(forward, &spec.recurrence(), caps)
     }
 

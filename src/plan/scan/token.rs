@@ -73,6 +73,11 @@ impl TokenPlan {
         })
     }
 
+    /// Whether columns of a state decay each on its own.
+    pub(crate) fn keyed(&self) -> bool {
+        self.steps == Steps::Keyed
+    }
+
     /// Rows of a state that a workgroup takes.
     pub(crate) fn rows(&self) -> u32 {
         self.lanes / self.column_lanes * 4
@@ -93,7 +98,7 @@ impl Plan for TokenPlan {
         };
         vec![
             kernel("scan/chunk_steps", 0, 2 + self.steps.tensors()),
-            kernel("scan/token", exchanged + 8 * ROOM, 7 + u32::from(self.gated)),
+            kernel("scan/token", exchanged + 8 * ROOM, 7 + u32::from(self.gated) + u32::from(self.keyed())),
         ]
     }
 }

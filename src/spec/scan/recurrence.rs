@@ -34,6 +34,8 @@ pub(crate) enum Decay {
     Dt { bias: bool, softplus: bool, limits: Option<[f32; 2]> },
     /// Given by its logarithm, once for each head where constant; the weight is 1.
     Given { constant: bool },
+    /// Given by its logarithm for each step and column of a state; the weight is 1.
+    Keyed,
     /// The decay's logarithm, 0 without a gate, and the weight, both given. As pairs, a token is two steps: one decays
     /// the state, the next adds to it.
     Delta { gated: bool, pairs: bool },

@@ -1,10 +1,11 @@
-// The factors of scan/chunk_product where a chunk's inverse is applied to rows of its steps, each times its own factor.
+// The factors of scan/chunk_product where a square matrix of each chunk is applied to rows of its steps, each times its own
+// factor.
 
-const TURNED: bool = false; // the inverse's rows are columns
+const TURNED: bool = false; // the matrix's rows are columns
 const INTO: bool = false;   // rows are multiplied by decays from the chunk's beginning
 const OUT_OF: bool = false; // rows are multiplied by their weights and by decays to the chunk's end
 
-@group(0) @binding(0) var<storage, read> inverses: array<f32>; // (chunks, heads, CHUNK, CHUNK)
+@group(0) @binding(0) var<storage, read> matrices: array<f32>; // (chunks, heads, CHUNK, CHUNK)
 @group(0) @binding(1) var<storage, read> x: array<x_word>; // (tokens, heads, width)
 
 fn depth_of(span: Span) -> u32 {
@@ -34,7 +35,7 @@ fn stage_left(lane: u32, record: u32, span: Span, first: u32) {
         let at = base + select(row * CHUNK + first + 4u * four, (first + 4u * four) * CHUNK + row, TURNED);
         let stride = select(1u, CHUNK, TURNED);
         left[row * STRIDE + four] =
-            vec4<f32>(inverses[at], inverses[at + stride], inverses[at + 2u * stride], inverses[at + 3u * stride]);
+            vec4<f32>(matrices[at], matrices[at + stride], matrices[at + 2u * stride], matrices[at + 3u * stride]);
     }
 }
 
