@@ -6,12 +6,14 @@ use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
     AttentionPlan, AttentionTile, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan,
-    ChunkedBackwardPlan, DeltaRuleBackwardPlan, Exchange, LinearScanPlan, LongConvBackwardPlan,
-    MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan,
+    ChunkedBackwardPlan, DeltaRuleBackwardPlan, Exchange, LinearAttentionBackwardPlan, LinearAttentionPlan,
+    LinearScanPlan, LongConvBackwardPlan, MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan,
+    PixelflyPlan, Plan,
 };
 use tilewise::{
     AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, DType, DeltaRuleSpec,
-    LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec, PlanError, SpecError, SsdSpec,
+    Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec, PlanError, SpecError,
+    SsdSpec,
 };
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -203,6 +205,26 @@ proptest! {
                 prop_assert!(shape.iter().map(|&size| size as u128).product::<u128>() > i32::MAX as u128);
             }
             Err(error) => prop_assert!(false, "{spec:?}: {error}"),
+        }
+    }
+
+    #[test]
+    fn linear_attention_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(4), length in size(20_000), heads in size(20),
+        key_dim in size(300), value_dim in size(300), chunk in 0_usize..=64, per_key in any::<bool>(),
+    ) {
+        let gate = if per_key { Gate::PerKey } else { Gate::PerStep };
+        let spec = LinearAttentionSpec::new(dtype, batch, length, heads, (key_dim, value_dim), gate);
+        let spec = LinearAttentionSpec { chunk: (chunk > 0).then_some(chunk), ..spec };
+        if let Ok(LinearAttentionPlan::Keys(plan)) = LinearAttentionPlan::new(&spec, &caps) {
+            fits(&plan, &caps)?;
+            prop_assert!(per_key && plan.chunked.chunk <= 64, "{plan}");
+        }
+        match LinearAttentionBackwardPlan::new(&spec, &caps) {
+            Err(PlanError::Spec(SpecError::Elements { shape, .. })) => {
+                prop_assert!(shape.iter().map(|&size| size as u128).product::<u128>() > i32::MAX as u128);
+            }
+            plan => fits_or_is_refused(plan, &caps)?,
         }
     }
 

@@ -5,6 +5,8 @@ mod common;
 mod conv1d;
 #[path = "scan/delta_rule.rs"]
 mod delta_rule;
+#[path = "scan/gated_keys.rs"]
+mod gated_keys;
 #[path = "scan/long_conv.rs"]
 mod long_conv;
 #[path = "scan/mamba.rs"]

@@ -95,7 +95,7 @@ pub fn backward_shaders(plan: &LinearAttentionBackwardPlan) -> Result<Vec<Shader
 /// Compiled kernels of either kind of decay.
 #[derive(Clone, Debug)]
 enum Kernels {
-    Heads(Chunked),
+    Heads(Box<Chunked>),
     Keys(Box<Keyed>),
 }
 
@@ -123,7 +123,7 @@ impl LinearAttention {
         let plan = LinearAttentionPlan::new(&spec, gpu.caps())?;
         let kernels = match plan {
             LinearAttentionPlan::Heads(plan) => {
-                Kernels::Heads(Chunked::forward(gpu, spec.recurrence(), plan)?)
+                Kernels::Heads(Box::new(Chunked::forward(gpu, spec.recurrence(), plan)?))
             }
             LinearAttentionPlan::Keys(plan) => {
                 Kernels::Keys(Box::new(Keyed::forward(gpu, spec.recurrence(), plan)?))
@@ -192,7 +192,9 @@ impl LinearAttentionBackward {
         let plan = LinearAttentionBackwardPlan::new(&spec, gpu.caps())?;
         let of = spec.recurrence();
         let kernels = match &plan {
-            LinearAttentionBackwardPlan::Heads(plan) => Kernels::Heads(Chunked::backward(gpu, of, plan)?),
+            LinearAttentionBackwardPlan::Heads(plan) => {
+                Kernels::Heads(Box::new(Chunked::backward(gpu, of, plan)?))
+            }
             LinearAttentionBackwardPlan::Keys(plan) => {
                 Kernels::Keys(Box::new(Keyed::backward(gpu, of, plan)?))
             }
