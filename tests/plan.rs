@@ -6,14 +6,14 @@ use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
     AttentionPlan, AttentionTile, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan,
-    ChunkedBackwardPlan, DeltaRuleBackwardPlan, Exchange, LinearAttentionBackwardPlan, LinearAttentionPlan,
-    LinearScanPlan, LongConvBackwardPlan, MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan,
-    PixelflyPlan, Plan,
+    ChunkedBackwardPlan, Conv1dBackwardPlan, DeltaRuleBackwardPlan, Exchange, LinearAttentionBackwardPlan,
+    LinearAttentionPlan, LinearScanPlan, LongConvBackwardPlan, MonarchBackwardPlan, MonarchPlan,
+    PixelflyBackwardPlan, PixelflyPlan, Plan,
 };
 use tilewise::{
-    AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, DType, DeltaRuleSpec,
-    Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec, PlanError, SpecError,
-    SsdSpec,
+    AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, Conv1dSpec, DType,
+    DeltaRuleSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec,
+    PlanError, SpecError, SsdSpec,
 };
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -205,6 +205,26 @@ proptest! {
                 prop_assert!(shape.iter().map(|&size| size as u128).product::<u128>() > i32::MAX as u128);
             }
             Err(error) => prop_assert!(false, "{spec:?}: {error}"),
+        }
+    }
+
+    #[test]
+    fn short_convolution_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(99), channels in size(9000), length in size(1 << 18),
+        width in 2_usize..=4, channels_last in any::<bool>(),
+    ) {
+        let spec = Conv1dSpec::new(dtype, batch, channels, length, width);
+        let spec = Conv1dSpec { channels_last, ..spec };
+        match Conv1dBackwardPlan::new(&spec, &caps) {
+            Err(PlanError::Spec(_)) => prop_assert!(batch * channels * length > i32::MAX as usize),
+            plan => {
+                if let Ok(plan) = &plan {
+                    fits(&plan.forward, &caps)?;
+                    let (chunk, chunks) = (plan.chunk as usize, plan.chunks as usize);
+                    prop_assert!(chunk * chunks >= length && chunk * (chunks - 1) < length, "{plan} covers a row");
+                }
+                fits_or_is_refused(plan, &caps)?;
+            }
         }
     }
 
