@@ -6,12 +6,14 @@ use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
     AttentionPath, AttentionPlan, AttentionTile, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass,
-    ButterflyPlan, ChunkedBackwardPlan, Exchange, LinearScanPlan, LongConvBackwardPlan, MatrixTile,
+    ButterflyPlan, ChunkedBackwardPlan, Conv1dBackwardPlan, DeltaRuleBackwardPlan, Exchange,
+    LinearAttentionBackwardPlan, LinearAttentionPlan, LinearScanPlan, LongConvBackwardPlan, MatrixTile,
     MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan,
 };
 use tilewise::{
-    AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, DType,
-    LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec, PlanError, SpecError, SsdSpec,
+    AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, Conv1dSpec, DType,
+    DeltaRuleSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec,
+    PlanError, SpecError, SsdSpec,
 };
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -222,6 +224,69 @@ proptest! {
                 prop_assert!(shape.iter().map(|&size| size as u128).product::<u128>() > i32::MAX as u128);
             }
             Err(error) => prop_assert!(false, "{spec:?}: {error}"),
+        }
+    }
+
+    #[test]
+    fn short_convolution_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(99), channels in size(9000), length in size(1 << 18),
+        width in 2_usize..=4, channels_last in any::<bool>(),
+    ) {
+        let spec = Conv1dSpec::new(dtype, batch, channels, length, width);
+        let spec = Conv1dSpec { channels_last, ..spec };
+        match Conv1dBackwardPlan::new(&spec, &caps) {
+            Err(PlanError::Spec(_)) => prop_assert!(batch * channels * length > i32::MAX as usize),
+            plan => {
+                if let Ok(plan) = &plan {
+                    fits(&plan.forward, &caps)?;
+                    let (chunk, chunks) = (plan.chunk as usize, plan.chunks as usize);
+                    prop_assert!(chunk * chunks >= length && chunk * (chunks - 1) < length, "{plan} covers a row");
+                }
+                fits_or_is_refused(plan, &caps)?;
+            }
+        }
+    }
+
+    #[test]
+    fn linear_attention_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(4), length in size(20_000), heads in size(20),
+        key_dim in size(300), value_dim in size(300), chunk in 0_usize..=64, per_key in any::<bool>(),
+    ) {
+        let gate = if per_key { Gate::PerKey } else { Gate::PerStep };
+        let spec = LinearAttentionSpec::new(dtype, batch, length, heads, (key_dim, value_dim), gate);
+        let spec = LinearAttentionSpec { chunk: (chunk > 0).then_some(chunk), ..spec };
+        if let Ok(LinearAttentionPlan::Keys(plan)) = LinearAttentionPlan::new(&spec, &caps) {
+            fits(&plan, &caps)?;
+            prop_assert!(per_key && plan.chunked.chunk <= 64, "{plan}");
+        }
+        match LinearAttentionBackwardPlan::new(&spec, &caps) {
+            Err(PlanError::Spec(SpecError::Elements { shape, .. })) => {
+                prop_assert!(shape.iter().map(|&size| size as u128).product::<u128>() > i32::MAX as u128);
+            }
+            plan => fits_or_is_refused(plan, &caps)?,
+        }
+    }
+
+    #[test]
+    fn delta_rule_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(4), length in size(20_000), heads in size(20),
+        key_dim in size(512), value_dim in size(300), chunk in 0_usize..=64, gated in any::<bool>(),
+    ) {
+        let spec = DeltaRuleSpec::new(dtype, batch, length, heads, (key_dim, value_dim));
+        let spec = DeltaRuleSpec { chunk: (chunk > 0).then_some(chunk), gated, ..spec };
+        let plan = DeltaRuleBackwardPlan::new(&spec, &caps);
+        if let Ok(plan) = &plan {
+            fits(&plan.forward, &caps)?;
+            let (chunked, pairs) = (plan.forward.chunked, plan.pairs.forward);
+            prop_assert!(chunked.chunk <= 64 && pairs.chunk == 2 * chunked.chunk, "{plan}");
+            prop_assert_eq!(chunked.chunks, pairs.chunks, "states lie between the same chunks");
+            prop_assert!(chunked.chunk as usize * chunked.chunks as usize >= batch * length, "{plan}");
+        }
+        match plan {
+            Err(PlanError::Spec(SpecError::Elements { shape, .. })) => {
+                prop_assert!(shape.iter().map(|&size| size as u128).product::<u128>() > i32::MAX as u128);
+            }
+            plan => fits_or_is_refused(plan, &caps)?,
         }
     }
 

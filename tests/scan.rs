@@ -3,8 +3,14 @@
 mod common;
 #[path = "scan/conv1d.rs"]
 mod conv1d;
+#[path = "scan/delta_rule.rs"]
+mod delta_rule;
+#[path = "scan/gated_keys.rs"]
+mod gated_keys;
 #[path = "scan/long_conv.rs"]
 mod long_conv;
+#[path = "scan/mamba.rs"]
+mod mamba;
 #[path = "scan/s4d.rs"]
 mod s4d;
 #[path = "scan/selective_scan.rs"]

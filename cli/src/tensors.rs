@@ -325,6 +325,11 @@ impl Stored<'_> {
     }
 }
 
+/// Fails unless every tensor that is there has its shape.
+pub fn expect_shapes(expected: &[(Option<&Stored<'_>>, &[usize])]) -> Result<(), Failure> {
+    expected.iter().try_for_each(|(tensor, shape)| tensor.map_or(Ok(()), |tensor| tensor.expect_shape(shape)))
+}
+
 /// What a file calls an element type.
 fn file_type(dtype: DType) -> Dtype {
     match dtype {

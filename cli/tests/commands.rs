@@ -6,7 +6,7 @@ use common::{adapter, stderr, stdout, tilewise};
 use serde_json::Value;
 
 /// Every operation that can be planned.
-const OPS: [&str; 13] = [
+const OPS: [&str; 19] = [
     "attention",
     "merge",
     "butterfly",
@@ -18,12 +18,18 @@ const OPS: [&str; 13] = [
     "ssd",
     "gla",
     "retnet",
+    "delta-rule",
+    "s4d",
+    "h3",
+    "hyena",
+    "mamba",
+    "mamba2",
     "conv1d",
     "selective-scan",
 ];
 
 /// Those whose workgroups are of one size everywhere, so that no limit bounds them.
-const OF_ONE_SIZE: [&str; 3] = ["merge", "conv1d", "selective-scan"];
+const OF_ONE_SIZE: [&str; 4] = ["merge", "conv1d", "selective-scan", "mamba"];
 
 fn json(line: &str) -> Value {
     let text = stdout(line.split_whitespace().chain(["--json"]));

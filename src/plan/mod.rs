@@ -23,11 +23,15 @@ pub use butterfly::{
 pub(crate) use butterfly::{
     COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, SUM_LANES, Side, Sides, gradient_cells,
 };
-pub(crate) use scan::{ChunkKernel, LongConvStage, Mixed, Reads, TOKEN_ROOM, Writes, record_words};
+pub(crate) use scan::{
+    ChunkKernel, DeltaKernel, DeltaPair, DeltaProduct, KeyedKernel, KeyedProduct, LongConvStage, Mixed,
+    Reads, TOKEN_ROOM, Writes, record_words,
+};
 pub use scan::{
-    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
-    LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
-    SelectiveScanPlan, Steps, SumPlan, TokenPlan,
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaPass,
+    DeltaRuleBackwardPlan, DeltaRulePlan, KeyedBackwardPlan, KeyedPlan, LinearAttentionBackwardPlan,
+    LinearAttentionPlan, LinearScanBackwardPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
+    LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, Steps, SumPlan, TokenPlan,
 };
 
 use std::fmt;

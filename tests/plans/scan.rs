@@ -4,13 +4,14 @@ use tilewise::baseline::{
     self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
 };
 use tilewise::plan::{
-    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
-    LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan,
+    DeltaRulePlan, LinearAttentionBackwardPlan, LinearAttentionPlan, LinearScanBackwardPlan, LinearScanPlan,
+    LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
     SelectiveScanPlan, TokenPlan,
 };
 use tilewise::{
-    Caps, Coefficients, Conv1dSpec, DType, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, S4dSpec,
-    SelectiveScanSpec, Skip, SsdSpec, ops,
+    Caps, Coefficients, Conv1dSpec, DType, DeltaRuleSpec, Gate, LinearAttentionSpec, LinearScanSpec,
+    LongConvSpec, S4dSpec, SelectiveScanSpec, Skip, SsdSpec, ops,
 };
 
 use super::Planned;
@@ -87,13 +88,35 @@ fn chunked(dtype: DType, caps: &Caps) -> Vec<Planned> {
             ops::shaders::token,
         ));
     }
-    for gate in [Gate::Constant, Gate::PerStep] {
+    for gate in [Gate::Constant, Gate::PerStep, Gate::PerKey] {
         let spec = LinearAttentionSpec::new(dtype, 1, 97, 2, (8, 20), gate);
-        let plan = ChunkedPlan::linear_attention(&spec, caps);
-        planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::chunked));
-        let backward = ChunkedBackwardPlan::linear_attention(&spec, caps);
-        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::chunked_backward));
+        let plan = LinearAttentionPlan::new(&spec, caps);
+        planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::linear_attention));
+        let backward = LinearAttentionBackwardPlan::new(&spec, caps);
+        let shaders = ops::shaders::linear_attention_backward;
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, shaders));
         let step = TokenPlan::linear_attention(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, step"), step, ops::shaders::token));
+    }
+    planned
+}
+
+/// The delta rule with its gradients and its step: widths by fours and by ones, states whose rows one lane's fours hold and
+/// such that take several, with and without decays.
+fn delta_rule(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let specs = [
+        DeltaRuleSpec::new(dtype, 1, 97, 2, (16, 8)).chunk(20),
+        DeltaRuleSpec::new(dtype, 1, 97, 2, (128, 64)).gated(),
+        DeltaRuleSpec::new(dtype, 1, 203, 2, (13, 7)).gated(),
+        DeltaRuleSpec::new(dtype, 1, 97, 2, (500, 130)),
+    ];
+    let mut planned = Vec::new();
+    for spec in specs {
+        let plan = DeltaRulePlan::new(&spec, caps);
+        planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::delta_rule));
+        let backward = DeltaRuleBackwardPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::delta_rule_backward));
+        let step = TokenPlan::delta_rule(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, step"), step, ops::shaders::token));
     }
     planned
@@ -114,6 +137,7 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     }
     planned.extend(long_convs(dtype, caps));
     planned.extend(chunked(dtype, caps));
+    planned.extend(delta_rule(dtype, caps));
     for spec in [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).initial()] {
         let plan = UnfusedLinearScanPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::linear_scan));
@@ -125,6 +149,8 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned.extend(conv1d(conv, caps));
     planned.extend(conv1d(Conv1dSpec { length: 97, width: 3, ..conv }.bias().silu(), caps));
     planned.extend(conv1d(Conv1dSpec { width: 4, ..conv }.bias().silu().sequences().initial(), caps));
+    planned.extend(conv1d(Conv1dSpec { width: 3, channels: 8, ..conv }.silu().channels_last(), caps));
+    planned.extend(conv1d(conv.bias().sequences().initial().channels_last(), caps));
     let plain = SelectiveScanSpec::new(dtype, 1, 6, 64, 1);
     planned.extend(selective_scan(plain, caps));
     let all = plain.skip().gated().delta_bias().delta_softplus().initial();

@@ -239,7 +239,7 @@ fn a_prefill_and_steps_are_one_prefill() {
 #[test]
 fn linear_attention_in_steps_is_linear_attention() {
     for (_, gpu) in common::gpus() {
-        for gate in [Gate::Constant, Gate::PerStep] {
+        for gate in [Gate::Constant, Gate::PerStep, Gate::PerKey] {
             let spec = LinearAttentionSpec::new(DType::F32, 1, 35, 2, (13, 7), gate).chunk(64);
             let mut inputs = Inputs::new(5);
             let [q, k, v] =
@@ -268,7 +268,7 @@ fn linear_attention_in_steps_is_linear_attention() {
             let step = LinearAttentionStep::new(&gpu, spec).unwrap();
             for t in 0..35 {
                 let row = |values: &[f32], width: usize| values[t * width..(t + 1) * width].to_vec();
-                let g = if gate == Gate::Constant { g.clone() } else { row(&g, 2) };
+                let g = if gate == Gate::Constant { g.clone() } else { row(&g, g.len() / 35) };
                 let rows = [
                     upload(&step.q_shape(), &row(&q, 26)),
                     upload(&step.q_shape(), &row(&k, 26)),

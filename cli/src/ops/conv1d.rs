@@ -3,7 +3,9 @@
 use clap::Args;
 use tilewise::ops::shaders;
 use tilewise::plan::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan};
-use tilewise::{Caps, Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, DType, Gpu, by_dtype};
+use tilewise::{
+    Caps, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dSpec, DType, Element, Gpu, by_dtype,
+};
 
 use super::{FromFile, FromSizes, Operation, Planned, fields};
 use crate::args::dtype_parser;
@@ -82,6 +84,19 @@ impl FromFile for Options {
     }
 }
 
+/// The gradients of a convolution, those of `x` and of the initial state under these names.
+pub(super) fn gradients<T: Element>(
+    x: &'static str,
+    initial: &'static str,
+    found: &Conv1dGradients<T>,
+) -> Result<Vec<Output>, Failure> {
+    let mut outputs = vec![Output::download(x, &found.dx)?, Output::download("dweight", &found.dweight)?];
+    for (name, gradient) in [("dbias", &found.dbias), (initial, &found.dinitial)] {
+        outputs.extend(gradient.as_ref().map(|gradient| Output::download(name, gradient)).transpose()?);
+    }
+    Ok(outputs)
+}
+
 impl Operation for Conv1dSpec {
     fn fields(&self) -> serde_json::Value {
         fields(self)
@@ -108,11 +123,7 @@ impl Operation for Conv1dSpec {
             if file.find("dy")?.is_some() {
                 let dy = file.upload::<T>(gpu, "dy")?;
                 let gradients = Conv1dBackward::new(gpu, *self)?.run(inputs, &dy)?;
-                outputs.push(Output::download("dx", &gradients.dx)?);
-                outputs.push(Output::download("dweight", &gradients.dweight)?);
-                for (name, gradient) in [("dbias", gradients.dbias), ("dinitial_state", gradients.dinitial)] {
-                    outputs.extend(gradient.map(|gradient| Output::download(name, &gradient)).transpose()?);
-                }
+                outputs.extend(self::gradients("dx", "dinitial_state", &gradients)?);
             }
             Ok(outputs)
         })

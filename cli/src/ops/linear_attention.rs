@@ -2,16 +2,17 @@
 
 use clap::Args;
 use tilewise::ops::shaders;
-use tilewise::plan::{ChunkedBackwardPlan, ChunkedPlan, TokenPlan};
+use tilewise::plan::{LinearAttentionBackwardPlan, LinearAttentionPlan, TokenPlan};
 use tilewise::{
     Caps, DType, Element, Gate, Gpu, LinearAttention, LinearAttentionBackward, LinearAttentionInputs,
     LinearAttentionOutputGradients, LinearAttentionSpec, by_dtype,
 };
 
-use super::ssd::sequences;
+use super::ssd::{refuse_alone, sequences};
 use super::{Operation, Planned, fields};
+use crate::args::dtype_parser;
 use crate::failure::Failure;
-use crate::tensors::{Output, TensorFile};
+use crate::tensors::{Output, TensorFile, expect_shapes};
 
 // What a user may choose. Not a doc comment: clap would give it to the command.
 #[derive(Args, Clone, Copy, Debug)]
@@ -24,18 +25,42 @@ pub struct Given {
     scale: Option<f32>,
 }
 
-/// The operation of these sizes: batch, length, heads, and the elements of keys and of values.
-pub fn of_sizes(
+// The sizes of both. Not a doc comment either.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct CommonSizes {
+    /// Storage of the tensors
+    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
     dtype: DType,
-    [batch, length, heads, key_dim, value_dim]: [usize; 5],
-    gate: Gate,
-    Given { chunk, scale }: Given,
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Steps
+    #[arg(long, default_value_t = 8192)]
+    length: usize,
+    #[arg(long, default_value_t = 16)]
+    heads: usize,
+    /// Elements of q and k
+    #[arg(long, default_value_t = 64)]
+    key_dim: usize,
+    /// Elements of v and o
+    #[arg(long, default_value_t = 128)]
+    value_dim: usize,
+    #[command(flatten)]
+    given: Given,
+    /// Take an initial state
+    #[arg(long)]
     initial: bool,
-) -> Result<Box<dyn Operation>, Failure> {
-    let spec = LinearAttentionSpec::new(dtype, batch, length, heads, (key_dim, value_dim), gate);
-    let spec = LinearAttentionSpec { chunk, scale, initial, ..spec };
-    spec.check()?;
-    Ok(Box::new(spec))
+}
+
+impl CommonSizes {
+    /// The operation, checked.
+    pub fn operation(self, gate: Gate) -> Result<Box<dyn Operation>, Failure> {
+        let Self { dtype, batch, length, heads, key_dim, value_dim, given: Given { chunk, scale }, initial } =
+            self;
+        let spec = LinearAttentionSpec::new(dtype, batch, length, heads, (key_dim, value_dim), gate);
+        let spec = LinearAttentionSpec { chunk, scale, initial, ..spec };
+        spec.check()?;
+        Ok(Box::new(spec))
+    }
 }
 
 /// The operation that a file's tensors say.
@@ -61,20 +86,15 @@ pub fn of_file(
         ..spec
     };
     spec.check()?;
-    let expected: [(Option<&_>, &[usize]); 6] = [
+    expect_shapes(&[
         (Some(&k), &spec.q_shape()),
         (Some(&v), &spec.v_shape()),
         (Some(&g), &spec.g_shape()),
         (initial.as_ref(), &spec.state_shape()),
         (dout.as_ref(), &spec.v_shape()),
         (dfinal.as_ref(), &spec.state_shape()),
-    ];
-    for (tensor, shape) in expected {
-        tensor.map_or(Ok(()), |tensor| tensor.expect_shape(shape))?;
-    }
-    if dfinal.is_some() && dout.is_none() {
-        return Err(Failure::Input("dfinal_states is there without do: no gradients follow".to_owned()));
-    }
+    ])?;
+    refuse_alone(dfinal.as_ref(), dout.as_ref(), "do")?;
     Ok(Box::new(spec))
 }
 
@@ -84,10 +104,10 @@ impl Operation for LinearAttentionSpec {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
-        let backward = ChunkedBackwardPlan::linear_attention(self, caps)?;
+        let backward = LinearAttentionBackwardPlan::new(self, caps)?;
         Ok(vec![
-            Planned::new("forward", &ChunkedPlan::linear_attention(self, caps)?, shaders::chunked)?,
-            Planned::new("backward", &backward, shaders::chunked_backward)?,
+            Planned::new("forward", &LinearAttentionPlan::new(self, caps)?, shaders::linear_attention)?,
+            Planned::new("backward", &backward, shaders::linear_attention_backward)?,
             Planned::new("step", &TokenPlan::linear_attention(self, caps)?, shaders::token)?,
         ])
     }

@@ -89,7 +89,7 @@ impl FromSizes for Sizes {
 }
 
 /// How coefficients vary, by their dimensions.
-fn coefficients(stored: &Stored<'_>, complex: bool) -> Result<Coefficients, Failure> {
+pub(super) fn coefficients(stored: &Stored<'_>, complex: bool) -> Result<Coefficients, Failure> {
     let dimensions = stored.shape.len() - usize::from(complex && !stored.shape.is_empty());
     match dimensions {
         2 => Ok(Coefficients::PerChannel),
@@ -149,13 +149,13 @@ impl FromFile for Options {
 }
 
 /// A tensor of coefficients on the device, in the type of its form.
-enum Held<T> {
+pub(super) enum Held<T> {
     PerChannel(Tensor<f32>),
     PerStep(Tensor<T>),
 }
 
 impl<T: Element> Held<T> {
-    fn upload(gpu: &Gpu, file: &TensorFile<'_>, name: &str, form: Coefficients) -> Result<Self, Failure> {
+    pub fn upload(gpu: &Gpu, file: &TensorFile<'_>, name: &str, form: Coefficients) -> Result<Self, Failure> {
         Ok(if form.vary() {
             Self::PerStep(file.upload(gpu, name)?)
         } else {
@@ -163,7 +163,7 @@ impl<T: Element> Held<T> {
         })
     }
 
-    fn tensor(&self) -> CoefficientTensor<'_, T> {
+    pub fn tensor(&self) -> CoefficientTensor<'_, T> {
         match self {
             Self::PerChannel(tensor) => CoefficientTensor::PerChannel(tensor),
             Self::PerStep(tensor) => CoefficientTensor::PerStep(tensor),
@@ -181,7 +181,7 @@ fn download_coefficients<T: Element>(
     }
 }
 
-fn download<T: Element>(gradients: &SelectiveScanGradients<T>) -> Result<Vec<Output>, Failure> {
+pub(super) fn download<T: Element>(gradients: &SelectiveScanGradients<T>) -> Result<Vec<Output>, Failure> {
     let mut outputs = vec![
         Output::download("du", &gradients.du)?,
         Output::download("ddelta", &gradients.ddelta)?,

@@ -4,14 +4,14 @@ use clap::Args;
 use tilewise::ops::shaders;
 use tilewise::plan::{ChunkedBackwardPlan, ChunkedPlan, TokenPlan};
 use tilewise::{
-    Caps, DType, Element, Gpu, Sequences, Skip, Ssd, SsdBackward, SsdInputs, SsdOutputGradients, SsdSpec,
-    Tensor, by_dtype,
+    Caps, DType, Element, Gpu, Sequences, Skip, Ssd, SsdBackward, SsdGradients, SsdInputs,
+    SsdOutputGradients, SsdSpec, Tensor, by_dtype,
 };
 
 use super::{FromFile, FromSizes, Operation, Planned, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
-use crate::tensors::{Integers, Output, TensorFile};
+use crate::tensors::{Integers, Output, Stored, TensorFile, expect_shapes};
 
 /// State-space duality, the recurrence of Mamba-2: `S_t = exp(δ_t A) S_(t-1) + δ_t x_t ⊗ B_t`, `y_t = S_t C_t + D x_t`
 #[derive(Debug, Args)]
@@ -81,6 +81,12 @@ pub struct Options {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits([f32; 2]);
 
+impl Limits {
+    pub fn values(self) -> [f32; 2] {
+        self.0
+    }
+}
+
 impl std::str::FromStr for Limits {
     type Err = String;
 
@@ -139,6 +145,28 @@ pub(super) fn sequences(file: &TensorFile<'_>, batch: usize, length: usize) -> R
     }
 }
 
+/// How `x` skips the recurrence, by the dimensions of D.
+pub(super) fn skip_of(d: Option<&Stored<'_>>) -> Skip {
+    match d.map(|d| d.shape.len()) {
+        None => Skip::None,
+        Some(2) => Skip::PerChannel,
+        Some(_) => Skip::PerHead,
+    }
+}
+
+/// Fails if there is a gradient of the final states, and none of the result.
+pub(super) fn refuse_alone(
+    dfinal: Option<&Stored<'_>>,
+    dout: Option<&Stored<'_>>,
+    name: &str,
+) -> Result<(), Failure> {
+    if dfinal.is_some() && dout.is_none() {
+        let message = format!("dfinal_states is there without {name}: no gradients follow");
+        return Err(Failure::Input(message));
+    }
+    Ok(())
+}
+
 impl FromFile for Options {
     fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
         let [x, dt, a] = [file.get("x")?, file.get("dt")?, file.get("A")?];
@@ -151,26 +179,21 @@ impl FromFile for Options {
         for tensor in [Some(&dt), Some(&b), Some(&c), z.as_ref(), dout.as_ref()].into_iter().flatten() {
             tensor.expect_dtype_of(&x)?;
         }
-        let skip = match d.as_ref().map(|d| d.shape.len()) {
-            None => Skip::None,
-            Some(2) => Skip::PerChannel,
-            Some(_) => Skip::PerHead,
-        };
         let spec = SsdSpec::new(x.dtype, batch, length, (heads, head_dim), state_dim);
         let spec = SsdSpec {
             groups,
             chunk: self.chunk,
             initial: initial.is_some(),
-            skip,
+            skip: skip_of(d.as_ref()),
             gated: z.is_some(),
             dt_bias: bias.is_some(),
             dt_softplus: self.dt_softplus,
-            dt_limits: self.dt_limits.map(|Limits(limits)| limits),
+            dt_limits: self.dt_limits.map(Limits::values),
             sequences: sequences(file, batch, length)?,
             ..spec
         };
         spec.check()?;
-        let expected: [(Option<&_>, &[usize]); 10] = [
+        expect_shapes(&[
             (Some(&dt), &spec.dt_shape()),
             (Some(&a), &spec.head_shape()),
             (Some(&b), &spec.b_shape()),
@@ -181,15 +204,8 @@ impl FromFile for Options {
             (initial.as_ref(), &spec.state_shape()),
             (dout.as_ref(), &spec.x_shape()),
             (dfinal.as_ref(), &spec.state_shape()),
-        ];
-        for (tensor, shape) in expected {
-            tensor.map_or(Ok(()), |tensor| tensor.expect_shape(shape))?;
-        }
-        if dfinal.is_some() && dout.is_none() {
-            return Err(Failure::Input(
-                "dfinal_states is there without dout: no gradients follow".to_owned(),
-            ));
-        }
+        ])?;
+        refuse_alone(dfinal.as_ref(), dout.as_ref(), "dout")?;
         Ok(Box::new(spec))
     }
 }
@@ -237,23 +253,26 @@ fn compute<T: Element>(spec: &SsdSpec, gpu: &Gpu, file: &TensorFile<'_>) -> Resu
         vec![Output::download("out", &outputs.out)?, Output::download("final_states", &outputs.last)?];
     let Some(dout) = dout else { return Ok(written) };
     let of = SsdOutputGradients { out: &dout, last: dfinal.as_ref() };
-    let gradients = SsdBackward::new(gpu, spec.clone())?.run(inputs, of)?;
-    written.extend([
+    written.extend(download(spec, &SsdBackward::new(gpu, spec.clone())?.run(inputs, of)?)?);
+    Ok(written)
+}
+
+/// The gradients of a recurrence.
+pub(super) fn download<T: Element>(
+    spec: &SsdSpec,
+    gradients: &SsdGradients<T>,
+) -> Result<Vec<Output>, Failure> {
+    let mut written = vec![
         Output::download("dx", &gradients.x)?,
         Output::download("ddt", &gradients.dt)?,
         Output::download("dA", &gradients.a)?,
         Output::download("dB", &gradients.b)?,
         Output::download("dC", &gradients.c)?,
-    ]);
-    if let Some(d) = &gradients.d {
-        written.push(Output::download("dD", d)?);
+    ];
+    for (name, gradient) in [("dD", &gradients.d), ("ddt_bias", &gradients.dt_bias)] {
+        written.extend(gradient.as_ref().map(|gradient| Output::download(name, gradient)).transpose()?);
     }
-    if let Some(z) = &gradients.z {
-        written.push(Output::download("dz", z)?);
-    }
-    if let Some(bias) = &gradients.dt_bias {
-        written.push(Output::download("ddt_bias", bias)?);
-    }
+    written.extend(gradients.z.as_ref().map(|z| Output::download("dz", z)).transpose()?);
     if spec.initial {
         written.push(Output::download("dinitial_states", &gradients.initial)?);
     }

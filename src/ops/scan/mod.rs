@@ -2,11 +2,14 @@
 
 mod chunked;
 mod conv1d;
+mod delta_rule;
 mod h3;
 mod linear_attention;
 mod linear_scan;
 mod long_conv;
 mod long_conv_step;
+mod mamba;
+mod mamba2;
 mod s4d;
 mod selective_scan;
 mod ssd;
@@ -19,11 +22,17 @@ pub use conv1d::{
     SequenceIndices, backward_shaders as conv1d_backward_shaders, shaders as conv1d_shaders,
     step_shaders as conv1d_step_shaders,
 };
+pub use delta_rule::{
+    DeltaRule, DeltaRuleBackward, DeltaRuleGradients, DeltaRuleInputs, DeltaRuleStep,
+    backward_shaders as delta_rule_backward_shaders, shaders as delta_rule_shaders,
+};
 pub use linear_attention::{
     LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
     LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
+    backward_shaders as linear_attention_backward_shaders, shaders as linear_attention_shaders,
 };
 mod hyena;
+mod keyed;
 
 pub use h3::{H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step};
 pub use hyena::{Hyena, HyenaBackward, HyenaGradients, HyenaInputs, HyenaStates, HyenaStep, Projection};
@@ -36,6 +45,8 @@ pub use long_conv::{
     backward_shaders as long_conv_backward_shaders, shaders as long_conv_shaders,
 };
 pub use long_conv_step::{LongConvStep, shaders as long_conv_step_shaders};
+pub use mamba::{Mamba, MambaBackward, MambaGradients, MambaInputs, MambaOutputs, MambaStates, MambaStep};
+pub use mamba2::{Mamba2, Mamba2Backward, Mamba2Gradients, Mamba2Inputs, Mamba2Step};
 pub use s4d::{S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, shaders as s4d_shaders};
 
 pub use selective_scan::{

@@ -17,9 +17,15 @@ pub use s4d::S4dPlan;
 pub use selective_scan::{SelectiveScanBackwardPlan, SelectiveScanPlan};
 pub use sum_terms::SumPlan;
 mod chunked;
+mod delta_rule;
+mod keyed;
 mod token;
 
 pub(crate) use chunked::{ChunkKernel, Mixed, record_words};
 pub use chunked::{ChunkedBackwardPlan, ChunkedPlan, Steps};
+pub(crate) use delta_rule::{DeltaKernel, DeltaPair, DeltaProduct};
+pub use delta_rule::{DeltaPass, DeltaRuleBackwardPlan, DeltaRulePlan};
+pub use keyed::{KeyedBackwardPlan, KeyedPlan, LinearAttentionBackwardPlan, LinearAttentionPlan};
+pub(crate) use keyed::{KeyedKernel, KeyedProduct};
 pub(crate) use token::ROOM as TOKEN_ROOM;
 pub use token::TokenPlan;

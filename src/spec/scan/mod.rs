@@ -1,16 +1,20 @@
 //! Specs of the scan family.
 
 mod conv1d;
+mod delta_rule;
 mod h3;
 mod hyena;
 mod linear_scan;
 mod long_conv;
+mod mamba;
 mod s4d;
 mod selective_scan;
 
 pub use conv1d::Conv1dSpec;
+pub use delta_rule::DeltaRuleSpec;
 pub use linear_scan::LinearScanSpec;
 pub use long_conv::LongConvSpec;
+pub use mamba::{Mamba2Spec, MambaSpec};
 pub(crate) use s4d::Complex;
 pub use s4d::{Discretization, S4dParameters, S4dSpec};
 pub use selective_scan::{Coefficients, SelectiveScanSpec};
@@ -25,5 +29,5 @@ pub use linear_attention::{Gate, LinearAttentionSpec};
 pub(crate) use recurrence::{Decay, Recurrence};
 pub(crate) use sequences::Run;
 pub use sequences::Sequences;
-pub(crate) use ssd::{LONGEST_CHUNK, check_chunk};
+use ssd::{LONGEST_CHUNK, check_chunk};
 pub use ssd::{Skip, SsdSpec};
