@@ -6,12 +6,13 @@ use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
     AttentionPlan, AttentionTile, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan,
-    ChunkedBackwardPlan, Exchange, LinearScanPlan, LongConvBackwardPlan, MonarchBackwardPlan, MonarchPlan,
-    PixelflyBackwardPlan, PixelflyPlan, Plan,
+    ChunkedBackwardPlan, Exchange, LongConvBackwardPlan, MonarchBackwardPlan, MonarchPlan,
+    PixelflyBackwardPlan, PixelflyPlan, Plan, RowScanBackwardPlan, RowScanPlan,
 };
 use tilewise::{
-    AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, DType,
-    LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec, PlanError, SpecError, SsdSpec,
+    AssociativeOperator, AssociativeScanSpec, AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec,
+    ButterflySpec, Caps, DType, LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec, PlanError,
+    SpecError, SsdSpec,
 };
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -105,16 +106,23 @@ proptest! {
     #[test]
     fn linear_scan_plans_fit(
         dtype in dtype(), caps in machine(), batch in size(8), channels in size(3000), length in size(1 << 20),
+        complex in any::<bool>(),
     ) {
-        let spec = LinearScanSpec::new(dtype, batch, channels, length);
-        let Ok(plan) = LinearScanPlan::new(&spec, &caps) else {
-            let bytes = (spec.rows() * length * dtype.bytes()) as u64;
-            prop_assert!(bytes > caps.binding_bytes.min(caps.buffer_bytes), "refused without need");
+        let spec = LinearScanSpec { complex, ..LinearScanSpec::new(dtype, batch, channels, length) };
+        let Ok(plan) = RowScanPlan::linear(&spec, &caps) else {
+            let bytes = (spec.rows() * length * spec.parts() * dtype.bytes()) as u64;
+            prop_assert!(spec.check().is_err() || bytes > caps.binding_bytes.min(caps.buffer_bytes), "refused without need");
             return Ok(());
         };
         fits(&plan, &caps)?;
         prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks) >= length as u64, "{plan} covers the row");
         prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks - 1) < length as u64, "{plan} has no empty chunk");
+        fits(&RowScanBackwardPlan::linear(&spec, &caps).unwrap(), &caps)?;
+        for operator in AssociativeOperator::ALL {
+            let spec = AssociativeScanSpec::new(dtype, operator, batch, channels, length);
+            fits(&RowScanPlan::associative(&spec, &caps).unwrap(), &caps)?;
+            fits(&RowScanBackwardPlan::associative(&spec, &caps).unwrap(), &caps)?;
+        }
     }
 
     #[test]
@@ -249,7 +257,7 @@ fn every_profile_has_a_plan_for_every_family() {
 #[test]
 fn tensors_past_a_binding_are_refused_by_name() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
-    let error = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 40 << 20), &caps).unwrap_err();
+    let error = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 40 << 20), &caps).unwrap_err();
     assert_eq!(
         error.to_string(),
         "a: 160 MiB needed (167772160 bytes), this adapter binds at most 128 MiB at once (134217728 bytes)"
@@ -260,7 +268,7 @@ fn tensors_past_a_binding_are_refused_by_name() {
 fn sizes_whose_product_overflows_are_refused() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
     let spec = LinearScanSpec::new(DType::F32, usize::MAX, 2, usize::MAX);
-    let error = LinearScanPlan::new(&spec, &caps).unwrap_err();
+    let error = RowScanPlan::linear(&spec, &caps).unwrap_err();
     assert!(error.to_string().contains("has too many elements"), "{error}");
 }
 
@@ -310,7 +318,7 @@ fn impossible_capabilities_are_refused() {
     ] {
         let attention = AttentionPlan::new(&AttentionSpec::new(DType::F32, 1, (9, 9), 1, 9), &caps);
         let monarch = MonarchPlan::new(&MonarchSpec::square(DType::F32, 3, 5), &caps);
-        let scan = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 9), &caps);
+        let scan = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 9), &caps);
         let spec = ButterflySpec::new(DType::F32, 3, 8);
         let butterfly = ButterflyPlan::new(&spec, &caps);
         let backward = ButterflyBackwardPlan::new(&spec, &caps);
@@ -323,6 +331,6 @@ fn impossible_capabilities_are_refused() {
     }
     // Subgroups of one or two lanes are more than the shuffling scan has room for.
     let tiny = Caps { subgroups: Some(Subgroups { min: 1, max: 2 }), ..least };
-    let plan = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 99), &tiny).unwrap();
+    let plan = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 99), &tiny).unwrap();
     assert_eq!(plan.exchange, Exchange::Workgroup);
 }

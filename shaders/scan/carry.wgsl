@@ -8,7 +8,7 @@ struct Params {
 }
 
 const LANES: u32 = 256;
-const HAS_INITIAL: bool = true; // without, rows begin with 0 and `initial` is not read
+const HAS_INITIAL: bool = true; // without, rows begin with the operator's START and `initial` is not read
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> maps: array<Map>; // (rows, chunks)
@@ -29,7 +29,7 @@ fn main(
 }
 
 fn carry_row(lane: Lane, row: u32) {
-    var state = Value();
+    var state = START;
     if (HAS_INITIAL) {
         state = initial[row];
     }

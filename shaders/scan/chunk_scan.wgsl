@@ -1,4 +1,4 @@
-// The states of a linear scan, given the state with which each chunk begins. It is the last of the three phases of a
+// The states of a scan, given the state with which each chunk begins. It is the last of the three phases of a
 // long scan, and the whole of a scan whose rows are one chunk each. A workgroup takes one chunk, a tile of
 // LANES x ITEMS steps at a time.
 
@@ -11,13 +11,12 @@ struct Params {
 
 const LANES: u32 = 256;
 const ITEMS: u32 = 8; // steps a lane
-const HAS_CARRY: bool = true; // without, chunks begin with 0 and `carries` is not read
+const HAS_CARRY: bool = true; // without, chunks begin with the operator's START and `carries` is not read
+const EXCLUSIVE: bool = false; // a step is given the state before it, and not the one after
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<a_word>; // (rows, length)
-@group(0) @binding(2) var<storage, read> b: array<b_word>; // (rows, length)
-@group(0) @binding(3) var<storage, read> carries: array<f32>; // (rows, chunks)
-@group(0) @binding(4) var<storage, read_write> last: array<f32>; // (rows), what is left after the last step
+@group(0) @binding(1) var<storage, read> carries: array<Value>; // (rows, chunks)
+@group(0) @binding(2) var<storage, read_write> last: array<Value>; // (rows), what is left after the last step
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -36,7 +35,7 @@ fn scan_chunk(lane: Lane, group: u32) {
     let row = (group / params.chunks) * params.length;
     let first = row + chunk_place(chunk) * params.chunk;
     let end = min(first + params.chunk, row + params.length);
-    var state = 0.0;
+    var state = START;
     if (HAS_CARRY) {
         state = carries[group];
     }
@@ -52,12 +51,13 @@ fn scan_chunk(lane: Lane, group: u32) {
     }
 }
 
-fn take_steps(row: u32, start: u32, end: u32, before: f32, steps: array<vec2<f32>, ITEMS>) {
+fn take_steps(row: u32, start: u32, end: u32, before: Value, steps: array<Map, ITEMS>) {
     var state = before;
-    var states: array<f32, ITEMS>;
+    var states: array<Value, ITEMS>;
     for (var i = 0u; i < ITEMS; i++) {
-        state = take_step(steps[i], state);
-        states[turn(i)] = state;
+        let after = take_step(steps[i], state);
+        states[turn(i)] = select(after, state, EXCLUSIVE);
+        state = after;
     }
     store_states(row, start, end, states);
 }

@@ -25,8 +25,8 @@ pub(crate) use butterfly::{
 };
 pub(crate) use scan::{ChunkKernel, LongConvStage, Mixed, Reads, TOKEN_ROOM, Writes, record_words};
 pub use scan::{
-    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
-    LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LongConvBackwardPlan,
+    LongConvPlan, LongConvStepPlan, RowScanBackwardPlan, RowScanPlan, S4dPlan, SelectiveScanBackwardPlan,
     SelectiveScanPlan, Steps, SumPlan, TokenPlan,
 };
 

@@ -2,13 +2,15 @@
 
 use super::zeros;
 use tilewise::{
-    Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gate,
-    Gpu, LinearAttention, LinearAttentionBackward, LinearAttentionInputs, LinearAttentionOutputGradients,
-    LinearAttentionSpec, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs,
-    LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, S4d, S4dBackward,
-    S4dInputs, S4dParameters, S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs,
-    SelectiveScanSpec, SelectiveScanStep, SequenceIndices, Skip, Ssd, SsdBackward, SsdInputs,
-    SsdOutputGradients, SsdSpec, SsdStep, by_dtype,
+    AssociativeOperator, AssociativeScan, AssociativeScanBackward, AssociativeScanBackwardInputs,
+    AssociativeScanInputs, AssociativeScanSpec, Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep,
+    Conv1dStepInputs, DType, Element, Gate, Gpu, LinearAttention, LinearAttentionBackward,
+    LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionSpec, LinearScan,
+    LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, LongConv,
+    LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, S4d, S4dBackward, S4dInputs, S4dParameters,
+    S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs, SelectiveScanSpec,
+    SelectiveScanStep, SequenceIndices, Skip, Ssd, SsdBackward, SsdInputs, SsdOutputGradients, SsdSpec,
+    SsdStep, by_dtype,
 };
 
 pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
@@ -18,6 +20,15 @@ pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
     let h = scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap().h;
     let inputs = LinearScanBackwardInputs { a: &a, h: &h, initial: initial.as_ref(), dh: &b };
     LinearScanBackward::new(gpu, spec).unwrap().run(inputs).unwrap();
+}
+
+fn associative_scan<T: Element>(gpu: &Gpu, spec: AssociativeScanSpec) {
+    let x = zeros::<T>(gpu, &spec.shape());
+    let initial = spec.initial.then(|| zeros::<f32>(gpu, &spec.state_shape()));
+    let given = AssociativeScanInputs { x: &x, initial: initial.as_ref() };
+    let y = AssociativeScan::new(gpu, spec).unwrap().run(given).unwrap().y;
+    let inputs = AssociativeScanBackwardInputs { given, y: &y, dy: &x };
+    AssociativeScanBackward::new(gpu, spec).unwrap().run(inputs).unwrap();
 }
 
 pub fn long_conv<T: Element>(gpu: &Gpu, spec: LongConvSpec) {
@@ -143,8 +154,16 @@ fn linear_attention<T: Element>(gpu: &Gpu, spec: &LinearAttentionSpec) {
 pub fn run_all(gpu: &Gpu) {
     for dtype in DType::ALL {
         for spec in [LinearScanSpec::new(dtype, 2, 3, 97), LinearScanSpec::new(dtype, 1, 2, 100_000)] {
-            for spec in [spec, spec.initial()] {
+            for spec in [spec, spec.initial(), spec.complex().exclusive().reverse()] {
                 by_dtype!(dtype, T => linear_scan::<T>(gpu, spec));
+            }
+        }
+        for operator in AssociativeOperator::ALL {
+            for length in [97, 100_000] {
+                let spec = AssociativeScanSpec::new(dtype, operator, 2, 3, length);
+                for spec in [spec, spec.initial().reverse().exclusive()] {
+                    by_dtype!(dtype, T => associative_scan::<T>(gpu, spec));
+                }
             }
         }
         by_dtype!(dtype, T => s4d::<T>(gpu, S4dSpec::new(LongConvSpec::new(dtype, 2, 3, 97), 4)));

@@ -4,19 +4,19 @@ use tilewise::baseline::{
     self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
 };
 use tilewise::plan::{
-    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
-    LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LongConvBackwardPlan,
+    LongConvPlan, LongConvStepPlan, RowScanBackwardPlan, RowScanPlan, S4dPlan, SelectiveScanBackwardPlan,
     SelectiveScanPlan, TokenPlan,
 };
 use tilewise::{
-    Caps, Coefficients, Conv1dSpec, DType, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, S4dSpec,
-    SelectiveScanSpec, Skip, SsdSpec, ops,
+    AssociativeOperator, AssociativeScanSpec, Caps, Coefficients, Conv1dSpec, DType, Gate,
+    LinearAttentionSpec, LinearScanSpec, LongConvSpec, S4dSpec, SelectiveScanSpec, Skip, SsdSpec, ops,
 };
 
 use super::Planned;
 
 pub fn linear_scan(name: &str, spec: LinearScanSpec, caps: &Caps) -> Planned {
-    Planned::new(name, LinearScanPlan::new(&spec, caps), ops::shaders::linear_scan)
+    Planned::new(name, RowScanPlan::linear(&spec, caps), ops::shaders::row_scan)
 }
 
 pub fn long_conv(name: &str, spec: LongConvSpec, caps: &Caps) -> Planned {
@@ -43,6 +43,22 @@ fn long_convs(dtype: DType, caps: &Caps) -> Vec<Planned> {
         planned.push(Planned::new(&format!("{spec}, unfused"), unfused, baseline::shaders::long_conv));
         let direct = DirectLongConvPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, direct"), direct, baseline::shaders::direct_long_conv));
+    }
+    planned
+}
+
+/// Sums and maxima by ones and by fours, in one pass and in three phases.
+fn associative_scans(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let mut planned = Vec::new();
+    for (operator, length) in AssociativeOperator::ALL.into_iter().flat_map(|op| [(op, 97), (op, 100_000)]) {
+        let spec = AssociativeScanSpec::new(dtype, operator, 1, 2, length);
+        for spec in [spec, spec.initial().reverse(), spec.exclusive()] {
+            let (plan, shaders) = (RowScanPlan::associative(&spec, caps), ops::shaders::row_scan);
+            planned.push(Planned::new(&format!("{spec:?}"), plan, shaders));
+            let (plan, shaders) =
+                (RowScanBackwardPlan::associative(&spec, caps), ops::shaders::row_scan_backward);
+            planned.push(Planned::new(&format!("{spec:?}, backward"), plan, shaders));
+        }
     }
     planned
 }
@@ -106,12 +122,14 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         planned.push(linear_scan(&format!("{spec:?}"), spec, caps));
         planned.push(linear_scan(&format!("{spec:?}, initial"), spec.initial(), caps));
         planned.push(linear_scan(&format!("{spec:?}, reverse"), spec.reverse(), caps));
-        for spec in [spec, spec.initial().reverse()] {
-            let backward = LinearScanBackwardPlan::new(&spec, caps);
-            let shaders = ops::shaders::linear_scan_backward;
+        planned.push(linear_scan(&format!("{spec:?}, complex"), spec.complex().exclusive(), caps));
+        for spec in [spec, spec.initial().reverse(), spec.exclusive(), spec.complex().initial()] {
+            let backward = RowScanBackwardPlan::linear(&spec, caps);
+            let shaders = ops::shaders::row_scan_backward;
             planned.push(Planned::new(&format!("{spec:?}, backward"), backward, shaders));
         }
     }
+    planned.extend(associative_scans(dtype, caps));
     planned.extend(long_convs(dtype, caps));
     planned.extend(chunked(dtype, caps));
     for spec in [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).initial()] {

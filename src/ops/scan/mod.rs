@@ -1,5 +1,6 @@
 //! Operations of the scan family.
 
+mod associative_scan;
 mod chunked;
 mod conv1d;
 mod h3;
@@ -7,12 +8,17 @@ mod linear_attention;
 mod linear_scan;
 mod long_conv;
 mod long_conv_step;
+mod row_scan;
 mod s4d;
 mod selective_scan;
 mod ssd;
 mod sum_terms;
 mod token;
 
+pub use associative_scan::{
+    AssociativeScan, AssociativeScanBackward, AssociativeScanBackwardInputs, AssociativeScanGradients,
+    AssociativeScanInputs, AssociativeScanOutputs,
+};
 pub use chunked::{backward_shaders as chunked_backward_shaders, shaders as chunked_shaders};
 pub use conv1d::{
     Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs,
@@ -29,13 +35,14 @@ pub use h3::{H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step};
 pub use hyena::{Hyena, HyenaBackward, HyenaGradients, HyenaInputs, HyenaStates, HyenaStep, Projection};
 pub use linear_scan::{
     LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs,
-    LinearScanOutputs, backward_shaders as linear_scan_backward_shaders, shaders as linear_scan_shaders,
+    LinearScanOutputs,
 };
 pub use long_conv::{
     LongConv, LongConvBackward, LongConvGradients, LongConvInputs,
     backward_shaders as long_conv_backward_shaders, shaders as long_conv_shaders,
 };
 pub use long_conv_step::{LongConvStep, shaders as long_conv_step_shaders};
+pub use row_scan::{backward_shaders as row_scan_backward_shaders, shaders as row_scan_shaders};
 pub use s4d::{S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, shaders as s4d_shaders};
 
 pub use selective_scan::{

@@ -2,7 +2,7 @@
 
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
-use crate::ops::scan::linear_scan::CarryParams;
+use crate::ops::scan::row_scan::CarryParams;
 use crate::ops::scan::sum_terms::{self, Terms};
 use crate::plan::{Exchange, SelectiveScanBackwardPlan, SelectiveScanPlan};
 use crate::shader::{Linker, Shader, ShaderError, Storage};

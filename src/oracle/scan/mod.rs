@@ -1,15 +1,20 @@
 //! Oracles of the scan family.
 
+mod associative_scan;
 mod conv1d;
 mod h3;
 mod linear_attention;
 mod linear_scan;
 mod long_conv;
+mod number;
 mod recurrence;
 mod s4d;
 mod selective_scan;
 mod ssd;
 
+pub use associative_scan::{
+    AssociativeScanDerivatives, AssociativeScanResult, associative_scan, associative_scan_backward,
+};
 pub use conv1d::{Conv1dDerivatives, Conv1dResult, Conv1dTensors, conv1d, conv1d_backward};
 pub use linear_attention::{
     LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,

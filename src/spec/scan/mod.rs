@@ -1,16 +1,21 @@
 //! Specs of the scan family.
 
+mod associative_scan;
 mod conv1d;
 mod h3;
 mod hyena;
 mod linear_scan;
 mod long_conv;
+mod row_scan;
 mod s4d;
 mod selective_scan;
 
+pub use associative_scan::{AssociativeOperator, AssociativeScanSpec};
 pub use conv1d::Conv1dSpec;
 pub use linear_scan::LinearScanSpec;
 pub use long_conv::LongConvSpec;
+pub(crate) use row_scan::RowScan;
+pub use row_scan::ScanOperator;
 pub(crate) use s4d::Complex;
 pub use s4d::{Discretization, S4dParameters, S4dSpec};
 pub use selective_scan::{Coefficients, SelectiveScanSpec};

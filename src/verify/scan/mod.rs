@@ -1,5 +1,6 @@
 //! The acceptance grids of the scan family.
 
+mod associative_scan;
 mod conv1d;
 mod h3;
 mod hyena;
@@ -14,6 +15,7 @@ use super::{Case, Grid, boxed};
 
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(linear_scan::cases(grid));
+    cases.extend(boxed(associative_scan::cases(grid)));
     cases.extend(boxed(long_conv::cases(grid)));
     cases.extend(boxed(conv1d::cases(grid)));
     cases.extend(boxed(selective_scan::cases(grid)));
@@ -21,10 +23,6 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(boxed(linear_attention::cases(grid)));
     cases.extend(boxed(s4d::cases(grid)));
     cases.extend(boxed(h3::cases(grid)));
-    cases.extend(boxed(s4d::cases(grid)));
-    cases.extend(boxed(h3::cases(grid)));
-    cases.extend(boxed(conv1d::cases(grid)));
-    cases.extend(boxed(ssd::cases(grid)));
     cases.extend(boxed(hyena::cases(grid)));
     cases
 }
