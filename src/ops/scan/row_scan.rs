@@ -14,7 +14,7 @@ params! {
 
 params! {
     /// `scan/carry`.
-    CarryParams { chunks: u32, first: u32 }
+    CarryParams { chunks: u32, first: u32, first_initial: u32, first_last: u32 }
 }
 
 /// The tensors of a scan and its gradients, as words for copies of the files that load and store values.
@@ -166,7 +166,13 @@ impl Phases {
                 let between = scratch.tensors(gpu, &[&[maps, map], &[maps, value]])?;
                 let [maps, carries] = [between[0].buffer(), between[1].buffer()];
                 chunk_reduce.dispatch(gpu, encoder, &params, &[&[maps], steps].concat())?;
-                let params = CarryParams { groups: of.rows as u32, chunks: plan.chunks, first: 0 };
+                let params = CarryParams {
+                    groups: of.rows as u32,
+                    chunks: plan.chunks,
+                    first: 0,
+                    first_initial: 0,
+                    first_last: 0,
+                };
                 carry.dispatch(gpu, encoder, &params, &[maps, initial, carries, last])?;
                 scan(encoder, chunk_scan, carries)
             }

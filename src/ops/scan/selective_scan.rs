@@ -24,6 +24,8 @@ params! {
         tiles: u32,
         chunk: u32,
         chunks: u32,
+        first_batch: u32,
+        first_chunk: u32,
         first_skip: u32,
         first_border: u32,
     }
@@ -39,6 +41,8 @@ params! {
         tiles: u32,
         chunk: u32,
         chunks: u32,
+        first_batch: u32,
+        first_chunk: u32,
         first_skip: u32,
         first_border: u32,
         first_back: u32,
@@ -52,7 +56,22 @@ params! {
 
 params! {
     /// `scan/selective_gate`.
-    GateParams { total: u32 }
+    GateParams { total: u32, fours: u32, length: u32, first_row: u32, first: u32, steps: u32 }
+}
+
+params! {
+    /// `scan/selective_sum`.
+    StepSumParams {
+        total: u32,
+        first: u32,
+        tiles: u32,
+        states: u32,
+        steps: u32,
+        fours: u32,
+        length: u32,
+        first_line: u32,
+        column: u32,
+    }
 }
 
 /// `B` or `C` of a selective scan, as the spec's [`Coefficients`](crate::Coefficients) say.
@@ -327,6 +346,8 @@ impl SelectiveScan {
             tiles: plan.tiles(spec),
             chunk: plan.chunk,
             chunks: plan.chunks,
+            first_batch: 0,
+            first_chunk: 0,
             first_skip: place.skip as u32,
             first_border: place.border as u32,
         };
@@ -336,7 +357,14 @@ impl SelectiveScan {
         encode_pack(gpu, encoder, &kernels[0], (spec, plan), &inputs, (held, packed))?;
         if let [_, reduce, carry, _] = kernels.as_slice() {
             reduce.dispatch(gpu, encoder, &params, &[held.buffer(), u, delta, b, c, maps.buffer()])?;
-            let params = carry_params(spec, plan, place.border);
+            let params = CarryParams {
+                groups: spec.rows() as u32,
+                chunks: plan.chunks,
+                first: (place.border / spec.parts()) as u32,
+                first_initial: 0,
+                first_last: 0,
+            };
+            // A row's states are carried one by one; places are counted in states, which begin at a whole one.
             let buffers = [maps.buffer(), inputs.initial_buffer(gpu), held.buffer(), outputs.last.buffer()];
             carry.dispatch(gpu, encoder, &params, &buffers)?;
         }
@@ -356,12 +384,6 @@ impl SelectiveScan {
         self.gpu.submit(encoder)?;
         Ok(outputs)
     }
-}
-
-/// A row's states are carried one by one; places are counted in states, which begin at a whole one.
-fn carry_params(spec: &SelectiveScanSpec, plan: &SelectiveScanPlan, first: usize) -> CarryParams {
-    let first = (first / spec.parts()) as u32;
-    CarryParams { groups: spec.rows() as u32, chunks: plan.chunks, first }
 }
 
 /// The gradient of `B` or `C`.
@@ -447,7 +469,7 @@ impl<T: Element> SelectiveScanGradients<T> {
 }
 
 /// The backward pass of a [`SelectiveScan`]. It computes the states again, chunk by chunk, so that nothing has to be kept
-/// of the forward pass. Sums are taken in a fixed order: gradients are repeatable bit by bit.
+/// of the forward pass, and works in slices where an adapter cannot bind at once what its kernels share. Sums are taken in a fixed order: gradients are repeatable bit by bit.
 #[derive(Clone, Debug)]
 pub struct SelectiveScanBackward {
     gpu: Gpu,
@@ -466,13 +488,14 @@ struct BackwardKernels {
     /// Of states, and of the gradients that come from behind.
     carries: [Kernel; 2],
     backward: Kernel,
-    /// Into f32, and into the element type.
+    /// Of parts, and of what differs from step to step.
     sums: [Kernel; 2],
 }
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn backward_shaders(plan: &SelectiveScanBackwardPlan) -> Result<Vec<Shader>, ShaderError> {
-    let SelectiveScanBackwardPlan { forward, step_tiles, sum } = plan;
+    let SelectiveScanBackwardPlan { forward, step_tiles, sum, .. } = plan;
+    let sliced = plan.row_slices() > 1;
     let with_gradient = |linker: Linker| {
         if forward.gated {
             linker.module("scan/selective_gradient_gated")
@@ -492,26 +515,29 @@ pub fn backward_shaders(plan: &SelectiveScanBackwardPlan) -> Result<Vec<Shader>,
     if forward.gated {
         shaders.push(gate(forward, "scan/selective_gate_before").link()?);
     }
-    shaders.extend([reduce.link()?, carry(forward, forward.initial)?, carry(forward, false)?]);
+    shaders.extend([reduce.link()?, carry(forward, forward.initial || sliced)?, carry(forward, sliced)?]);
     shaders.push(with_gradient(backward).link()?);
     if forward.gated {
-        let dz = Storage { vectors: true, ..forward.storage };
-        shaders.push(gate(forward, "scan/selective_gate_after").tensor("dz", dz).link()?);
+        shaders.push(gate(forward, "scan/selective_gate_after").tensor("dz", forward.storage).link()?);
     }
-    shaders.extend([sum_terms::shader(*sum, Storage::F32)?, sum_terms::shader(*sum, forward.storage)?]);
+    let step_sum = Linker::new("scan/selective_sum")
+        .module("scan/sum_shares")
+        .set("LANES", sum.lanes)
+        .set("QUADS", sum.quads)
+        .tensor("sums", forward.coefficients);
+    shaders.extend([sum_terms::shader(*sum, Storage::F32)?, step_sum.link()?]);
     Ok(shaders)
 }
 
-/// A pass of the gate's backward; all rows are taken as one, so that its vectors start at multiples of four.
+/// A pass of the gate's backward.
 fn gate(plan: &SelectiveScanPlan, pass: &'static str) -> Linker {
-    let by_fours = |storage| Storage { vectors: true, ..storage };
     Linker::new("scan/selective_gate")
         .module("scan/sigmoid")
         .module(pass)
         .set("LANES", plan.lanes)
-        .tensor("dout", by_fours(plan.storage))
-        .tensor("z", by_fours(plan.storage))
-        .tensor("gated", by_fours(Storage::F32))
+        .tensor("dout", plan.storage)
+        .tensor("z", plan.storage)
+        .tensor("gated", Storage { vectors: true, ..Storage::F32 })
 }
 
 impl SelectiveScanBackward {
@@ -560,113 +586,25 @@ impl SelectiveScanBackward {
         gradients: &SelectiveScanGradients<T>,
     ) -> Result<(), Error> {
         let Self { gpu, spec, plan, kernels, scratch } = self;
-        let forward = &plan.forward;
         inputs.check(gpu, spec)?;
         dout.expect(gpu, "dout", spec.dtype, &spec.shape())?;
         gradients.check(gpu, spec)?;
-        let place = plan.held(spec);
-        let steps = spec.shape().iter().product::<usize>();
-        let gated = if spec.gated { steps } else { 0 };
-        let maps = plan.maps(spec);
-        let states = spec.state_shape();
-        let scratch = scratch.tensors(gpu, &[&[place.end], &[maps], &[maps], &states, &[gated]])?;
-        let [held, maps, maps_back, unwanted, gated] = [0, 1, 2, 3, 4].map(|i| scratch[i].buffer());
-        let [u, delta, b, c] = inputs.steps(gpu);
-        let gradient = if spec.gated { gated } else { dout.buffer() };
-        let gate_params =
-            GateParams { groups: (steps as u32).div_ceil(4 * forward.lanes), total: steps as u32 };
-        let gate_inputs = [dout.buffer(), inputs.z.map_or(gpu.unused(), Tensor::buffer), gated];
-
-        encode_pack(gpu, encoder, &kernels.pack, (spec, forward), &inputs, (&scratch[0], place.border))?;
-        if let Some([before, _]) = &kernels.gates {
-            before.dispatch(gpu, encoder, &gate_params, &gate_inputs)?;
+        let (place, states) = (plan.held(spec), plan.slice_states(spec));
+        let behind = if plan.row_slices() > 1 { states } else { 0 };
+        let [maps, gated, starts, sums] =
+            [plan.maps(spec), plan.gated(spec), plan.starts(spec), plan.sums(spec).end];
+        let sizes = [place.end, maps, maps, states, behind, behind, gated, starts, sums];
+        let shapes = sizes.map(|numbers| [numbers]);
+        let tensors = scratch.tensors(gpu, &shapes.each_ref().map(<[usize; 1]>::as_slice))?;
+        let [held, maps, maps_back, ends, behind, ahead, gated, starts, sums] =
+            std::array::from_fn(|i| &tensors[i]);
+        let buffers = Shared { held, maps, maps_back, ends, behind: [behind, ahead], gated, starts, sums };
+        let pass = BackwardPass { op: self, inputs, dout, gradients, buffers };
+        encode_pack(gpu, encoder, &kernels.pack, (spec, &plan.forward), &inputs, (held, place.border))?;
+        for slice in 0..plan.batch_slices {
+            pass.encode_rows(encoder, slice)?;
         }
-        let params = self.params();
-        let chunks = ScanParams {
-            groups: params.groups,
-            channels: params.channels,
-            length: params.length,
-            states: params.states,
-            channel_groups: params.channel_groups,
-            tiles: params.tiles,
-            chunk: params.chunk,
-            chunks: params.chunks,
-            first_skip: params.first_skip,
-            first_border: params.first_border,
-        };
-        let buffers = [held, u, delta, b, c, maps, maps_back, gradient];
-        kernels.reduce.dispatch(gpu, encoder, &chunks, &buffers)?;
-        let [carry, carry_back] = &kernels.carries;
-        let states = carry_params(spec, forward, place.border);
-        carry.dispatch(gpu, encoder, &states, &[maps, inputs.initial_buffer(gpu), held, unwanted])?;
-        let back = carry_params(spec, forward, place.back);
-        let dinitial = gradients.dinitial.as_ref().map_or(unwanted, Tensor::buffer);
-        carry_back.dispatch(gpu, encoder, &back, &[maps_back, gpu.unused(), held, dinitial])?;
-        let (du, ddelta) = (gradients.du.buffer(), gradients.ddelta.buffer());
-        kernels.backward.dispatch(gpu, encoder, &params, &[held, u, delta, b, c, du, ddelta, gradient])?;
-        if let (Some([_, after]), Some(dz)) = (&kernels.gates, &gradients.dz) {
-            let [dout, z, gated] = gate_inputs;
-            after.dispatch(gpu, encoder, &gate_params, &[dout, z, gated, dz.buffer()])?;
-        }
-        self.encode_sums(encoder, &scratch[0], gradients)
-    }
-
-    /// Adds up the parts that the workgroups left.
-    fn encode_sums<T: Element>(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        held: &Tensor<f32>,
-        gradients: &SelectiveScanGradients<T>,
-    ) -> Result<(), Error> {
-        let Self { gpu, spec, plan, kernels, .. } = self;
-        let place = plan.held(spec);
-        let [sum, narrow] = &kernels.sums;
-        let mut over_steps = |first: usize, sums: &Tensor<f32>| {
-            let terms = Terms { first, count: plan.terms(spec), inner: sums.len() };
-            sum_terms::encode(gpu, encoder, (sum, plan.sum), (held, terms), sums)
-        };
-        over_steps(place.da, &gradients.da)?;
-        for (first, sums) in [(place.dskip, &gradients.dskip), (place.dbias, &gradients.ddelta_bias)] {
-            sums.as_ref().map_or(Ok(()), |sums| over_steps(first, sums))?;
-        }
-        for (first, sums) in [(place.db, &gradients.db), (place.dc, &gradients.dc)] {
-            match sums {
-                CoefficientGradient::PerChannel(sums) => over_steps(first, sums)?,
-                CoefficientGradient::PerStep(_) => {}
-            }
-        }
-        let count = plan.forward.tiles(spec) as usize;
-        let inner = spec.state_dim * spec.length * spec.parts();
-        for (first, sums) in [(place.db, &gradients.db), (place.dc, &gradients.dc)] {
-            if let CoefficientGradient::PerStep(sums) = sums {
-                let terms = Terms { first, count, inner };
-                sum_terms::encode(gpu, encoder, (narrow, plan.sum), (held, terms), sums)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn params(&self) -> BackwardParams {
-        let Self { spec, plan, .. } = self;
-        let (forward, place) = (&plan.forward, plan.held(spec));
-        BackwardParams {
-            groups: forward.groups(spec),
-            channels: spec.channels as u32,
-            length: spec.length as u32,
-            states: spec.state_dim as u32,
-            channel_groups: spec.groups() as u32,
-            tiles: forward.tiles(spec),
-            chunk: forward.chunk,
-            chunks: forward.chunks,
-            first_skip: place.skip as u32,
-            first_border: place.border as u32,
-            first_back: place.back as u32,
-            first_da: place.da as u32,
-            first_db: place.db as u32,
-            first_dc: place.dc as u32,
-            first_dskip: place.dskip as u32,
-            first_dbias: place.dbias as u32,
-        }
+        pass.encode_slice_sums(encoder)
     }
 
     /// Allocates the gradients, records them and submits. Fails like [`encode`](Self::encode).
@@ -680,6 +618,326 @@ impl SelectiveScanBackward {
         self.encode(&mut encoder, inputs, dout, &gradients)?;
         self.gpu.submit(encoder)?;
         Ok(gradients)
+    }
+}
+
+/// Tensors between the kernels of a backward pass, those of a slice unless it says so.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    held: &'a Tensor<f32>,
+    maps: &'a Tensor<f32>,
+    maps_back: &'a Tensor<f32>,
+    /// States after the slice.
+    ends: &'a Tensor<f32>,
+    /// Gradients of states that come from behind a slice, and where those go that come from behind the next.
+    behind: [&'a Tensor<f32>; 2],
+    gated: &'a Tensor<f32>,
+    /// States before every slice of the rows.
+    starts: &'a Tensor<f32>,
+    /// Sums of all slices.
+    sums: &'a Tensor<f32>,
+}
+
+/// Some batches, and of their rows some chunks.
+#[derive(Clone, Copy)]
+struct Slice {
+    /// Which of the batches' slices.
+    of_batch: u32,
+    /// Which of its rows'.
+    of_row: u32,
+    first_batch: u32,
+    batches: u32,
+    first_chunk: u32,
+    chunks: u32,
+}
+
+/// One backward pass on its way.
+struct BackwardPass<'a, T> {
+    op: &'a SelectiveScanBackward,
+    inputs: SelectiveScanInputs<'a, T>,
+    dout: &'a Tensor<T>,
+    gradients: &'a SelectiveScanGradients<T>,
+    buffers: Shared<'a>,
+}
+
+impl<T: Element> BackwardPass<'_, T> {
+    fn slice(&self, of_batch: u32, of_row: u32) -> Slice {
+        let SelectiveScanBackward { spec, plan, .. } = self.op;
+        let first_batch = of_batch * plan.slice_batch;
+        let first_chunk = of_row * plan.slice_chunks;
+        let batches = plan.slice_batch.min(spec.batch as u32 - first_batch);
+        let chunks = plan.slice_chunks.min(plan.forward.chunks - first_chunk);
+        Slice { of_batch, of_row, first_batch, batches, first_chunk, chunks }
+    }
+
+    /// Rows of states before those of a slice's first batch.
+    fn first_state(&self, slice: Slice) -> u32 {
+        slice.first_batch * (self.op.spec.channels * self.op.spec.state_dim) as u32
+    }
+
+    /// Everything for some batches, slice by slice.
+    fn encode_rows(&self, encoder: &mut wgpu::CommandEncoder, of_batch: u32) -> Result<(), Error> {
+        let slices = self.op.plan.row_slices();
+        if slices > 1 {
+            self.encode_starts(encoder, of_batch)?;
+        }
+        for of_row in (0..slices).rev() {
+            self.encode_slice(encoder, self.slice(of_batch, of_row))?;
+        }
+        Ok(())
+    }
+
+    /// The states before each slice of some rows; and nothing comes from behind the last.
+    fn encode_starts(&self, encoder: &mut wgpu::CommandEncoder, of_batch: u32) -> Result<(), Error> {
+        let SelectiveScanBackward { spec, plan, .. } = self.op;
+        let Shared { ends, behind, starts, .. } = self.buffers;
+        let slice = self.slice(of_batch, 0);
+        let words = |states: u32| u64::from(states) * 4 * spec.parts() as u64;
+        let bytes = words(slice.batches * (spec.channels * spec.state_dim) as u32);
+        match self.inputs.initial {
+            Some(initial) => {
+                let first = words(self.first_state(slice));
+                encoder.copy_buffer_to_buffer(initial.buffer(), first, starts.buffer(), 0, bytes);
+            }
+            None => encoder.clear_buffer(starts.buffer(), 0, Some(bytes)),
+        }
+        for behind in behind {
+            encoder.clear_buffer(behind.buffer(), 0, Some(bytes));
+        }
+        let stride = 4 * plan.slice_states(spec) as u64;
+        for of_row in 0..plan.row_slices() - 1 {
+            let slice = self.slice(of_batch, of_row);
+            self.encode_reduce(encoder, slice)?;
+            self.encode_carry(encoder, slice)?;
+            let to = stride * u64::from(of_row + 1);
+            encoder.copy_buffer_to_buffer(ends.buffer(), 0, starts.buffer(), to, bytes);
+        }
+        Ok(())
+    }
+
+    /// The gradients of a slice's steps, and the parts of all others, of which it leaves the sums.
+    fn encode_slice(&self, encoder: &mut wgpu::CommandEncoder, slice: Slice) -> Result<(), Error> {
+        let SelectiveScanBackward { gpu, kernels, .. } = self.op;
+        let [u, delta, b, c] = self.inputs.steps(gpu);
+        let Shared { held, gated, .. } = self.buffers;
+        let gate_params = self.gate_params(slice);
+        let z = self.inputs.z.map_or(gpu.unused(), Tensor::buffer);
+        let gate_inputs = [self.dout.buffer(), z, gated.buffer()];
+        if let Some([before, _]) = &kernels.gates {
+            before.dispatch(gpu, encoder, &gate_params, &gate_inputs)?;
+        }
+        self.encode_reduce(encoder, slice)?;
+        self.encode_carry(encoder, slice)?;
+        self.encode_carry_back(encoder, slice)?;
+        let (du, ddelta) = (self.gradients.du.buffer(), self.gradients.ddelta.buffer());
+        let buffers = [held.buffer(), u, delta, b, c, du, ddelta, self.gradient()];
+        kernels.backward.dispatch(gpu, encoder, &self.params(slice), &buffers)?;
+        if let (Some([_, after]), Some(dz)) = (&kernels.gates, &self.gradients.dz) {
+            let [dout, z, gated] = gate_inputs;
+            after.dispatch(gpu, encoder, &gate_params, &[dout, z, gated, dz.buffer()])?;
+        }
+        self.encode_step_sums(encoder, slice)?;
+        self.encode_part_sums(encoder, slice)
+    }
+
+    /// The gradient of the result before the gate.
+    fn gradient(&self) -> &wgpu::Buffer {
+        if self.op.spec.gated { self.buffers.gated.buffer() } else { self.dout.buffer() }
+    }
+
+    /// What the slice's chunks do to states and to the gradients from behind.
+    fn encode_reduce(&self, encoder: &mut wgpu::CommandEncoder, slice: Slice) -> Result<(), Error> {
+        let SelectiveScanBackward { gpu, kernels, .. } = self.op;
+        let [u, delta, b, c] = self.inputs.steps(gpu);
+        let Shared { held, maps, maps_back, .. } = self.buffers;
+        let params = self.params(slice);
+        let params = ScanParams {
+            groups: params.groups,
+            channels: params.channels,
+            length: params.length,
+            states: params.states,
+            channel_groups: params.channel_groups,
+            tiles: params.tiles,
+            chunk: params.chunk,
+            chunks: params.chunks,
+            first_batch: params.first_batch,
+            first_chunk: params.first_chunk,
+            first_skip: params.first_skip,
+            first_border: params.first_border,
+        };
+        let buffers = [held.buffer(), u, delta, b, c, maps.buffer(), maps_back.buffer(), self.gradient()];
+        kernels.reduce.dispatch(gpu, encoder, &params, &buffers)
+    }
+
+    /// The states before the slice's chunks and after it. Places are counted in states, which begin at a whole one.
+    fn encode_carry(&self, encoder: &mut wgpu::CommandEncoder, slice: Slice) -> Result<(), Error> {
+        let SelectiveScanBackward { gpu, spec, plan, kernels, .. } = self.op;
+        let Shared { held, maps, ends, starts, .. } = self.buffers;
+        let (initial, first_initial) = if plan.row_slices() > 1 {
+            (starts.buffer(), slice.of_row * (plan.slice_states(spec) / spec.parts()) as u32)
+        } else {
+            (self.inputs.initial_buffer(gpu), self.first_state(slice))
+        };
+        let params = CarryParams { first_initial, ..self.carry_params(slice, plan.held(spec).border) };
+        kernels.carries[0].dispatch(
+            gpu,
+            encoder,
+            &params,
+            &[maps.buffer(), initial, held.buffer(), ends.buffer()],
+        )
+    }
+
+    /// The gradients from behind the slice's chunks and before it.
+    fn encode_carry_back(&self, encoder: &mut wgpu::CommandEncoder, slice: Slice) -> Result<(), Error> {
+        let SelectiveScanBackward { gpu, spec, plan, kernels, .. } = self.op;
+        let Shared { held, maps_back, ends, behind, .. } = self.buffers;
+        // Slices take turns in what they read and what they write.
+        let turn = slice.of_row as usize % 2;
+        let initial = if plan.row_slices() > 1 { behind[turn].buffer() } else { gpu.unused() };
+        let (last, first_last) = match &self.gradients.dinitial {
+            _ if slice.of_row > 0 => (behind[1 - turn], 0),
+            Some(dinitial) => (dinitial, self.first_state(slice)),
+            None => (ends, 0),
+        };
+        let params = CarryParams { first_last, ..self.carry_params(slice, plan.held(spec).back) };
+        let buffers = [maps_back.buffer(), initial, held.buffer(), last.buffer()];
+        kernels.carries[1].dispatch(gpu, encoder, &params, &buffers)
+    }
+
+    fn carry_params(&self, slice: Slice, first: usize) -> CarryParams {
+        let spec = &self.op.spec;
+        CarryParams {
+            groups: slice.batches * (spec.channels * spec.state_dim) as u32,
+            chunks: slice.chunks,
+            first: (first / spec.parts()) as u32,
+            first_initial: 0,
+            first_last: 0,
+        }
+    }
+
+    fn gate_params(&self, slice: Slice) -> GateParams {
+        let SelectiveScanBackward { spec, plan, .. } = self.op;
+        let (first, steps) = self.steps(slice);
+        let fours = steps.div_ceil(4);
+        let total = slice.batches * spec.channels as u32 * fours;
+        GateParams {
+            groups: total.div_ceil(plan.forward.lanes),
+            total,
+            fours,
+            length: spec.length as u32,
+            first_row: slice.first_batch * spec.channels as u32,
+            first,
+            steps,
+        }
+    }
+
+    /// A slice's first step in its rows, and how many it has there.
+    fn steps(&self, slice: Slice) -> (u32, u32) {
+        let chunk = self.op.plan.forward.chunk;
+        let first = slice.first_chunk * chunk;
+        (first, (slice.chunks * chunk).min(self.op.spec.length as u32 - first))
+    }
+
+    /// Adds up what differs from step to step over the channels that share it.
+    fn encode_step_sums(&self, encoder: &mut wgpu::CommandEncoder, slice: Slice) -> Result<(), Error> {
+        let SelectiveScanBackward { gpu, spec, plan, kernels, .. } = self.op;
+        let (place, parts, states) = (plan.held(spec), spec.parts() as u32, spec.state_dim as u32);
+        let (first, steps) = self.steps(slice);
+        let (column, steps, groups) = (first * parts, steps * parts, spec.groups() as u32);
+        let fours = steps.div_ceil(4);
+        let total = slice.batches * groups * states * fours;
+        for (first, sums) in [(place.db, &self.gradients.db), (place.dc, &self.gradients.dc)] {
+            if let CoefficientGradient::PerStep(sums) = sums {
+                let params = StepSumParams {
+                    groups: total.div_ceil(plan.sum.quads),
+                    total,
+                    first: first as u32,
+                    tiles: plan.forward.tiles(spec),
+                    states,
+                    steps,
+                    fours,
+                    length: spec.length as u32 * parts,
+                    first_line: slice.first_batch * groups * states,
+                    column,
+                };
+                let buffers = [self.buffers.held.buffer(), sums.buffer()];
+                kernels.sums[1].dispatch(gpu, encoder, &params, &buffers)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is summed over steps and batches: where its parts lie, where the slices' sums, and what is left in the end.
+    fn part_sums(&self) -> Vec<(usize, usize, &Tensor<f32>)> {
+        let SelectiveScanBackward { spec, plan, .. } = self.op;
+        let (parts, slices) = (plan.held(spec), plan.sums(spec));
+        let mut sums = vec![(parts.da, slices.da, &self.gradients.da)];
+        sums.extend(self.gradients.dskip.as_ref().map(|sum| (parts.dskip, slices.dskip, sum)));
+        sums.extend(self.gradients.ddelta_bias.as_ref().map(|sum| (parts.dbias, slices.dbias, sum)));
+        let coefficients =
+            [(parts.db, slices.db, &self.gradients.db), (parts.dc, slices.dc, &self.gradients.dc)];
+        for (part, slice, sum) in coefficients {
+            if let CoefficientGradient::PerChannel(sum) = sum {
+                sums.push((part, slice, sum));
+            }
+        }
+        sums
+    }
+
+    /// Adds up the parts that the slice's workgroups left.
+    fn encode_part_sums(&self, encoder: &mut wgpu::CommandEncoder, slice: Slice) -> Result<(), Error> {
+        let SelectiveScanBackward { gpu, plan, kernels, .. } = self.op;
+        let kernel = (&kernels.sums[0], plan.sum);
+        let index = (slice.of_batch * plan.row_slices() + slice.of_row) as usize;
+        for (first, slices, sums) in self.part_sums() {
+            let terms = Terms { first, count: (slice.batches * slice.chunks) as usize, inner: sums.len() };
+            let terms = (self.buffers.held, terms);
+            let into = match plan.slices() {
+                1 => (sums, 0, sums.len()),
+                _ => (self.buffers.sums, slices + index * sums.len().next_multiple_of(4), sums.len()),
+            };
+            sum_terms::encode_into(gpu, encoder, kernel, terms, into)?;
+        }
+        Ok(())
+    }
+
+    /// Adds up the sums of the slices.
+    fn encode_slice_sums(&self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
+        let SelectiveScanBackward { gpu, plan, kernels, .. } = self.op;
+        if plan.slices() == 1 {
+            return Ok(());
+        }
+        for (_, first, sums) in self.part_sums() {
+            let terms = Terms { first, count: plan.slices(), inner: sums.len().next_multiple_of(4) };
+            sum_terms::encode(gpu, encoder, (&kernels.sums[0], plan.sum), (self.buffers.sums, terms), sums)?;
+        }
+        Ok(())
+    }
+
+    fn params(&self, slice: Slice) -> BackwardParams {
+        let SelectiveScanBackward { spec, plan, .. } = self.op;
+        let (forward, place) = (&plan.forward, plan.held(spec));
+        let (channel_groups, tiles) = (spec.groups() as u32, forward.tiles(spec));
+        BackwardParams {
+            groups: slice.batches * slice.chunks * channel_groups * tiles,
+            channels: spec.channels as u32,
+            length: spec.length as u32,
+            states: spec.state_dim as u32,
+            channel_groups,
+            tiles,
+            chunk: forward.chunk,
+            chunks: slice.chunks,
+            first_batch: slice.first_batch,
+            first_chunk: slice.first_chunk,
+            first_skip: place.skip as u32,
+            first_border: place.border as u32,
+            first_back: place.back as u32,
+            first_da: place.da as u32,
+            first_db: place.db as u32,
+            first_dc: place.dc as u32,
+            first_dskip: place.dskip as u32,
+            first_dbias: place.dbias as u32,
+        }
     }
 }
 
