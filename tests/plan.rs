@@ -6,13 +6,14 @@ use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
     AttentionPlan, AttentionTile, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan,
-    ChunkedBackwardPlan, Exchange, LongConvBackwardPlan, MonarchBackwardPlan, MonarchPlan,
-    PixelflyBackwardPlan, PixelflyPlan, Plan, RowScanBackwardPlan, RowScanPlan,
+    ChunkedBackwardPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, Exchange, LongConvBackwardPlan,
+    MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan, RowScanBackwardPlan,
+    RowScanPlan, SelectiveScanBackwardPlan, SelectiveScanPlan,
 };
 use tilewise::{
     AssociativeOperator, AssociativeScanSpec, AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec,
-    ButterflySpec, Caps, DType, LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec, PlanError,
-    SpecError, SsdSpec,
+    ButterflySpec, Caps, Coefficients, Conv1dSpec, DType, LinearScanSpec, LongConvSpec, MonarchSpec,
+    PixelflySpec, PlanError, SelectiveScanSpec, SpecError, SsdSpec,
 };
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -123,6 +124,58 @@ proptest! {
             fits(&RowScanPlan::associative(&spec, &caps).unwrap(), &caps)?;
             fits(&RowScanBackwardPlan::associative(&spec, &caps).unwrap(), &caps)?;
         }
+    }
+
+    #[test]
+    fn selective_scan_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(9), length in size(1 << 18), states in size(256),
+        groups in size(4), share in size(600), vary in 0..3_usize, complex in any::<bool>(), gated in any::<bool>(),
+    ) {
+        let spec = SelectiveScanSpec::new(dtype, batch, groups * share, length, states);
+        let forms = [Coefficients::PerGroup(groups), Coefficients::PerStep, Coefficients::PerChannel];
+        let spec = spec.coefficients(forms[vary], forms[vary / 2 * 2]);
+        let spec = SelectiveScanSpec { complex, gated, ..spec };
+        let covers = |chunk: u32, chunks: u32| {
+            let (chunk, chunks, length) = (u64::from(chunk), u64::from(chunks), length as u64);
+            chunk * chunks >= length && chunk * (chunks - 1) < length
+        };
+        let fits_here = |plan: Result<SelectiveScanPlan, PlanError>| match plan {
+            Ok(plan) => {
+                prop_assert!(covers(plan.chunk, plan.chunks), "{plan} covers the row");
+                fits(&plan, &caps)
+            }
+            Err(PlanError::Spec(SpecError::Elements { .. })) => Ok(()),
+            refused => fits_or_is_refused(refused, &caps),
+        };
+        fits_here(SelectiveScanPlan::new(&spec, &caps))?;
+        match SelectiveScanBackwardPlan::new(&spec, &caps) {
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                prop_assert!(covers(plan.forward.chunk, plan.forward.chunks), "{plan} covers the row");
+                prop_assert!(plan.slice_batch * plan.batch_slices >= batch as u32, "{plan} takes every batch");
+                prop_assert!((1..=plan.forward.chunks).contains(&plan.slice_chunks), "{plan} has no empty slice");
+            }
+            Err(PlanError::Spec(SpecError::Elements { .. })) => {}
+            refused => fits_or_is_refused(refused, &caps)?,
+        }
+    }
+
+    #[test]
+    fn conv1d_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(99), channels in size(3000), length in size(1 << 20),
+        width in 2..=4_usize, sequences in any::<bool>(), initial in any::<bool>(),
+    ) {
+        let spec = Conv1dSpec::new(dtype, batch, channels, length, width).bias().silu();
+        let spec = Conv1dSpec { sequences, initial, ..spec };
+        prop_assume!(spec.check().is_ok());
+        fits_or_is_refused(Conv1dPlan::new(&spec, &caps), &caps)?;
+        fits_or_is_refused(Conv1dStepPlan::new(&spec, &caps), &caps)?;
+        if let Ok(plan) = Conv1dBackwardPlan::new(&spec, &caps) {
+            let (chunk, chunks) = (u64::from(plan.chunk), u64::from(plan.chunks));
+            prop_assert!(chunk * chunks >= length as u64, "{plan} covers the row");
+            prop_assert!(chunk * (chunks - 1) < length as u64, "{plan} has no empty chunk");
+        }
+        fits_or_is_refused(Conv1dBackwardPlan::new(&spec, &caps), &caps)?;
     }
 
     #[test]
@@ -284,6 +337,24 @@ fn empty_and_boundless_convolutions_are_refused() {
         refused(LongConvSpec::new(DType::F32, 1, 1, 20 << 20)),
         "the transforms of a sequence: 160 MiB needed (167772160 bytes), this adapter binds at most 128 MiB at once (134217728 bytes)"
     );
+}
+
+/// What a selective scan's backward pass shares between its kernels grows with the steps; it goes by slices, wherever the
+/// tensors can be bound.
+#[test]
+fn selective_scans_have_gradients_wherever_their_tensors_fit() {
+    let caps = tilewise::caps::WEBGPU_BASELINE;
+    let plan = |batch, channels, length| {
+        let spec = SelectiveScanSpec::new(DType::F32, batch, channels, length, 16).gated().initial();
+        SelectiveScanBackwardPlan::new(&spec, &caps).unwrap_or_else(|error| panic!("{spec}: {error}"))
+    };
+    assert_eq!((plan(1, 2048, 4096).slice_chunks, plan(1, 2048, 4096).batch_slices), (64, 1));
+    assert!(plan(1, 2048, 8192).slice_chunks < 128);
+    let batches = plan(8, 2048, 2048);
+    assert!(batches.batch_slices > 1 && batches.slice_chunks == 32, "{batches}");
+    plan(1, 512, 65_536);
+    plan(1, 16, 2_000_000);
+    plan(2, 4096, 4096);
 }
 
 /// Plans must be possible, and oracles right, where there is no GPU at all.
