@@ -2,6 +2,8 @@
 
 #[allow(dead_code, reason = "each test uses its own part")]
 mod common;
+#[path = "baseline/scan.rs"]
+mod scan;
 
 use half::{bf16, f16};
 use tilewise::baseline::{
@@ -68,6 +70,8 @@ macro_rules! in_every_type {
         }
     };
 }
+
+use in_every_type;
 
 #[test]
 fn matmul() {

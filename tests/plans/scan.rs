@@ -1,7 +1,8 @@
 //! Plans of the scan family.
 
 use tilewise::baseline::{
-    self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
+    self, DirectLongConvPlan, PlainConv1dPlan, SequentialLinearScanPlan, SequentialRecurrencePlan,
+    UnfusedLinearScanPlan, UnfusedLongConvPlan, UnfusedSelectiveScanPlan, UnfusedSsdPlan,
 };
 use tilewise::plan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LongConvBackwardPlan,
@@ -83,6 +84,37 @@ fn selective_scan(spec: SelectiveScanSpec, caps: &Caps) -> [Planned; 2] {
     ]
 }
 
+/// The loops and array operations that the family is measured against.
+fn yardsticks(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let conv = Conv1dSpec::new(dtype, 2, 3, 96, 3);
+    let scan = SelectiveScanSpec::new(dtype, 2, 6, 97, 16);
+    let ssd = SsdSpec::new(dtype, 2, 96, (4, 13), 7).groups(2);
+    let mut planned = Vec::new();
+    for spec in [conv, conv.bias().silu().initial()] {
+        for plan in [PlainConv1dPlan::unfused(&spec, caps), PlainConv1dPlan::sequential(&spec, caps)] {
+            let name = format!(
+                "{spec}, {}",
+                if plan.as_ref().is_ok_and(|p| p.sequential) { "loop" } else { "unfused" }
+            );
+            planned.push(Planned::new(&name, plan, baseline::shaders::conv1d));
+        }
+    }
+    let sequential = baseline::shaders::sequential_recurrence;
+    for spec in [scan, scan.skip().gated().delta_bias().delta_softplus().initial()] {
+        let plan = UnfusedSelectiveScanPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, unfused"), plan, baseline::shaders::selective_scan));
+        let plan = SequentialRecurrencePlan::selective_scan(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, loop"), plan, sequential));
+    }
+    for spec in [ssd.clone(), ssd.skip(Skip::PerChannel).gated().dt_bias().dt_softplus().initial()] {
+        let plan = UnfusedSsdPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, unfused"), plan, baseline::shaders::ssd));
+        let plan = SequentialRecurrencePlan::ssd(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, loop"), plan, sequential));
+    }
+    planned
+}
+
 /// Chunked recurrences with their gradients and steps: widths by fours and by ones, of one tile and of two, and every
 /// option with and without the others.
 fn chunked(dtype: DType, caps: &Caps) -> Vec<Planned> {
@@ -139,6 +171,7 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let shaders = baseline::shaders::sequential_linear_scan;
         planned.push(Planned::new(&format!("{spec:?}, sequential"), plan, shaders));
     }
+    planned.extend(yardsticks(dtype, caps));
     let conv = Conv1dSpec::new(dtype, 2, 3, 96, 2);
     planned.extend(conv1d(conv, caps));
     planned.extend(conv1d(Conv1dSpec { length: 97, width: 3, ..conv }.bias().silu(), caps));
