@@ -334,6 +334,7 @@ files![
     "baseline/recurrence_pairs",
     "baseline/recurrence_results",
     "baseline/recurrence_sequential",
+    "baseline/recurrence_steps",
     "baseline/scan_apply",
     "baseline/scan_double",
     "baseline/scan_pairs",

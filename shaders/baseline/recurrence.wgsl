@@ -27,8 +27,6 @@ struct Params {
 }
 
 const STATES: u32 = 16; // of a channel
-const ONE_DECAY: bool = true; // all states of a channel decay alike
-const SOFTPLUS: bool = true; // step sizes pass through one
 
 fn place_x(row: u32, t: u32) -> u32 {
     return row / params.channels * params.x_batch + row % params.channels * params.x_channel + t * params.x_step;
@@ -37,24 +35,6 @@ fn place_x(row: u32, t: u32) -> u32 {
 fn place_b(row: u32, n: u32, t: u32) -> u32 {
     let group = row % params.channels / params.group_channels;
     return row / params.channels * params.b_batch + group * params.b_group + n * params.b_state + t * params.b_step;
-}
-
-fn step_size(row: u32, t: u32) -> f32 {
-    let head = row % params.channels / params.share;
-    let place = row / params.channels * params.dt_batch + head * params.dt_head + t * params.dt_step;
-    let raw = dt_load(place) + packed[params.first_bias + head];
-    if (SOFTPLUS) {
-        return softplus(raw);
-    }
-    return raw;
-}
-
-fn decay_rate(row: u32, n: u32) -> f32 {
-    let head = row % params.channels / params.share;
-    if (ONE_DECAY) {
-        return packed[head];
-    }
-    return packed[head * STATES + n];
 }
 
 fn skip_factor(row: u32) -> f32 {

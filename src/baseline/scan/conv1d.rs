@@ -11,6 +11,7 @@ use crate::{Caps, Conv1dInputs, Conv1dOutputs, Conv1dSpec, DType, Element, Error
 /// How to run a [`Conv1dSpec`] unfused, or with a lane for each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct PlainConv1dPlan {
     /// Invocations of a workgroup.
     pub lanes: u32,

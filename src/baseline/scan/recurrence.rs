@@ -15,6 +15,7 @@ use crate::{
 /// A diagonal recurrence in the terms of its kernels, in which channels are those of all heads; distances are in
 /// elements.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 struct Recurrence {
     dtype: DType,
     batch: usize,
@@ -239,6 +240,7 @@ impl fmt::Display for SequentialRecurrencePlan {
 pub fn sequential_shaders(plan: &SequentialRecurrencePlan) -> Result<Vec<Shader>, ShaderError> {
     let linker = Linker::new("baseline/recurrence_sequential")
         .module("baseline/recurrence")
+        .module("baseline/recurrence_steps")
         .module("common/activation")
         .set("LANES", plan.lanes)
         .set("STATES", plan.states)
@@ -487,10 +489,13 @@ impl fmt::Display for UnfusedSelectiveScanPlan {
 pub fn shaders(plan: &UnfusedSelectiveScanPlan) -> Result<Vec<Shader>, ShaderError> {
     let linker = |kernel| {
         let linker = Linker::new(kernel).module("baseline/recurrence").module("common/activation");
-        let linker = linker.set("LANES", plan.lanes).set("STATES", plan.states);
-        linker.set("ONE_DECAY", false).set("SOFTPLUS", plan.softplus)
+        linker.set("LANES", plan.lanes).set("STATES", plan.states)
     };
-    let pairs = tensors(linker("baseline/recurrence_pairs"), &["x", "dt", "b"], plan.storage);
+    let pairs = linker("baseline/recurrence_pairs")
+        .module("baseline/recurrence_steps")
+        .set("ONE_DECAY", false)
+        .set("SOFTPLUS", plan.softplus);
+    let pairs = tensors(pairs, &["x", "dt", "b"], plan.storage);
     let double = Linker::new("baseline/scan_double").module("scan/affine").set("LANES", plan.lanes);
     let results =
         linker("baseline/recurrence_results").set("GATED", plan.gated).set("HAS_INITIAL", plan.initial);
