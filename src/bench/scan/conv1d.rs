@@ -1,7 +1,7 @@
 //! Measuring short convolutions and their gradients.
 
 use super::Backward;
-use super::sample::{Answer, pick, rows};
+use super::sample::{Answer, ROUNDING, pick, rows};
 use crate::baseline::{SequentialConv1d, UnfusedConv1d};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
@@ -149,7 +149,7 @@ fn forward<T: Element>(bench: &Bench<'_>, spec: Conv1dSpec) -> Result<(Figures, 
     let fused = Conv1d::new(gpu, spec)?;
     let given = Given::<T>::new(gpu, &spec)?;
     let inputs = given.inputs();
-    let answer = Answer::of::<T>(|precision| conv1d(&given.alone, precision, given.tensors()).y);
+    let answer = Answer::of::<T>(ROUNDING, |precision| conv1d(&given.alone, precision, given.tensors()).y);
     let outputs = || -> Result<Conv1dOutputs<T>, Error> {
         Ok(Conv1dOutputs { y: poisoned(gpu, &spec.shape())?, last: poisoned(gpu, &spec.state_shape())? })
     };
@@ -190,8 +190,9 @@ fn backward<T: Element>(bench: &Bench<'_>, spec: Conv1dSpec) -> Result<(Figures,
     let given = Given::<T>::new(gpu, &spec)?;
     let inputs = given.inputs();
     let [_, dy, ..] = &given.sample;
-    let answer =
-        Answer::of::<T>(|precision| conv1d_backward(&given.alone, precision, given.tensors(), dy).dx);
+    let answer = Answer::of::<T>(ROUNDING, |precision| {
+        conv1d_backward(&given.alone, precision, given.tensors(), dy).dx
+    });
     let gradients = || -> Result<Conv1dGradients<T>, Error> {
         Ok(Conv1dGradients {
             dx: poisoned(gpu, &spec.shape())?,

@@ -1,7 +1,7 @@
 //! Measuring selective scans and their gradients.
 
 use super::Backward;
-use super::sample::{Answer, pick, rows};
+use super::sample::{Answer, EXPONENTIALS, pick, rows};
 use crate::baseline::{SequentialRecurrence, UnfusedSelectiveScan};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
@@ -223,7 +223,9 @@ fn forward<T: Element>(
     let fused = SelectiveScan::new(gpu, spec)?;
     let given = Given::<T>::new(gpu, &spec)?;
     let (inputs, sample) = (given.inputs(&spec), &given.sample);
-    let answer = Answer::of::<T>(|precision| selective_scan(&sample.alone, precision, sample.tensors()).out);
+    let answer = Answer::of::<T>(EXPONENTIALS, |precision| {
+        selective_scan(&sample.alone, precision, sample.tensors()).out
+    });
     let outputs = || -> Result<SelectiveScanOutputs<T>, Error> {
         Ok(SelectiveScanOutputs {
             out: poisoned(gpu, &spec.shape())?,
@@ -274,8 +276,8 @@ fn backward<T: Element>(
     let slopes =
         |precision| selective_scan_backward(&sample.alone, precision, sample.tensors(), &sample.dout);
     let answers = [
-        Answer::of::<T>(|precision| slopes(precision).du),
-        Answer::of::<T>(|precision| slopes(precision).ddelta),
+        Answer::of::<T>(EXPONENTIALS, |precision| slopes(precision).du),
+        Answer::of::<T>(EXPONENTIALS, |precision| slopes(precision).ddelta),
     ];
     let gradients = || -> Result<SelectiveScanGradients<T>, Error> {
         let optional = |on: bool| on.then(|| poisoned(gpu, &spec.channel_shape())).transpose();

@@ -1,7 +1,7 @@
 //! Measuring state-space duality and its gradients.
 
 use super::Backward;
-use super::sample::{Answer, rows};
+use super::sample::{Answer, ROUNDING, rows};
 use crate::baseline::{SequentialRecurrence, UnfusedSsd};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
@@ -247,7 +247,7 @@ fn forward<T: Element>(bench: &Bench<'_>, spec: &SsdSpec) -> Result<(Figures, Ve
     let fused = Ssd::new(gpu, spec.clone())?;
     let given = Given::<T>::new(gpu, spec)?;
     let (inputs, sample) = (given.inputs(spec), &given.sample);
-    let answer = Answer::of::<T>(|precision| ssd(&sample.alone, precision, &sample.values()).out);
+    let answer = Answer::of::<T>(ROUNDING, |precision| ssd(&sample.alone, precision, &sample.values()).out);
     let outputs = || -> Result<SsdOutputs<T>, Error> {
         Ok(SsdOutputs { out: poisoned(gpu, &spec.x_shape())?, last: poisoned(gpu, &spec.state_shape())? })
     };
@@ -288,7 +288,7 @@ fn backward<T: Element>(bench: &Bench<'_>, spec: &SsdSpec) -> Result<(Figures, V
     let given = Given::<T>::new(gpu, spec)?;
     let (inputs, sample) = (given.inputs(spec), &given.sample);
     let slopes = |precision| ssd_backward(&sample.alone, precision, &sample.values(), &sample.dout, None);
-    let answer = Answer::of::<T>(|precision| slopes(precision).x);
+    let answer = Answer::of::<T>(ROUNDING, |precision| slopes(precision).x);
     let gradients = || -> Result<SsdGradients<T>, Error> {
         let heads = || poisoned(gpu, &spec.head_shape());
         Ok(SsdGradients {
