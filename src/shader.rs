@@ -460,6 +460,7 @@ files![
     "scan/gradient_dt",
     "scan/gradient_given",
     "scan/lane_scan",
+    "scan/lanes_rows",
     "scan/lanes_subgroup",
     "scan/lanes_workgroup",
     "scan/load_values",

@@ -118,6 +118,9 @@ proptest! {
         fits(&plan, &caps)?;
         prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks) >= length as u64, "{plan} covers the row");
         prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks - 1) < length as u64, "{plan} has no empty chunk");
+        prop_assert!(plan.lanes.is_multiple_of(plan.row_lanes), "{plan} has whole rows");
+        let together = plan.row_lanes == plan.lanes || (plan.chunks == 1 && plan.row_lanes * plan.items >= length as u32);
+        prop_assert!(together, "{plan} takes short rows in a tile");
         fits(&RowScanBackwardPlan::linear(&spec, &caps).unwrap(), &caps)?;
         for operator in AssociativeOperator::ALL {
             let spec = AssociativeScanSpec::new(dtype, operator, batch, channels, length);

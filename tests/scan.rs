@@ -1,5 +1,7 @@
 //! The scan family on this machine's GPU, against its oracle.
 
+#[path = "scan/associative_scan.rs"]
+mod associative_scan;
 mod common;
 #[path = "scan/conv1d.rs"]
 mod conv1d;

@@ -3,6 +3,7 @@
 
 struct Params {
     groups: u32, // rows x chunks
+    total: u32,  // the same
     length: u32, // steps in a row
     chunk: u32,  // steps in a chunk, a multiple of the tile
     chunks: u32, // chunks in a row

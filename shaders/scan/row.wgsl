@@ -1,5 +1,5 @@
-// A lane's share of a row: ITEMS consecutive steps, in the order in which the scan takes them. The kernel declares LANES
-// and ITEMS; its params have `length`, `chunk` and `chunks`.
+// A lane's share of a row: ITEMS consecutive steps, in the order in which the scan takes them. ROW_LANES lanes take a row
+// together. The kernel declares ITEMS; its params have `length`, `chunk` and `chunks`.
 
 const REVERSE: bool = false; // the scan takes a row's steps from the last to the first
 
@@ -12,16 +12,17 @@ fn chunk_place(chunk: u32) -> u32 {
 
 // The first step of the i-th tile of those from `first` to before `end`.
 fn tile_start(i: u32, first: u32, end: u32) -> u32 {
-    return first + select(i, tile_count(first, end) - 1u - i, REVERSE) * LANES * ITEMS;
+    return first + select(i, tile_count(first, end) - 1u - i, REVERSE) * ROW_LANES * ITEMS;
 }
 
 fn tile_count(first: u32, end: u32) -> u32 {
-    return (end - first + LANES * ITEMS - 1u) / (LANES * ITEMS);
+    return (end - first + ROW_LANES * ITEMS - 1u) / (ROW_LANES * ITEMS);
 }
 
 // The first step of a lane, wherever the scan begins.
 fn lane_start(tile: u32, rank: u32) -> u32 {
-    return tile + select(rank, LANES - 1u - rank, REVERSE) * ITEMS;
+    let place = rank % ROW_LANES;
+    return tile + select(place, ROW_LANES - 1u - place, REVERSE) * ITEMS;
 }
 
 // Where among a lane's steps the scan takes the i-th.

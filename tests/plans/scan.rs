@@ -149,7 +149,8 @@ fn chunked(dtype: DType, caps: &Caps) -> Vec<Planned> {
 
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
-    for (channels, length) in [(1, 5), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)] {
+    for (channels, length) in [(1, 5), (5, 50), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)]
+    {
         let spec = LinearScanSpec::new(dtype, 1, channels, length);
         planned.push(linear_scan(&format!("{spec:?}"), spec, caps));
         planned.push(linear_scan(&format!("{spec:?}, initial"), spec.initial(), caps));

@@ -9,7 +9,7 @@ use crate::{Error, Gpu};
 
 params! {
     /// `scan/chunk_reduce` and `scan/chunk_scan`.
-    ChunkParams { length: u32, chunk: u32, chunks: u32 }
+    ChunkParams { total: u32, length: u32, chunk: u32, chunks: u32 }
 }
 
 params! {
@@ -94,8 +94,11 @@ fn linker(plan: &RowScanPlan, kernel: &'static str) -> Linker {
         (ScanOperator::Max, Format::Bf16Packed) => linker.set("LOWEST", f32::from(half::bf16::MIN)),
         _ => linker,
     };
-    let linker = linker.module("scan/lane_scan").set("LANES", plan.lanes);
+    let linker = linker.module("scan/lane_scan").set("LANES", plan.lanes).set("ROW_LANES", plan.row_lanes);
     match plan.exchange {
+        Exchange::Subgroup if plan.row_lanes < plan.lanes => {
+            linker.module("common/lane_subgroup").module("scan/lanes_rows")
+        }
         Exchange::Workgroup => linker.module("common/lane_workgroup").module("scan/lanes_workgroup"),
         Exchange::Subgroup => linker.module("common/lane_subgroup").module("scan/lanes_subgroup"),
     }
@@ -149,8 +152,10 @@ impl Phases {
         stored: &[&wgpu::Buffer],
     ) -> Result<(), Error> {
         let Self { of, plan, kernels, scratch } = self;
+        let total = of.rows as u32 * plan.chunks;
         let params = ChunkParams {
-            groups: of.rows as u32 * plan.chunks,
+            groups: total.div_ceil(plan.lanes / plan.row_lanes),
+            total,
             length: of.length as u32,
             chunk: plan.chunk,
             chunks: plan.chunks,

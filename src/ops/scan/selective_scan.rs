@@ -243,6 +243,7 @@ fn carry(plan: &SelectiveScanPlan, initial: bool) -> Result<Shader, ShaderError>
         .module(lanes[0])
         .module(lanes[1])
         .set("LANES", plan.carry_lanes)
+        .set("ROW_LANES", plan.carry_lanes)
         .set("HAS_INITIAL", initial)
         .link()
 }

@@ -17,6 +17,8 @@ pub struct RowScanPlan {
     pub operator: ScanOperator,
     /// Invocations of a workgroup.
     pub lanes: u32,
+    /// Lanes that take a row together: all of a workgroup's, or fewer where rows are so short that it takes several.
+    pub row_lanes: u32,
     /// Consecutive steps that a lane takes at a time.
     pub items: u32,
     /// How lanes exchange what they scanned.
@@ -47,6 +49,9 @@ const LEAST_SUBGROUP: u32 = 4;
 /// thousand, and a small one loses little to having too many.
 const FULL: u32 = 1024;
 
+/// Lanes of a workgroup that takes several short rows: a few subgroups of any size.
+const SHORT: u32 = 64;
+
 /// Chunks shorter than this many tiles cost more in carries than they gain.
 const LEAST_TILES: u32 = 4;
 
@@ -70,14 +75,16 @@ impl RowScanPlan {
         }
         let items = NUMBERS / of.operator.value_words() as u32;
         let (length, rows) = (of.length as u32, of.rows as u32);
-        let (lanes, bound) = lanes(length, items, caps);
-        let (chunk, chunks) = chunks(rows, length, lanes * items);
+        let (lanes, row_lanes, bound) = lanes(rows, length, items, caps);
+        let (chunk, chunks) = chunks(rows, length, row_lanes * items);
+        let least = if row_lanes < lanes { row_lanes } else { LEAST_SUBGROUP };
         let run = of.length * of.operator.value_words();
         let plan = Self {
             operator: of.operator,
             lanes,
+            row_lanes,
             items,
-            exchange: Exchange::choose(lanes, LEAST_SUBGROUP, caps),
+            exchange: Exchange::choose(lanes, least, caps),
             storage: Storage::new(of.dtype, caps.f16, run.is_multiple_of(4)),
             initial: of.initial,
             reverse: of.reverse,
@@ -97,9 +104,10 @@ impl RowScanPlan {
     }
 
     fn workgroup_bytes(&self) -> u32 {
-        // One map for each lane, or for each subgroup of at least four lanes.
+        // One map for each lane, or for each subgroup of at least four lanes; none for rows within subgroups.
         let maps = match self.exchange {
             Exchange::Workgroup => self.lanes,
+            Exchange::Subgroup if self.row_lanes < self.lanes => 0,
             Exchange::Subgroup => self.lanes / LEAST_SUBGROUP,
         };
         maps * 4 * self.operator.map_words() as u32
@@ -122,16 +130,19 @@ impl RowScanPlan {
     }
 }
 
-/// The smallest workgroup that takes a row in one tile, or the largest there is.
-fn lanes(length: u32, items: u32, caps: &Caps) -> (u32, Bound) {
+/// The smallest workgroup that takes a row in one tile, or the largest there is; and how many of its lanes take a row: short
+/// rows share one of [`SHORT`] lanes.
+fn lanes(rows: u32, length: u32, items: u32, caps: &Caps) -> (u32, u32, Bound) {
     let largest = 256.min(caps.workgroup_lanes);
-    let wanted = length.div_ceil(items).next_power_of_two().max(32);
-    if wanted < largest {
-        (wanted, Bound::Problem)
+    let wanted = length.div_ceil(items).next_power_of_two();
+    if wanted < 32 && rows > 1 {
+        (SHORT, wanted, Bound::Problem)
+    } else if wanted < largest {
+        (wanted.max(32), wanted.max(32), Bound::Problem)
     } else if largest < 256 {
-        (largest, Bound::Lanes(caps.workgroup_lanes))
+        (largest, largest, Bound::Lanes(caps.workgroup_lanes))
     } else {
-        (largest, Bound::Registers)
+        (largest, largest, Bound::Registers)
     }
 }
 
@@ -155,6 +166,9 @@ impl Plan for RowScanPlan {
 impl fmt::Display for RowScanPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.chunks {
+            1 if self.row_lanes < self.lanes => {
+                write!(f, "one pass, {} rows a workgroup", self.lanes / self.row_lanes)?;
+            }
             1 => write!(f, "one pass, a workgroup a row")?,
             chunks => write!(f, "three phases, {chunks} chunks of {} steps a row", self.chunk)?,
         }
