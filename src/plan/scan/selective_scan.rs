@@ -272,14 +272,16 @@ impl SelectiveScanBackwardPlan {
                 limit: u64::from(caps.workgroup_bytes),
             });
         }
-        let step_tiles = fitting.min(MOST_STARTS / 4 / spec.parts() as u32);
-        let forward = SelectiveScanPlan::with_chunk(spec, caps, step_tiles * TILE)?;
-        let (batch, chunks) = (spec.batch as u32, forward.chunks);
-        let (slice_batch, batch_slices, slice_chunks) = (batch, 1, chunks);
-        let whole =
-            Self { forward, step_tiles, slice_batch, batch_slices, slice_chunks, sum: SumPlan::new() };
-        let plan = whole.sliced(spec, caps);
-        plan.sum.check(plan.terms().max(forward.tiles(spec) as usize).max(plan.slices()), caps)?;
+        // Where a single chunk of very many states is too much, shorter ones share less.
+        let mut step_tiles = fitting.min(MOST_STARTS / 4 / spec.parts() as u32);
+        let mut plan = Self::whole(spec, caps, step_tiles)?;
+        while step_tiles > 1 && !plan.slice_fits(1, 1, spec, caps) {
+            step_tiles /= 2;
+            plan = Self::whole(spec, caps, step_tiles)?;
+        }
+        let plan = plan.sliced(spec, caps);
+        let tiles = plan.forward.tiles(spec) as usize;
+        plan.sum.check(plan.terms().max(tiles).max(plan.slices()), caps)?;
         check_scratch("what the kernels of a slice share", plan.held(spec).end, caps)?;
         check_scratch("the maps of a slice's chunks", plan.maps(spec), caps)?;
         check_scratch("the gradient before the gate", plan.gated(spec), caps)?;
@@ -288,13 +290,23 @@ impl SelectiveScanBackwardPlan {
         Ok(plan)
     }
 
+    /// One slice of everything, with chunks of so many tiles.
+    fn whole(spec: &SelectiveScanSpec, caps: &Caps, step_tiles: u32) -> Result<Self, PlanError> {
+        let forward = SelectiveScanPlan::with_chunk(spec, caps, step_tiles * TILE)?;
+        let (slice_batch, batch_slices, slice_chunks) = (spec.batch as u32, 1, forward.chunks);
+        Ok(Self { forward, step_tiles, slice_batch, batch_slices, slice_chunks, sum: SumPlan::new() })
+    }
+
+    /// Whether what the kernels of such a slice share can be bound.
+    fn slice_fits(self, slice_batch: u32, slice_chunks: u32, spec: &SelectiveScanSpec, caps: &Caps) -> bool {
+        let slice = Self { slice_batch, slice_chunks, ..self };
+        let scratch = [slice.held(spec).end, slice.maps(spec), slice.gated(spec)];
+        scratch.into_iter().all(|numbers| check_scratch("a slice", numbers, caps).is_ok())
+    }
+
     /// The same in the largest slices that fit: whole batches if they do, or parts of about the same size of a single one.
     fn sliced(self, spec: &SelectiveScanSpec, caps: &Caps) -> Self {
-        let fits = |slice_batch: u32, slice_chunks: u32| {
-            let slice = Self { slice_batch, slice_chunks, ..self };
-            let scratch = [slice.held(spec).end, slice.maps(spec), slice.gated(spec)];
-            scratch.into_iter().all(|numbers| check_scratch("a slice", numbers, caps).is_ok())
-        };
+        let fits = |batches: u32, chunks: u32| self.slice_fits(batches, chunks, spec, caps);
         let chunks = self.forward.chunks;
         // The most that fits, at least one.
         let most = |count: u32, fits: &dyn Fn(u32) -> bool| {
