@@ -13,10 +13,14 @@ fn compose(first: Map, second: Map) -> Map {
     return Map(complex_product(first.xy, second.xy), apply(second, first.zw));
 }
 
-// 0 where one is 0 and the other too large for f32, as with real factors.
+// 0 where one is 0 and the other too large for f32, as with real factors. What else a number that is too large multiplies is
+// too large in every direction: its own is not known, and would make a NaN of it that is no longer seen to be too large.
 fn complex_product(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
-    if ((all(a == vec2<f32>()) && overflown(b)) || (all(b == vec2<f32>()) && overflown(a))) {
-        return vec2<f32>();
+    if (overflown(a) || overflown(b)) {
+        if (all(a == vec2<f32>()) || all(b == vec2<f32>())) {
+            return vec2<f32>();
+        }
+        return vec2<f32>((abs(a.x) + abs(a.y)) * (abs(b.x) + abs(b.y)));
     }
     return vec2<f32>(fma(a.x, b.x, -a.y * b.y), fma(a.x, b.y, a.y * b.x));
 }
