@@ -64,6 +64,13 @@ fn associative_scans(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned
 }
 
+/// The backward pass of maxima of many rows.
+pub fn running_max_backward(name: &str, caps: &Caps) -> Planned {
+    let spec = AssociativeScanSpec::new(DType::F16, AssociativeOperator::Max, 1, 2000, 4096).initial();
+    let plan = RowScanBackwardPlan::associative(&spec, caps);
+    Planned::new(name, plan, ops::shaders::row_scan_backward)
+}
+
 /// A convolution, its backward pass and its step.
 fn conv1d(spec: Conv1dSpec, caps: &Caps) -> [Planned; 3] {
     let name = |pass| format!("{spec:?}, {pass}");
