@@ -81,7 +81,7 @@ impl<T: Element> CoefficientGradient<T> {
     }
 }
 
-/// Gradients of a [`SelectiveScan`], of the shapes of what they belong to. Those of complex tensors are derivatives by
+/// Gradients of a [`SelectiveScan`](crate::SelectiveScan), of the shapes of what they belong to. Those of complex tensors are derivatives by
 /// the real and by the imaginary part.
 #[derive(Clone, Debug)]
 pub struct SelectiveScanGradients<T> {
@@ -137,7 +137,7 @@ impl<T: Element> SelectiveScanGradients<T> {
     }
 }
 
-/// The backward pass of a [`SelectiveScan`]. It computes the states again, chunk by chunk, so that nothing has to be kept
+/// The backward pass of a [`SelectiveScan`](crate::SelectiveScan). It computes the states again, chunk by chunk, so that nothing has to be kept
 /// of the forward pass, and works in slices where an adapter cannot bind at once what its kernels share. Sums are taken in a fixed order: gradients are repeatable bit by bit.
 #[derive(Clone, Debug)]
 pub struct SelectiveScanBackward {
@@ -246,7 +246,7 @@ impl SelectiveScanBackward {
     }
 
     /// Records the gradients for `dout`, those of the outputs, into an encoder of the same device. Fails like
-    /// [`SelectiveScan::encode`].
+    /// [`SelectiveScan::encode`](crate::SelectiveScan::encode).
     pub fn encode<T: Element>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
