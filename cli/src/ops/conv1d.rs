@@ -43,10 +43,11 @@ pub struct Sizes {
     options: Options,
 }
 
-/// Reads x, weight, and bias and initial_state if there are any; writes y and last_state, and gradients if there is a dy
+/// Reads x, weight, and bias, seq_idx and initial_state if there are any; writes y and last_state, and gradients if there is a dy
 ///
 /// x, y and dy (batch, channels, length); weight (channels, width), bias (channels) and initial_state (batch, channels,
-/// width - 1) in any of the types; seq_idx (batch, length), if it is there, whose changes begin sequences; last_state and the gradients dweight, dbias and dinitial_state in F32, dx as x.
+/// width - 1) in any of the types; seq_idx (batch, length), whose changes begin sequences, in I32, U32 or I64; last_state
+/// and the gradients dweight, dbias and dinitial_state in F32, dx as x.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Options {
     /// Pass the outputs through silu

@@ -81,8 +81,8 @@ impl<T: Element> CoefficientGradient<T> {
     }
 }
 
-/// Gradients of a [`SelectiveScan`](crate::SelectiveScan), of the shapes of what they belong to. Those of complex tensors are derivatives by
-/// the real and by the imaginary part.
+/// Gradients of a [`SelectiveScan`](crate::SelectiveScan), of the shapes of what they belong to. Those of complex tensors
+/// are derivatives by the real and by the imaginary part.
 #[derive(Clone, Debug)]
 pub struct SelectiveScanGradients<T> {
     /// Of `u`.
@@ -137,8 +137,9 @@ impl<T: Element> SelectiveScanGradients<T> {
     }
 }
 
-/// The backward pass of a [`SelectiveScan`](crate::SelectiveScan). It computes the states again, chunk by chunk, so that nothing has to be kept
-/// of the forward pass, and works in slices where an adapter cannot bind at once what its kernels share. Sums are taken in a fixed order: gradients are repeatable bit by bit.
+/// The backward pass of a [`SelectiveScan`](crate::SelectiveScan). It computes the states again, chunk by chunk, so that
+/// nothing has to be kept of the forward pass, and works in slices where an adapter cannot bind at once what its kernels
+/// share. Sums are taken in a fixed order: gradients are repeatable bit by bit.
 #[derive(Clone, Debug)]
 pub struct SelectiveScanBackward {
     gpu: Gpu,
