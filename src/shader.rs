@@ -746,16 +746,16 @@ mod tests {
     fn unknown_names_are_refused() {
         let absent = Linker::new("scan/carry").module("common/absent").link();
         assert!(matches!(absent, Err(ShaderError::NoFile { .. })), "{absent:?}");
-        let unset = Linker::new("scan/chunk_scan").link();
+        let unset = Linker::new("baseline/scan_pairs").link();
         assert!(matches!(unset, Err(ShaderError::Binding { .. })), "{unset:?}");
         let linked = |name| {
-            Linker::new("scan/chunk_reduce")
+            Linker::new("baseline/scan_pairs")
                 .tensor("a", Storage::F32)
                 .tensor("b", Storage::F32)
                 .set(name, 64)
                 .link()
         };
-        assert_eq!(linked("LANES").unwrap().params, ["groups", "length", "chunk", "chunks"]);
+        assert_eq!(linked("LANES").unwrap().params, ["groups", "total"]);
         assert!(matches!(linked("LANE"), Err(ShaderError::Const { count: 0, .. })));
     }
 }
