@@ -332,6 +332,10 @@ files![
     "attention/visit_lists",
     "attention/visit_table",
     "baseline/butterfly_factor",
+    "baseline/conv1d_activate",
+    "baseline/conv1d_inputs",
+    "baseline/conv1d_sequential",
+    "baseline/conv1d_tap",
     "baseline/conv_direct",
     "baseline/conv_gate",
     "baseline/conv_pad",
@@ -340,11 +344,23 @@ files![
     "baseline/matmul",
     "baseline/matmul_matrix",
     "baseline/matmul_operands",
+    "baseline/recurrence",
+    "baseline/recurrence_pairs",
+    "baseline/recurrence_results",
+    "baseline/recurrence_sequential",
+    "baseline/recurrence_steps",
     "baseline/scan_apply",
     "baseline/scan_double",
     "baseline/scan_pairs",
     "baseline/scan_sequential",
     "baseline/softmax",
+    "baseline/ssd_expand",
+    "baseline/ssd_finish",
+    "baseline/ssd_mask",
+    "baseline/ssd_params",
+    "baseline/ssd_pass",
+    "baseline/ssd_steps",
+    "baseline/ssd_weigh",
     "baseline/transpose",
     "bench/copy",
     "bench/fma",
@@ -473,8 +489,11 @@ files![
     "scan/keyed_scores",
     "scan/keyed_steps",
     "scan/lane_scan",
+    "scan/lanes_rows",
     "scan/lanes_subgroup",
     "scan/lanes_workgroup",
+    "scan/load_values",
+    "scan/load_values_complex",
     "scan/long_conv",
     "scan/long_conv_columns",
     "scan/long_conv_history",
@@ -490,6 +509,7 @@ files![
     "scan/long_conv_step",
     "scan/long_conv_sum",
     "scan/long_conv_write",
+    "scan/max",
     "scan/mix_output",
     "scan/mix_sums",
     "scan/product_add",
@@ -514,21 +534,31 @@ files![
     "scan/selective_pack",
     "scan/selective_reduce",
     "scan/selective_scan",
+    "scan/selective_sum",
     "scan/sequences_listed",
     "scan/sequences_one",
     "scan/skip_gradient",
     "scan/states_complex",
     "scan/states_real",
     "scan/step",
+    "scan/steps_affine",
+    "scan/steps_records",
+    "scan/steps_single",
     "scan/store_gradients",
+    "scan/store_records",
     "scan/store_states",
+    "scan/store_values",
+    "scan/store_values_complex",
+    "scan/sum",
     "scan/sum_rows",
+    "scan/sum_shares",
     "scan/sum_terms",
     "scan/token",
     "scan/token_decay_heads",
     "scan/token_decay_keys",
     "scan/token_delta",
     "scan/token_plain",
+    "scan/value_behind",
 ];
 
 /// Words of a file and what takes their place.
@@ -765,16 +795,16 @@ mod tests {
     fn unknown_names_are_refused() {
         let absent = Linker::new("scan/carry").module("common/absent").link();
         assert!(matches!(absent, Err(ShaderError::NoFile { .. })), "{absent:?}");
-        let unset = Linker::new("scan/chunk_scan").link();
+        let unset = Linker::new("baseline/scan_pairs").link();
         assert!(matches!(unset, Err(ShaderError::Binding { .. })), "{unset:?}");
         let linked = |name| {
-            Linker::new("scan/chunk_reduce")
+            Linker::new("baseline/scan_pairs")
                 .tensor("a", Storage::F32)
                 .tensor("b", Storage::F32)
                 .set(name, 64)
                 .link()
         };
-        assert_eq!(linked("LANES").unwrap().params, ["groups", "length", "chunk", "chunks"]);
+        assert_eq!(linked("LANES").unwrap().params, ["groups", "total"]);
         assert!(matches!(linked("LANE"), Err(ShaderError::Const { count: 0, .. })));
     }
 }

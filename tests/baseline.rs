@@ -2,6 +2,8 @@
 
 #[allow(dead_code, reason = "each test uses its own part")]
 mod common;
+#[path = "baseline/scan.rs"]
+mod scan;
 
 use half::{bf16, f16};
 use tilewise::baseline::{
@@ -46,14 +48,26 @@ fn check<T: Element>(
     oracle: impl Fn(Precision) -> Vec<f64>,
     record: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<(), tilewise::Error>,
 ) {
+    // Small cases are a small sample of roundings: a few units of f32 beside twice the plain error.
+    check_within(4.0 * f64::from(f32::EPSILON), gpu, case, output, oracle, record);
+}
+
+/// The same with that share of the largest value beside twice the error.
+fn check_within<T: Element>(
+    share: f64,
+    gpu: &Gpu,
+    case: &str,
+    output: &Tensor<T>,
+    oracle: impl Fn(Precision) -> Vec<f64>,
+    record: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<(), tilewise::Error>,
+) {
     let mut encoder = gpu.encoder();
     record(&mut encoder).unwrap_or_else(|error| panic!("{case}: {error}"));
     gpu.submit(encoder).unwrap();
     let ours: Vec<f64> = output.read_blocking().unwrap().into_iter().map(Element::to_f64).collect();
     let (reference, plain) = (oracle(Precision::Exact), oracle(Precision::Stored(T::DTYPE)));
-    // Small cases are a small sample of roundings: a few units of f32 beside twice the plain error.
     let largest = reference.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
-    let tolerance = Tolerance { multiple: 2.0, atol: 4.0 * f64::from(f32::EPSILON) * largest };
+    let tolerance = Tolerance { multiple: 2.0, atol: share * largest };
     let outcome = Outcome::new("the output", &ours, &reference, &plain, tolerance);
     assert!(outcome.passed(), "{case} in {}: {outcome:?}", T::DTYPE);
 }
@@ -68,6 +82,8 @@ macro_rules! in_every_type {
         }
     };
 }
+
+use in_every_type;
 
 #[test]
 fn matmul() {

@@ -5,9 +5,12 @@ mod common;
 
 use std::time::Duration;
 
-use tilewise::bench::{self, Ceilings, Measured, Workload};
+use tilewise::bench::{self, Backward, Ceilings, Measured, Workload};
 use tilewise::timing::Effort;
-use tilewise::{AttentionSpec, ButterflySpec, Caps, DType, Error, LinearScanSpec, LongConvSpec, MonarchSpec};
+use tilewise::{
+    AttentionSpec, ButterflySpec, Caps, Conv1dSpec, DType, Error, LinearScanSpec, LongConvSpec, MonarchSpec,
+    SelectiveScanSpec, Skip, SsdSpec,
+};
 
 /// One run each: these tests are about what is reported, not about how fast it is.
 const ONCE: Effort = Effort { warm_up: Duration::ZERO, runs: 1, budget: Duration::from_secs(1) };
@@ -44,6 +47,33 @@ fn every_family_is_checked_and_measured() {
             assert!(report.speed_up().unwrap() > 0.0, "{workload}");
             assert_eq!(gpu.memory().live(), before, "{workload} keeps memory");
         }
+    }
+}
+
+/// Recurrences and convolutions with options of their blocks, and their gradients, in one type each.
+#[test]
+fn scans_and_their_gradients_are_checked_and_measured() {
+    let Some(gpu) = common::open(None) else { return };
+    let scan = SelectiveScanSpec::new(DType::F32, 2, 5, 203, 8).skip().delta_softplus();
+    let ssd =
+        SsdSpec::new(DType::F16, 1, 192, (2, 16), 16).groups(2).skip(Skip::PerHead).gated().dt_softplus();
+    let conv = Conv1dSpec::new(DType::Bf16, 2, 5, 1001, 4).bias().silu();
+    let forward: [Box<dyn Workload>; 3] = [Box::new(scan), Box::new(ssd.clone()), Box::new(conv)];
+    for workload in forward {
+        let report = bench::measure(&gpu, &*workload, ONCE, &CEILINGS).unwrap();
+        assert!(report.memory_saving().unwrap() > 1.0, "{workload}: {report:?}");
+        assert!(report.length.is_some_and(|length| length > 100), "{workload}");
+        for name in ["unfused", "sequential"] {
+            assert!(report.over(name).unwrap() > 0.0, "{workload} over {name}");
+        }
+    }
+    let gated = scan.gated().delta_bias();
+    let backward: [Box<dyn Workload>; 3] =
+        [Box::new(Backward(gated)), Box::new(Backward(ssd)), Box::new(Backward(conv))];
+    for workload in backward {
+        let report = bench::measure(&gpu, &*workload, ONCE, &CEILINGS).unwrap();
+        assert!(report.workload.ends_with(", backward") && report.yardsticks.is_empty(), "{report:?}");
+        assert!(report.fused.timing.median() > Duration::ZERO, "{workload}");
     }
 }
 

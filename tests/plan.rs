@@ -6,14 +6,16 @@ use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
     AttentionPath, AttentionPlan, AttentionTile, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass,
-    ButterflyPlan, ChunkedBackwardPlan, Conv1dBackwardPlan, DeltaRuleBackwardPlan, Exchange,
-    LinearAttentionBackwardPlan, LinearAttentionPlan, LinearScanPlan, LongConvBackwardPlan, MatrixTile,
-    MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan,
+    ButterflyPlan, ChunkedBackwardPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan,
+    DeltaRuleBackwardPlan, Exchange, LinearAttentionBackwardPlan, LinearAttentionPlan, LongConvBackwardPlan,
+    MatrixTile, MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan,
+    RowScanBackwardPlan, RowScanPlan, SelectiveScanBackwardPlan, SelectiveScanPlan,
 };
 use tilewise::{
-    AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, Conv1dSpec, DType,
-    DeltaRuleSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec,
-    PlanError, SpecError, SsdSpec,
+    AssociativeOperator, AssociativeScanSpec, AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec,
+    ButterflySpec, Caps, Coefficients, Conv1dSpec, DType, DeltaRuleSpec, Gate, LinearAttentionSpec,
+    LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec, PlanError, SelectiveScanSpec, SpecError,
+    SsdSpec,
 };
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -126,16 +128,79 @@ proptest! {
     #[test]
     fn linear_scan_plans_fit(
         dtype in dtype(), caps in machine(), batch in size(8), channels in size(3000), length in size(1 << 20),
+        complex in any::<bool>(),
     ) {
-        let spec = LinearScanSpec::new(dtype, batch, channels, length);
-        let Ok(plan) = LinearScanPlan::new(&spec, &caps) else {
-            let bytes = (spec.rows() * length * dtype.bytes()) as u64;
-            prop_assert!(bytes > caps.binding_bytes.min(caps.buffer_bytes), "refused without need");
+        let spec = LinearScanSpec { complex, ..LinearScanSpec::new(dtype, batch, channels, length) };
+        let Ok(plan) = RowScanPlan::linear(&spec, &caps) else {
+            let bytes = (spec.rows() * length * spec.parts() * dtype.bytes()) as u64;
+            prop_assert!(spec.check().is_err() || bytes > caps.binding_bytes.min(caps.buffer_bytes), "refused without need");
             return Ok(());
         };
         fits(&plan, &caps)?;
         prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks) >= length as u64, "{plan} covers the row");
         prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks - 1) < length as u64, "{plan} has no empty chunk");
+        prop_assert!(plan.lanes.is_multiple_of(plan.row_lanes), "{plan} has whole rows");
+        let together = plan.row_lanes == plan.lanes || (plan.chunks == 1 && plan.row_lanes * plan.items >= length as u32);
+        prop_assert!(together, "{plan} takes short rows in a tile");
+        fits(&RowScanBackwardPlan::linear(&spec, &caps).unwrap(), &caps)?;
+        for operator in AssociativeOperator::ALL {
+            let spec = AssociativeScanSpec::new(dtype, operator, batch, channels, length);
+            fits(&RowScanPlan::associative(&spec, &caps).unwrap(), &caps)?;
+            fits(&RowScanBackwardPlan::associative(&spec, &caps).unwrap(), &caps)?;
+        }
+    }
+
+    #[test]
+    fn selective_scan_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(9), length in size(1 << 18), states in size(256),
+        groups in size(4), share in size(600), vary in 0..3_usize, complex in any::<bool>(), gated in any::<bool>(),
+    ) {
+        let spec = SelectiveScanSpec::new(dtype, batch, groups * share, length, states);
+        let forms = [Coefficients::PerGroup(groups), Coefficients::PerStep, Coefficients::PerChannel];
+        // Where B is constant, C may still vary.
+        let spec = spec.coefficients(forms[vary], forms[vary.min(1)]);
+        let spec = SelectiveScanSpec { complex, gated, ..spec };
+        let covers = |chunk: u32, chunks: u32| {
+            let (chunk, chunks, length) = (u64::from(chunk), u64::from(chunks), length as u64);
+            chunk * chunks >= length && chunk * (chunks - 1) < length
+        };
+        let fits_here = |plan: Result<SelectiveScanPlan, PlanError>| match plan {
+            Ok(plan) => {
+                prop_assert!(covers(plan.chunk, plan.chunks), "{plan} covers the row");
+                fits(&plan, &caps)
+            }
+            Err(PlanError::Spec(SpecError::Elements { .. })) => Ok(()),
+            refused => fits_or_is_refused(refused, &caps),
+        };
+        fits_here(SelectiveScanPlan::new(&spec, &caps))?;
+        match SelectiveScanBackwardPlan::new(&spec, &caps) {
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                prop_assert!(covers(plan.forward.chunk, plan.forward.chunks), "{plan} covers the row");
+                prop_assert!(plan.slice_batch * plan.batch_slices >= batch as u32, "{plan} takes every batch");
+                prop_assert!((1..=plan.forward.chunks).contains(&plan.slice_chunks), "{plan} has no empty slice");
+            }
+            Err(PlanError::Spec(SpecError::Elements { .. })) => {}
+            refused => fits_or_is_refused(refused, &caps)?,
+        }
+    }
+
+    #[test]
+    fn conv1d_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(99), channels in size(3000), length in size(1 << 20),
+        width in 2..=4_usize, sequences in any::<bool>(), initial in any::<bool>(),
+    ) {
+        let spec = Conv1dSpec::new(dtype, batch, channels, length, width).bias().silu();
+        let spec = Conv1dSpec { sequences, initial, ..spec };
+        prop_assume!(spec.check().is_ok());
+        fits_or_is_refused(Conv1dPlan::new(&spec, &caps), &caps)?;
+        fits_or_is_refused(Conv1dStepPlan::new(&spec, &caps), &caps)?;
+        if let Ok(plan) = Conv1dBackwardPlan::new(&spec, &caps) {
+            let (chunk, chunks) = (u64::from(plan.chunk), u64::from(plan.chunks));
+            prop_assert!(chunk * chunks >= length as u64, "{plan} covers the row");
+            prop_assert!(chunk * (chunks - 1) < length as u64, "{plan} has no empty chunk");
+        }
+        fits_or_is_refused(Conv1dBackwardPlan::new(&spec, &caps), &caps)?;
     }
 
     #[test]
@@ -333,7 +398,7 @@ fn every_profile_has_a_plan_for_every_family() {
 #[test]
 fn tensors_past_a_binding_are_refused_by_name() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
-    let error = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 40 << 20), &caps).unwrap_err();
+    let error = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 40 << 20), &caps).unwrap_err();
     assert_eq!(
         error.to_string(),
         "a: 160 MiB needed (167772160 bytes), this adapter binds at most 128 MiB at once (134217728 bytes)"
@@ -344,7 +409,7 @@ fn tensors_past_a_binding_are_refused_by_name() {
 fn sizes_whose_product_overflows_are_refused() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
     let spec = LinearScanSpec::new(DType::F32, usize::MAX, 2, usize::MAX);
-    let error = LinearScanPlan::new(&spec, &caps).unwrap_err();
+    let error = RowScanPlan::linear(&spec, &caps).unwrap_err();
     assert!(error.to_string().contains("has too many elements"), "{error}");
 }
 
@@ -360,6 +425,26 @@ fn empty_and_boundless_convolutions_are_refused() {
         refused(LongConvSpec::new(DType::F32, 1, 1, 20 << 20)),
         "the transforms of a sequence: 160 MiB needed (167772160 bytes), this adapter binds at most 128 MiB at once (134217728 bytes)"
     );
+}
+
+/// What a selective scan's backward pass shares between its kernels grows with the steps; it goes by slices, wherever the
+/// tensors can be bound.
+#[test]
+fn selective_scans_have_gradients_wherever_their_tensors_fit() {
+    let caps = tilewise::caps::WEBGPU_BASELINE;
+    let plan = |batch, channels, length| {
+        let spec = SelectiveScanSpec::new(DType::F32, batch, channels, length, 16).gated().initial();
+        SelectiveScanBackwardPlan::new(&spec, &caps).unwrap_or_else(|error| panic!("{spec}: {error}"))
+    };
+    assert_eq!((plan(1, 2048, 4096).slice_chunks, plan(1, 2048, 4096).batch_slices), (64, 1));
+    assert!(plan(1, 2048, 8192).slice_chunks < 128);
+    let batches = plan(8, 2048, 2048);
+    assert!(batches.batch_slices > 1 && batches.slice_chunks == 32, "{batches}");
+    plan(1, 512, 65_536);
+    plan(1, 16, 2_000_000);
+    plan(2, 4096, 4096);
+    let many = SelectiveScanSpec::new(DType::F32, 1, 2048, 512, 256);
+    assert!(SelectiveScanBackwardPlan::new(&many, &caps).unwrap().step_tiles < 8);
 }
 
 /// Plans must be possible, and oracles right, where there is no GPU at all.
@@ -394,7 +479,7 @@ fn impossible_capabilities_are_refused() {
     ] {
         let attention = AttentionPlan::new(&AttentionSpec::new(DType::F32, 1, (9, 9), 1, 9), &caps);
         let monarch = MonarchPlan::new(&MonarchSpec::square(DType::F32, 3, 5), &caps);
-        let scan = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 9), &caps);
+        let scan = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 9), &caps);
         let spec = ButterflySpec::new(DType::F32, 3, 8);
         let butterfly = ButterflyPlan::new(&spec, &caps);
         let backward = ButterflyBackwardPlan::new(&spec, &caps);
@@ -407,6 +492,6 @@ fn impossible_capabilities_are_refused() {
     }
     // Subgroups of one or two lanes are more than the shuffling scan has room for.
     let tiny = Caps { subgroups: Some(Subgroups { min: 1, max: 2 }), ..least };
-    let plan = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 99), &tiny).unwrap();
+    let plan = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 99), &tiny).unwrap();
     assert_eq!(plan.exchange, Exchange::Workgroup);
 }

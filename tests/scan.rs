@@ -1,5 +1,7 @@
 //! The scan family on this machine's GPU, against its oracle.
 
+#[path = "scan/associative_scan.rs"]
+mod associative_scan;
 mod common;
 #[path = "scan/conv1d.rs"]
 mod conv1d;
@@ -88,6 +90,20 @@ fn overflowing_factors_leave_zeros_alone() {
             let outputs = LinearScan::new(&gpu, spec).unwrap().run(inputs).unwrap();
             assert_eq!(outputs.h.read_blocking().unwrap(), *b);
             assert_eq!(outputs.last.read_blocking().unwrap(), [b[299]]);
+
+            // The same as real parts of complex numbers, and as imaginary ones.
+            let spec = spec.complex();
+            for part in 0..2 {
+                let widen = |values: &[f32], part: usize| -> Vec<f32> {
+                    values.iter().flat_map(|&x| if part == 0 { [x, 0.0] } else { [0.0, x] }).collect()
+                };
+                let upload = |values: &[f32]| Tensor::from_slice(&gpu, &spec.shape(), values).unwrap();
+                let (a, wide) = (upload(&widen(a, 0)), widen(b, part));
+                let inputs = LinearScanInputs { a: &a, b: &upload(&wide), initial: None };
+                let outputs = LinearScan::new(&gpu, spec).unwrap().run(inputs).unwrap();
+                assert_eq!(outputs.h.read_blocking().unwrap(), wide);
+                assert_eq!(outputs.last.read_blocking().unwrap(), wide[598..]);
+            }
         }
     }
 }

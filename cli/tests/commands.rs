@@ -6,7 +6,7 @@ use common::{adapter, stderr, stdout, tilewise};
 use serde_json::Value;
 
 /// Every operation that can be planned.
-const OPS: [&str; 19] = [
+const OPS: [&str; 20] = [
     "attention",
     "merge",
     "butterfly",
@@ -14,6 +14,7 @@ const OPS: [&str; 19] = [
     "block-sparse",
     "pixelfly",
     "linear-scan",
+    "associative-scan",
     "long-conv",
     "ssd",
     "gla",

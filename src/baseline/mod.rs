@@ -24,6 +24,10 @@ pub use scan::{
 };
 
 pub use scan::{DirectLongConv, DirectLongConvPlan, LongConvScratch, UnfusedLongConv, UnfusedLongConvPlan};
+pub use scan::{
+    PlainConv1dPlan, SelectiveScanScratch, SequentialConv1d, SequentialRecurrence, SequentialRecurrencePlan,
+    SsdScratch, UnfusedConv1d, UnfusedSelectiveScan, UnfusedSelectiveScanPlan, UnfusedSsd, UnfusedSsdPlan,
+};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
@@ -31,8 +35,12 @@ pub mod shaders {
     pub use super::butterfly::butterfly_shaders as butterfly;
     pub use super::butterfly::shaders as monarch;
     pub use super::matmul::shaders as matmul;
+    pub use super::scan::conv1d_shaders as conv1d;
     pub use super::scan::direct_long_conv_shaders as direct_long_conv;
     pub use super::scan::long_conv_shaders as long_conv;
+    pub use super::scan::selective_scan_shaders as selective_scan;
+    pub use super::scan::sequential_recurrence_shaders as sequential_recurrence;
     pub use super::scan::sequential_shaders as sequential_linear_scan;
     pub use super::scan::shaders as linear_scan;
+    pub use super::scan::ssd_shaders as ssd;
 }

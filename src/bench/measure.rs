@@ -26,6 +26,7 @@ pub fn measure(
         flops: workload.flops(),
         least_bytes: workload.least_bytes(),
         width: workload.width(),
+        length: workload.length(),
         fused,
         yardsticks,
     })

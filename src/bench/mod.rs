@@ -14,6 +14,7 @@ mod suite;
 pub use attention::{Attempt, Reach, Seconds, longest};
 pub use ceilings::{CeilingsPlan, ceilings, shaders};
 pub use measure::{Bench, measure};
+pub use scan::Backward;
 pub use suite::suite;
 
 use std::fmt;
@@ -62,6 +63,11 @@ pub trait Workload: fmt::Display {
 
     /// The width of the square dense layer in whose place it stands, if it does.
     fn width(&self) -> Option<usize> {
+        None
+    }
+
+    /// Steps of a row, if it has any.
+    fn length(&self) -> Option<usize> {
         None
     }
 
@@ -150,6 +156,8 @@ pub struct Report {
     pub least_bytes: u64,
     /// [`Workload::width`].
     pub width: Option<usize>,
+    /// [`Workload::length`].
+    pub length: Option<usize>,
     /// The fused kernels of this library.
     pub fused: Figures,
     /// What they are measured against: the unfused version first, others of interest after it.
@@ -162,16 +170,20 @@ impl Report {
         self.yardsticks.first().and_then(|yardstick| yardstick.measured.figures())
     }
 
+    /// How many times faster fused is than the yardstick of that name, if that was measured.
+    pub fn over(&self, name: &str) -> Option<f64> {
+        let other = self.yardsticks.iter().find(|yardstick| yardstick.name == name)?.measured.figures()?;
+        Some(other.timing.median().as_secs_f64() / self.fused.timing.median().as_secs_f64())
+    }
+
     /// How many times faster fused is than the dense product that it stands for, if that was measured.
     pub fn over_dense(&self) -> Option<f64> {
-        let dense = self.yardsticks.iter().find(|yardstick| yardstick.name == "dense")?.measured.figures()?;
-        Some(dense.timing.median().as_secs_f64() / self.fused.timing.median().as_secs_f64())
+        self.over("dense")
     }
 
     /// How many times faster fused is than unfused, if that runs here.
     pub fn speed_up(&self) -> Option<f64> {
-        let unfused = self.unfused()?.timing.median().as_secs_f64();
-        Some(unfused / self.fused.timing.median().as_secs_f64())
+        self.over(self.yardsticks.first()?.name)
     }
 
     /// How many times less memory fused takes than unfused, if that runs here.

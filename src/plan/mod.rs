@@ -30,8 +30,8 @@ pub(crate) use scan::{
 pub use scan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaPass,
     DeltaRuleBackwardPlan, DeltaRulePlan, KeyedBackwardPlan, KeyedPlan, LinearAttentionBackwardPlan,
-    LinearAttentionPlan, LinearScanBackwardPlan, LinearScanPlan, LongConvBackwardPlan, LongConvPlan,
-    LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, Steps, SumPlan, TokenPlan,
+    LinearAttentionPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, RowScanBackwardPlan,
+    RowScanPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, Steps, SumPlan, TokenPlan,
 };
 
 use std::fmt;

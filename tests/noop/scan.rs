@@ -2,15 +2,17 @@
 
 use super::zeros;
 use tilewise::{
-    CoefficientTensor, Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType,
-    DeltaRule, DeltaRuleBackward, DeltaRuleInputs, DeltaRuleSpec, DeltaRuleStep, Element, Gate, Gpu,
-    LinearAttention, LinearAttentionBackward, LinearAttentionInputs, LinearAttentionOutputGradients,
-    LinearAttentionSpec, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs,
-    LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, Mamba, Mamba2,
-    Mamba2Backward, Mamba2Inputs, Mamba2Spec, Mamba2Step, MambaBackward, MambaInputs, MambaSpec, MambaStep,
-    S4d, S4dBackward, S4dInputs, S4dParameters, S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward,
-    SelectiveScanInputs, SelectiveScanSpec, SelectiveScanStep, SequenceIndices, Skip, Ssd, SsdBackward,
-    SsdInputs, SsdOutputGradients, SsdSpec, SsdStep, by_dtype,
+    AssociativeOperator, AssociativeScan, AssociativeScanBackward, AssociativeScanBackwardInputs,
+    AssociativeScanInputs, AssociativeScanSpec, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dInputs,
+    Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, DeltaRule, DeltaRuleBackward, DeltaRuleInputs,
+    DeltaRuleSpec, DeltaRuleStep, Element, Gate, Gpu, LinearAttention, LinearAttentionBackward,
+    LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionSpec, LinearScan,
+    LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, LongConv,
+    LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, Mamba, Mamba2, Mamba2Backward,
+    Mamba2Inputs, Mamba2Spec, Mamba2Step, MambaBackward, MambaInputs, MambaSpec, MambaStep, S4d, S4dBackward,
+    S4dInputs, S4dParameters, S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs,
+    SelectiveScanSpec, SelectiveScanStep, SequenceIndices, Skip, Ssd, SsdBackward, SsdInputs,
+    SsdOutputGradients, SsdSpec, SsdStep, by_dtype,
 };
 
 pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
@@ -20,6 +22,15 @@ pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
     let h = scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap().h;
     let inputs = LinearScanBackwardInputs { a: &a, h: &h, initial: initial.as_ref(), dh: &b };
     LinearScanBackward::new(gpu, spec).unwrap().run(inputs).unwrap();
+}
+
+fn associative_scan<T: Element>(gpu: &Gpu, spec: AssociativeScanSpec) {
+    let x = zeros::<T>(gpu, &spec.shape());
+    let initial = spec.initial.then(|| zeros::<f32>(gpu, &spec.state_shape()));
+    let given = AssociativeScanInputs { x: &x, initial: initial.as_ref() };
+    let y = AssociativeScan::new(gpu, spec).unwrap().run(given).unwrap().y;
+    let inputs = AssociativeScanBackwardInputs { given, y: &y, dy: &x };
+    AssociativeScanBackward::new(gpu, spec).unwrap().run(inputs).unwrap();
 }
 
 pub fn long_conv<T: Element>(gpu: &Gpu, spec: LongConvSpec) {
@@ -223,8 +234,16 @@ fn mamba2<T: Element>(gpu: &Gpu, spec: &Mamba2Spec) {
 pub fn run_all(gpu: &Gpu) {
     for dtype in DType::ALL {
         for spec in [LinearScanSpec::new(dtype, 2, 3, 97), LinearScanSpec::new(dtype, 1, 2, 100_000)] {
-            for spec in [spec, spec.initial()] {
+            for spec in [spec, spec.initial(), spec.complex().exclusive().reverse()] {
                 by_dtype!(dtype, T => linear_scan::<T>(gpu, spec));
+            }
+        }
+        for operator in AssociativeOperator::ALL {
+            for length in [97, 100_000] {
+                let spec = AssociativeScanSpec::new(dtype, operator, 2, 3, length);
+                for spec in [spec, spec.initial().reverse().exclusive()] {
+                    by_dtype!(dtype, T => associative_scan::<T>(gpu, spec));
+                }
             }
         }
         by_dtype!(dtype, T => s4d::<T>(gpu, S4dSpec::new(LongConvSpec::new(dtype, 2, 3, 97), 4)));

@@ -194,6 +194,23 @@ fn decays_that_forget_everything_are_exact() {
     }
 }
 
+/// States that grow without bound become too large and do not stop anything, forward or backward.
+#[test]
+fn growing_states_overflow_and_end() {
+    for (_, gpu) in common::gpus() {
+        let spec = SsdSpec::new(DType::F32, 1, 2000, (1, 4), 4);
+        let given = Given::new(&gpu, &spec);
+        let ones = Tensor::from_slice(&gpu, &spec.dt_shape(), &[1.0_f32; 2000]).unwrap();
+        let a = Tensor::from_slice(&gpu, &[1], &[1.0_f32]).unwrap();
+        let inputs = SsdInputs { a: &a, dt: &ones, ..given.inputs() };
+        let out = read(&Ssd::new(&gpu, spec.clone()).unwrap().run(inputs).unwrap().out);
+        assert!(out[..20].iter().all(|x| x.is_finite()) && !out[out.len() - 1].is_finite());
+        let of = SsdOutputGradients { out: &given.x, last: None };
+        let x = read(&SsdBackward::new(&gpu, spec).unwrap().run(inputs, of).unwrap().x);
+        assert!(x[x.len() - 8..].iter().all(|x| x.is_finite()) && !x[0].is_finite());
+    }
+}
+
 /// The first steps at once and then one at a time are all steps at once.
 #[test]
 fn a_prefill_and_steps_are_one_prefill() {

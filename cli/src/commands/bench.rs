@@ -162,9 +162,10 @@ impl Record {
         let Versions { tilewise, wgpu } = versions;
         let checks = if self.shader_checks { ", with shader checks" } else { "" };
         format!(
-            "on {name} ({driver}), tilewise {tilewise}, wgpu {wgpu}, {date}{checks}\nceilings: {ceilings}\n\n{}{}",
+            "on {name} ({driver}), tilewise {tilewise}, wgpu {wgpu}, {date}{checks}\nceilings: {ceilings}\n\n{}{}{}",
             table(reports),
-            against_dense(reports)
+            against_dense(reports),
+            by_length(reports, ceilings)
         )
     }
 }
@@ -196,6 +197,39 @@ fn against_dense(reports: &[Report]) -> String {
         let _ = write!(text, "\n{name} over dense: {}; {pays}", widths.join(", "));
     }
     if text.is_empty() { text } else { format!("{text}\n") }
+}
+
+/// For what goes along rows: how many times faster it is than either yardstick, length by length, and how much of the copy
+/// bandwidth its least traffic takes.
+fn by_length(reports: &[Report], ceilings: &Ceilings) -> String {
+    let mut table = Table::new(&[
+        Column::Left("workload"),
+        Column::Right("length"),
+        Column::Right("fused ms"),
+        Column::Right("over unfused"),
+        Column::Right("over sequential"),
+        Column::Right("of copy"),
+    ]);
+    let times = |over: Option<f64>| over.map_or_else(|| "-".to_owned(), |over| format!("{over:.1}×"));
+    let mut any = false;
+    for report in reports {
+        let Some(length) = report.length else { continue };
+        any = true;
+        let Figures { timing, bytes_per_second, .. } = &report.fused;
+        table.row([
+            report.workload.as_str().into(),
+            length.into(),
+            milliseconds(timing.median()).into(),
+            times(report.over("unfused")).into(),
+            times(report.over("sequential")).into(),
+            format!("{:.0} %", 100.0 * bytes_per_second / ceilings.copy_bytes_per_second).into(),
+        ]);
+    }
+    if any {
+        format!("\nby length, beside array operations and a loop a channel:\n{table}")
+    } else {
+        String::new()
+    }
 }
 
 /// The least width from which on every ratio is above 1.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use tilewise::ops::shaders;
-use tilewise::plan::{LinearScanBackwardPlan, LinearScanPlan};
+use tilewise::plan::{RowScanBackwardPlan, RowScanPlan};
 use tilewise::{
     Caps, DType, Gpu, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs,
     LinearScanSpec, by_dtype,
@@ -30,22 +30,48 @@ pub struct Sizes {
     /// Take an initial state
     #[arg(long)]
     initial: bool,
-    /// Take steps from the last to the first
-    #[arg(long)]
-    reverse: bool,
+    #[command(flatten)]
+    numbers: Numbers,
+    #[command(flatten)]
+    direction: Direction,
 }
 
 /// Reads a, b, and h0 if there is one; writes h and last_state, and da, db and dh0 if there is a dh
 ///
 /// a, b, h and dh (batch, channels, length); h0 (batch, channels) in any of the types; last_state and dh0
-/// (batch, channels) in F32.
+/// (batch, channels) in F32. Complex tensors end in one more dimension of 2: real and imaginary part.
 #[derive(Debug, Args)]
-pub struct Options {}
+pub struct Options {
+    #[command(flatten)]
+    numbers: Numbers,
+    #[command(flatten)]
+    direction: Direction,
+}
+
+/// What factors, terms and states are.
+#[derive(Clone, Copy, Debug, Args)]
+struct Numbers {
+    /// Factors, terms and states are complex
+    #[arg(long)]
+    complex: bool,
+}
+
+/// In which order steps are taken, and what is given of them.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Direction {
+    /// Take steps from the last to the first
+    #[arg(long)]
+    pub reverse: bool,
+    /// Give what comes before each step
+    #[arg(long)]
+    pub exclusive: bool,
+}
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
         let spec = LinearScanSpec::new(self.dtype, self.batch, self.channels, self.length);
-        let spec = LinearScanSpec { initial: self.initial, reverse: self.reverse, ..spec };
+        let (Numbers { complex }, Direction { reverse, exclusive }) = (self.numbers, self.direction);
+        let spec = LinearScanSpec { complex, initial: self.initial, reverse, exclusive, ..spec };
         spec.check()?;
         Ok(Box::new(spec))
     }
@@ -56,14 +82,23 @@ impl FromFile for Options {
         let (a, b) = (file.get("a")?, file.get("b")?);
         let (initial, dh) = (file.find("h0")?, file.find("dh")?);
         b.expect_dtype_of(&a)?;
-        let [batch, channels, length] = a.sizes("batch, channels, length")?;
+        let Numbers { complex } = self.numbers;
+        let (batch, channels, length) = if complex {
+            let [batch, channels, length, _] = a.sizes("batch, channels, length, 2")?;
+            a.expect_shape(&[batch, channels, length, 2])?;
+            (batch, channels, length)
+        } else {
+            let [batch, channels, length] = a.sizes("batch, channels, length")?;
+            (batch, channels, length)
+        };
         b.expect_shape(a.shape)?;
         if let Some(dh) = dh {
             dh.expect_dtype_of(&a)?;
             dh.expect_shape(a.shape)?;
         }
         let spec = LinearScanSpec::new(a.dtype, batch, channels, length);
-        let spec = LinearScanSpec { initial: initial.is_some(), ..spec };
+        let Direction { reverse, exclusive } = self.direction;
+        let spec = LinearScanSpec { complex, initial: initial.is_some(), reverse, exclusive, ..spec };
         if let Some(initial) = initial {
             initial.expect_shape(&spec.state_shape())?;
         }
@@ -78,10 +113,10 @@ impl Operation for LinearScanSpec {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
-        let backward = LinearScanBackwardPlan::new(self, caps)?;
+        let backward = RowScanBackwardPlan::linear(self, caps)?;
         Ok(vec![
-            Planned::new("forward", &LinearScanPlan::new(self, caps)?, shaders::linear_scan)?,
-            Planned::new("backward", &backward, shaders::linear_scan_backward)?,
+            Planned::new("forward", &RowScanPlan::linear(self, caps)?, shaders::row_scan)?,
+            Planned::new("backward", &backward, shaders::row_scan_backward)?,
         ])
     }
 

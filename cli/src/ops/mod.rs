@@ -6,6 +6,7 @@
 
 #![allow(clippy::doc_markdown, reason = "clap prints these comments to people, backticks and all")]
 
+mod associative_scan;
 mod attention;
 mod attention_mods;
 mod block_sparse;
@@ -200,6 +201,7 @@ operations! {
     BlockSparse in block_sparse, "block-sparse" of Butterfly;
     Pixelfly in pixelfly, "pixelfly" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
+    AssociativeScan in associative_scan, "associative-scan" of Scan;
     LongConv in long_conv, "long-conv" of Scan;
     Ssd in ssd, "ssd" of Scan;
     Gla in gla, "gla" of Scan;

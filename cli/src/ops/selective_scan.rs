@@ -26,7 +26,7 @@ pub struct Sizes {
     #[arg(long, default_value_t = 2048)]
     channels: usize,
     /// Steps
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 8192)]
     length: usize,
     /// States of a channel, 1 to 256
     #[arg(long, default_value_t = 16)]

@@ -122,7 +122,7 @@ impl FromSizes for Sizes {
 
 /// The sequences that a file divides its steps into.
 pub(super) fn sequences(file: &TensorFile<'_>, batch: usize, length: usize) -> Result<Sequences, Failure> {
-    match (file.integers("cu_seqlens")?, file.integers("seq_idx")?) {
+    match (file.integers("cu_seqlens")?, indices(file, batch, length)?) {
         (None, None) => Ok(Sequences::Whole),
         (Some(_), Some(_)) => {
             Err(Failure::Input("cu_seqlens and seq_idx are both there, expected one of them".to_owned()))
@@ -135,13 +135,7 @@ pub(super) fn sequences(file: &TensorFile<'_>, batch: usize, length: usize) -> R
             })?;
             Ok(Sequences::Packed(starts))
         }
-        (None, Some(Integers { shape, values })) => {
-            if shape != [batch, length] {
-                let expected = [batch, length];
-                return Err(Failure::Input(format!("seq_idx has shape {shape:?}, expected {expected:?}")));
-            }
-            Ok(Sequences::Indexed(values))
-        }
+        (None, Some(indices)) => Ok(Sequences::Indexed(indices)),
     }
 }
 
@@ -165,6 +159,20 @@ pub(super) fn refuse_alone(
         return Err(Failure::Input(message));
     }
     Ok(())
+}
+
+/// To which sequence of its batch each step belongs, if a file says so.
+pub(super) fn indices(
+    file: &TensorFile<'_>,
+    batch: usize,
+    length: usize,
+) -> Result<Option<Vec<i64>>, Failure> {
+    let Some(Integers { shape, values }) = file.integers("seq_idx")? else { return Ok(None) };
+    if shape != [batch, length] {
+        let expected = [batch, length];
+        return Err(Failure::Input(format!("seq_idx has shape {shape:?}, expected {expected:?}")));
+    }
+    Ok(Some(values))
 }
 
 impl FromFile for Options {

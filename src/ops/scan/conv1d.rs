@@ -95,7 +95,7 @@ impl<'a, T: Element> Conv1dInputs<'a, T> {
         Self { x, weight, bias: None, sequences: None, initial: None }
     }
 
-    fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
         self.x.expect(gpu, "x", spec.dtype, &spec.shape())?;
         check_parameters(gpu, spec, self.weight, self.bias)?;
         let sequences = self.sequences.map(|indices| &indices.tensor);
@@ -129,7 +129,7 @@ impl<T: Element> Conv1dOutputs<T> {
         Ok(Self { y: Tensor::zeros(gpu, &spec.shape())?, last: Tensor::zeros(gpu, &spec.state_shape())? })
     }
 
-    fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
         self.y.expect(gpu, "y", spec.dtype, &spec.shape())?;
         self.last.expect(gpu, "the last state", DType::F32, &spec.state_shape())
     }

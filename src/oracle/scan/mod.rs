@@ -1,5 +1,6 @@
 //! Oracles of the scan family.
 
+mod associative_scan;
 mod conv1d;
 mod delta_rule;
 mod h3;
@@ -7,11 +8,15 @@ mod linear_attention;
 mod linear_scan;
 mod long_conv;
 mod mamba;
+mod number;
 mod recurrence;
 mod s4d;
 mod selective_scan;
 mod ssd;
 
+pub use associative_scan::{
+    AssociativeScanDerivatives, AssociativeScanResult, associative_scan, associative_scan_backward,
+};
 pub use conv1d::{Conv1dDerivatives, Conv1dResult, Conv1dTensors, conv1d, conv1d_backward};
 pub use delta_rule::{DeltaRuleGradient, DeltaRuleResult, DeltaRuleValues, delta_rule, delta_rule_backward};
 pub use linear_attention::{

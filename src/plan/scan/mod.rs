@@ -1,18 +1,18 @@
 //! Plans of the scan family.
 
 mod conv1d;
-mod linear_scan;
 mod long_conv;
 mod long_conv_step;
+mod row_scan;
 mod s4d;
 mod selective_scan;
 mod sum_terms;
 
 pub use conv1d::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan};
-pub use linear_scan::{LinearScanBackwardPlan, LinearScanPlan};
 pub use long_conv::{LongConvBackwardPlan, LongConvPlan};
 pub(crate) use long_conv::{LongConvStage, Reads, Writes};
 pub use long_conv_step::LongConvStepPlan;
+pub use row_scan::{RowScanBackwardPlan, RowScanPlan};
 pub use s4d::S4dPlan;
 pub use selective_scan::{SelectiveScanBackwardPlan, SelectiveScanPlan};
 pub use sum_terms::SumPlan;

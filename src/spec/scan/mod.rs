@@ -1,5 +1,6 @@
 //! Specs of the scan family.
 
+mod associative_scan;
 mod conv1d;
 mod delta_rule;
 mod h3;
@@ -7,14 +8,18 @@ mod hyena;
 mod linear_scan;
 mod long_conv;
 mod mamba;
+mod row_scan;
 mod s4d;
 mod selective_scan;
 
+pub use associative_scan::{AssociativeOperator, AssociativeScanSpec};
 pub use conv1d::Conv1dSpec;
 pub use delta_rule::DeltaRuleSpec;
 pub use linear_scan::LinearScanSpec;
 pub use long_conv::LongConvSpec;
 pub use mamba::{Mamba2Spec, MambaSpec};
+pub(crate) use row_scan::RowScan;
+pub use row_scan::ScanOperator;
 pub(crate) use s4d::Complex;
 pub use s4d::{Discretization, S4dParameters, S4dSpec};
 pub use selective_scan::{Coefficients, SelectiveScanSpec};
@@ -29,5 +34,6 @@ pub use linear_attention::{Gate, LinearAttentionSpec};
 pub(crate) use recurrence::{Decay, Recurrence};
 pub(crate) use sequences::Run;
 pub use sequences::Sequences;
-use ssd::{LONGEST_CHUNK, check_chunk};
+pub(crate) use ssd::LONGEST_CHUNK;
+use ssd::check_chunk;
 pub use ssd::{Skip, SsdSpec};

@@ -1,5 +1,6 @@
 //! The acceptance grids of the scan family.
 
+mod associative_scan;
 mod conv1d;
 mod delta_rule;
 mod h3;
@@ -16,6 +17,7 @@ use super::{Case, Grid, boxed};
 
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(linear_scan::cases(grid));
+    cases.extend(boxed(associative_scan::cases(grid)));
     cases.extend(boxed(long_conv::cases(grid)));
     cases.extend(boxed(conv1d::cases(grid)));
     cases.extend(boxed(selective_scan::cases(grid)));

@@ -1,0 +1,134 @@
+//! `associative-scan`.
+
+use clap::Args;
+use tilewise::ops::shaders;
+use tilewise::plan::{RowScanBackwardPlan, RowScanPlan};
+use tilewise::{
+    AssociativeOperator, AssociativeScan, AssociativeScanBackward, AssociativeScanBackwardInputs,
+    AssociativeScanInputs, AssociativeScanSpec, Caps, DType, Gpu, by_dtype,
+};
+
+use super::linear_scan::Direction;
+use super::{FromFile, FromSizes, Operation, Planned, fields};
+use crate::args::dtype_parser;
+use crate::failure::Failure;
+use crate::tensors::{Output, TensorFile};
+
+/// Running sums or maxima
+#[derive(Debug, Args)]
+pub struct Sizes {
+    /// Storage of the tensors
+    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
+    dtype: DType,
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Channels of a batch
+    #[arg(long, default_value_t = 1024)]
+    channels: usize,
+    /// Steps
+    #[arg(long, default_value_t = 8192)]
+    length: usize,
+    /// Take an initial value
+    #[arg(long)]
+    initial: bool,
+    #[command(flatten)]
+    by: Operator,
+    #[command(flatten)]
+    direction: Direction,
+}
+
+/// Reads x, and h0 if there is one; writes y and last_state, and dx and dh0 if there is a dy
+///
+/// x, y and dy (batch, channels, length); h0 (batch, channels) in any of the types; last_state and dh0
+/// (batch, channels) in F32. The gradient of a maximum goes to the first step that is greater than all before it.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    by: Operator,
+    #[command(flatten)]
+    direction: Direction,
+}
+
+/// What steps are combined by.
+#[derive(Clone, Copy, Debug, Args)]
+struct Operator {
+    /// What steps are combined by
+    #[arg(long = "op", value_name = "OPERATOR", default_value = "sum", value_parser = operator_parser())]
+    operator: AssociativeOperator,
+}
+
+fn operator_parser() -> impl clap::builder::TypedValueParser<Value = AssociativeOperator> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PossibleValuesParser::new(AssociativeOperator::ALL.map(AssociativeOperator::name)).map(
+        |name| {
+            let named = AssociativeOperator::ALL.into_iter().find(|operator| operator.name() == name);
+            named.expect("a name of the list")
+        },
+    )
+}
+
+impl FromSizes for Sizes {
+    fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
+        let Self { dtype, batch, channels, length, initial, by, direction } = *self;
+        let spec = AssociativeScanSpec::new(dtype, by.operator, batch, channels, length);
+        let Direction { reverse, exclusive } = direction;
+        let spec = AssociativeScanSpec { initial, reverse, exclusive, ..spec };
+        spec.check()?;
+        Ok(Box::new(spec))
+    }
+}
+
+impl FromFile for Options {
+    fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
+        let x = file.get("x")?;
+        let (initial, dy) = (file.find("h0")?, file.find("dy")?);
+        let [batch, channels, length] = x.sizes("batch, channels, length")?;
+        if let Some(dy) = dy {
+            dy.expect_dtype_of(&x)?;
+            dy.expect_shape(x.shape)?;
+        }
+        let spec = AssociativeScanSpec::new(x.dtype, self.by.operator, batch, channels, length);
+        let Direction { reverse, exclusive } = self.direction;
+        let spec = AssociativeScanSpec { initial: initial.is_some(), reverse, exclusive, ..spec };
+        if let Some(initial) = initial {
+            initial.expect_shape(&spec.state_shape())?;
+        }
+        spec.check()?;
+        Ok(Box::new(spec))
+    }
+}
+
+impl Operation for AssociativeScanSpec {
+    fn fields(&self) -> serde_json::Value {
+        fields(self)
+    }
+
+    fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
+        let backward = RowScanBackwardPlan::associative(self, caps)?;
+        Ok(vec![
+            Planned::new("forward", &RowScanPlan::associative(self, caps)?, shaders::row_scan)?,
+            Planned::new("backward", &backward, shaders::row_scan_backward)?,
+        ])
+    }
+
+    fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
+        by_dtype!(self.dtype, T => {
+            let x = file.upload::<T>(gpu, "x")?;
+            let initial = file.upload_f32(gpu, "h0")?;
+            let given = AssociativeScanInputs { x: &x, initial: initial.as_ref() };
+            let outputs = AssociativeScan::new(gpu, *self)?.run(given)?;
+            let last = Output::download("last_state", &outputs.last)?;
+            let mut found = vec![Output::download("y", &outputs.y)?, last];
+            if file.find("dy")?.is_some() {
+                let dy = file.upload::<T>(gpu, "dy")?;
+                let inputs = AssociativeScanBackwardInputs { given, y: &outputs.y, dy: &dy };
+                let gradients = AssociativeScanBackward::new(gpu, *self)?.run(inputs)?;
+                found.push(Output::download("dx", &gradients.dx)?);
+                if self.initial {
+                    found.push(Output::download("dh0", &gradients.dinitial)?);
+                }
+            }
+            Ok(found)
+        })
+    }
+}
