@@ -10,8 +10,7 @@ mod scan;
 
 pub use attention::{
     AppendPlan, AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan, AttentionStructure,
-    AttentionTile, CacheStructure, MaskMods, MergePlan, ModsStructure, Parts, RotatePlan, RowsPlan,
-    VisitTable,
+    AttentionTile, CacheStructure, MergePlan, ModsStructure, Parts, RotatePlan, RowsPlan, VisitTable,
 };
 pub(crate) use attention::{VISIT_LANES, block_words};
 pub use butterfly::{

@@ -1,6 +1,7 @@
 //! Attention, backward.
 
-use super::link::{lanes, loads, scored, sequences, sinks, slopes, tiled};
+use super::heads::heads;
+use super::link::{lanes, loads, modded_sequences, scored, sequences, tiled};
 use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
@@ -95,7 +96,7 @@ fn rows_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
     let linker = Linker::new("attention/backward_rows").module("attention/params").module("attention/task");
     let linker = sequences(lanes(linker, plan.exchange, true), structure);
-    slopes(sinks(linker, structure), structure)
+    heads(linker, structure)
         .module("attention/rows_plain")
         .copy("attention/load_rows", &[("tensor", "d_o"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/load_rows", &[("tensor", "o"), ("WIDTH", "VALUE_DIM")])
@@ -110,7 +111,8 @@ fn rows_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
 /// What both passes over tiles share.
 fn pass(linker: Linker, plan: &AttentionBackwardPlan) -> Linker {
     let structure = &plan.structure;
-    loads(scored(sequences(linker, structure), structure, false))
+    loads(scored(modded_sequences(linker, structure), structure, false))
+        .module("attention/kv_scales_none")
         .module("attention/facts")
         .module(if structure.alibi { "attention/alibi_facts" } else { "attention/alibi_none" })
         .module("attention/gradients")
@@ -138,7 +140,7 @@ fn queries_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, S
     let terms = if structure.alibi { "attention/slope_terms_rows" } else { "attention/slope_terms_none" };
     let linker = pass(tiled("attention/backward_queries", &plan.queries), plan).module(terms);
     let linker = visiting(linker, &structure.mods, "attention/visit_all");
-    modded(linker, &structure.mods, mods, plan.query_tile(), true)?
+    modded(linker, structure, mods, plan.query_tile(), true)?
         .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/dots", &[("tensor", "d_o"), ("other", "v"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/sums", &[("tensor", "k"), ("TENSOR", "K"), ("WIDTH", "HEAD_DIM")])
@@ -168,7 +170,7 @@ fn keys_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, Shad
     let whole = plan.key_splits == 1;
     let linker = pass(tiled("attention/backward_keys", &plan.keys), plan);
     let linker = visiting(linker, &structure.mods, "attention/visit_all_queries");
-    modded(linker, &structure.mods, mods, plan.key_tile(), true)?
+    modded(linker, structure, mods, plan.key_tile(), true)?
         .copy("attention/dots", &[("tensor", "k"), ("other", "q"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/dots", &[("tensor", "v"), ("other", "d_o"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/sums", &[("tensor", "q"), ("TENSOR", "Q"), ("WIDTH", "HEAD_DIM")])
@@ -193,7 +195,7 @@ impl AttentionBackward {
         let plan = AttentionBackwardPlan::with_mods(&spec, mods, gpu.caps())?;
         check_mods(gpu, mods)?;
         let mut kernels = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
-        let mut op = |table| ModsOp::new(gpu, &spec, (&plan.structure.mods, mods), table, &mut kernels);
+        let mut op = |table| ModsOp::new(gpu, &spec, (&plan.structure, mods), table, &mut kernels);
         let mods = [op(plan.query_visits)?, op(plan.key_visits)?];
         Ok(Self { gpu: gpu.clone(), spec, plan, kernels, mods, scratch: Scratch::default() })
     }
@@ -234,7 +236,7 @@ impl AttentionBackward {
         outputs.check(gpu, spec)?;
         d_o.expect(gpu, "do", spec.dtype, &spec.o_shape())?;
         gradients.check(gpu, spec)?;
-        query_mods.check(gpu, &inputs)?;
+        query_mods.check(gpu, inputs.tables)?;
         let shapes = self.scratch_shapes();
         let scratch = scratch.tensors(gpu, &shapes.each_ref().map(Vec::as_slice))?;
         let [facts, terms, q_parts, k_parts, v_parts] = scratch else { unreachable!("as many as shapes") };
@@ -244,21 +246,23 @@ impl AttentionBackward {
             |works: &Works, heads, splits| TaskParams::new(spec, works, (heads, splits), inputs.seed);
         let sequences = of_queries.bound();
         let query_params = params(&of_queries, spec.heads, plan.query_splits);
-        let call = query_mods.encode(gpu, encoder, &inputs, query_params)?;
+        let call = query_mods.encode(gpu, encoder, inputs.tables, query_params, &of_queries)?;
         let query_modded = call.bound(plan.query_tile())?;
-        let call = key_mods.encode(gpu, encoder, &inputs, query_params)?;
+        let call = key_mods.encode(gpu, encoder, inputs.tables, query_params, &of_keys)?;
         let key_modded = call.bound(plan.key_tile())?;
         let mut record = Recorder { gpu, encoder, kernels: kernels.iter() };
 
         let own = [d_o.buffer(), outputs.o.buffer(), outputs.lse.buffer(), facts.buffer()];
-        let options = [sequences, inputs.sinks_bound(), inputs.slopes_bound()];
+        let options = [sequences, inputs.sinks.map(Tensor::buffer), inputs.alibi.map(Tensor::buffer)];
         record.kernel(&params(&of_queries, spec.heads, 1), &own, &options)?;
 
         let given = [inputs.q.buffer(), inputs.k.buffer(), inputs.v.buffer(), d_o.buffer()];
         let whole = plan.query_splits == 1;
         let dq = if whole { gradients.dq.buffer() } else { q_parts.buffer() };
         let slopes = plan.structure.alibi.then(|| terms.buffer());
-        let options = [sequences, Some(facts.buffer()), slopes];
+        let among = plan.structure.sequences_among_mods();
+        let [apart, keys_apart] = [&of_queries, &of_keys].map(|works| works.bound().filter(|_| !among));
+        let options = [apart, Some(facts.buffer()), slopes];
         let options: Vec<_> = options.into_iter().chain(query_modded.iter().map(Some)).collect();
         record.kernel(&query_params, &[given.as_slice(), &[dq]].concat(), &options)?;
         if !whole {
@@ -271,7 +275,7 @@ impl AttentionBackward {
         } else {
             [k_parts.buffer(), v_parts.buffer()]
         };
-        let options = [of_keys.bound(), Some(facts.buffer())];
+        let options = [keys_apart, Some(facts.buffer())];
         let options: Vec<_> = options.into_iter().chain(key_modded.iter().map(Some)).collect();
         let key_params = params(&of_keys, spec.kv_heads, plan.key_splits);
         record.kernel(&key_params, &[given.as_slice(), &[dk, dv]].concat(), &options)?;

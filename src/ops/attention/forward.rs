@@ -1,8 +1,9 @@
 //! Attention, forward.
 
-use super::link::{loads, scored, sequences, sinks, slopes, tiled};
+use super::heads::{Heads, heads};
+use super::link::{loads, modded_sequences, scored, tiled};
 use super::merge::{combine_params, merge_shaders};
-use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
+use super::mods::{Call, ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile};
@@ -39,10 +40,10 @@ pub fn shaders_with_mods(plan: &AttentionPlan, mods: &Mods) -> Result<Vec<Shader
 
 fn forward_shader(plan: &AttentionPlan, mods: &Mods) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
-    let linker = sequences(tiled("attention/forward", &plan.tile), structure);
-    let linker = loads(scored(slopes(sinks(linker, structure), structure), structure, plan.grouped));
+    let linker = modded_sequences(tiled("attention/forward", &plan.tile), structure);
+    let linker = loads(scored(heads(linker, structure), structure, plan.grouped));
     let linker = visiting(linker, &structure.mods, "attention/visit_all");
-    let linker = modded(linker, &structure.mods, mods, plan.tile_sizes(), false)?
+    let linker = modded(linker, structure, mods, plan.tile_sizes(), false)?
         .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")]);
     let sums: Words = &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")];
     let linker = if plan.tile.is_direct() {
@@ -82,11 +83,29 @@ pub(super) struct Forward {
     pub plan: AttentionPlan,
     kernels: Vec<Kernel>,
     scratch: Scratch,
+    /// What there is of each head, where that is brought together.
+    heads: Scratch,
 }
 
 impl Forward {
     pub fn new(plan: AttentionPlan, kernels: Vec<Kernel>) -> Self {
-        Self { plan, kernels, scratch: Scratch::default() }
+        Self { plan, kernels, scratch: Scratch::default(), heads: Scratch::default() }
+    }
+
+    /// What the kernels bind behind their own tensors: where sequences lie, what there is of each head, and what mods read.
+    pub fn options(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        sequences: Option<&wgpu::Buffer>,
+        heads: Heads<'_>,
+        mods: &Call<'_>,
+    ) -> Result<Vec<wgpu::Buffer>, Error> {
+        let structure = &self.plan.structure;
+        let sequences = sequences.filter(|_| !structure.sequences_among_mods()).cloned();
+        let heads = heads.bound(gpu, encoder, structure, &self.heads)?;
+        let mods = mods.bound(self.plan.tile_sizes())?;
+        Ok(sequences.into_iter().chain(heads).chain(mods).collect())
     }
 
     /// Records the kernels: of the queries, keys and values given, and of what the modules of options bind.
@@ -101,12 +120,12 @@ impl Forward {
         spec: &AttentionSpec,
         params: TaskParams,
         given: [&wgpu::Buffer; 3],
-        options: &[&wgpu::Buffer],
+        options: &[wgpu::Buffer],
         outputs: &AttentionOutputs<T>,
     ) -> Result<(), Error> {
-        let Self { plan, kernels, scratch } = self;
+        let Self { plan, kernels, scratch, .. } = self;
         let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
-            let buffers = [given.as_slice(), &[o, lse], options].concat();
+            let buffers: Vec<_> = given.into_iter().chain([o, lse]).chain(options).collect();
             kernel.dispatch(gpu, encoder, &TaskParams { unseen, ..params }, &buffers)
         };
         match (kernels.as_slice(), &plan.merge) {
@@ -142,7 +161,7 @@ impl Attention {
         let plan = AttentionPlan::with_mods(&spec, mods, gpu.caps())?;
         check_mods(gpu, mods)?;
         let mut kernels = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
-        let mods = ModsOp::new(gpu, &spec, (&plan.structure.mods, mods), plan.visits, &mut kernels)?;
+        let mods = ModsOp::new(gpu, &spec, (&plan.structure, mods), plan.visits, &mut kernels)?;
         Ok(Self { gpu: gpu.clone(), spec, forward: Forward::new(plan, kernels), mods })
     }
 
@@ -172,15 +191,13 @@ impl Attention {
         let plan = &forward.plan;
         let spans = inputs.check(gpu, spec)?;
         outputs.check(gpu, spec)?;
-        mods.check(gpu, &inputs)?;
+        mods.check(gpu, inputs.tables)?;
         let works = Works::of_queries(gpu, spec, &spans, plan.tile.rows(), plan.group(spec))?;
         let (_, heads) = plan.rows(spec);
         let params = TaskParams::new(spec, &works, (heads, plan.splits), inputs.seed);
-        let call = mods.encode(gpu, encoder, &inputs, params)?;
-        let modded = call.bound(plan.tile_sizes())?;
+        let call = mods.encode(gpu, encoder, inputs.tables, params, &works)?;
         let given = [inputs.q, inputs.k, inputs.v].map(Tensor::buffer);
-        let options = works.bound().into_iter().chain(inputs.sinks_bound()).chain(inputs.slopes_bound());
-        let options: Vec<_> = options.chain(modded.iter()).collect();
+        let options = forward.options(gpu, encoder, works.bound(), inputs.heads(), &call)?;
         forward.encode(gpu, encoder, spec, params, given, &options, outputs)
     }
 

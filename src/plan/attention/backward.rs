@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::tile::{Lanes, Products, choose};
-use super::{AttentionStructure, AttentionTile, VisitTable, bind_too_many, check_bindings, check_mods};
+use super::{AttentionStructure, AttentionTile, VisitTable, check_bindings, check_mods};
 use crate::caps::Caps;
 use crate::plan::{Bound, Exchange, Footprint, Plan, check_binding, check_buffers, check_caps, check_turns};
 use crate::shader::Storage;
@@ -118,7 +118,7 @@ impl AttentionBackwardPlan {
             key_bound,
         };
         plan.split(spec, caps)?;
-        plan.structure.mods.together = bind_too_many(&plan.footprints(), caps);
+        plan.structure.bring_together(caps, |structure| Self { structure, ..plan }.footprints());
         for footprint in plan.footprints() {
             check_buffers(&footprint, caps)?;
         }
@@ -207,12 +207,17 @@ impl Plan for AttentionBackwardPlan {
         let mut footprints = VisitTable::footprints(mods);
         footprints.extend(VisitTable::footprints(mods));
         footprints.extend([
-            footprint("attention/backward_rows", Self::LANES, exchanged, 4 + structure.storage_buffers()),
+            footprint(
+                "attention/backward_rows",
+                Self::LANES,
+                exchanged,
+                4 + sequences + structure.head_buffers(),
+            ),
             footprint(
                 "attention/backward_queries",
                 queries.lanes(),
                 queries.workgroup_bytes(),
-                6 + sequences + slopes + mods.storage_buffers(self.query_tile()),
+                6 + slopes + structure.modded_buffers(self.query_tile()),
             ),
         ]);
         let sum_parts = footprint("attention/sum_parts", Self::LANES, 0, 2);
@@ -223,7 +228,7 @@ impl Plan for AttentionBackwardPlan {
             "attention/backward_keys",
             keys.lanes(),
             keys.workgroup_bytes(),
-            7 + sequences + mods.storage_buffers(self.key_tile()),
+            7 + structure.modded_buffers(self.key_tile()),
         ));
         if self.key_splits > 1 {
             footprints.extend([sum_parts; 2]);

@@ -3,9 +3,7 @@
 use std::fmt;
 
 use super::tile::{Lanes, Products, choose};
-use super::{
-    AttentionStructure, AttentionTile, MergePlan, VisitTable, bind_too_many, check_bindings, check_mods,
-};
+use super::{AttentionStructure, AttentionTile, MergePlan, VisitTable, check_bindings, check_mods};
 use crate::caps::Caps;
 use crate::plan::{Bound, Footprint, Plan, check_buffers, check_caps};
 use crate::{AttentionSpec, MergeSpec, Mods, PlanError};
@@ -95,7 +93,7 @@ impl AttentionPlan {
         let visits = VisitTable::new(spec, &structure.mods, (tile.rows(), tile.columns()), false, caps)?;
         let plan = Self { structure, tile, grouped, visits, splits: 1, merge: None, bound };
         let mut plan = plan.split(spec, caps)?;
-        plan.structure.mods.together = bind_too_many(&plan.footprints(), caps);
+        plan.structure.bring_together(caps, |structure| Self { structure, ..plan }.footprints());
         for footprint in plan.footprints() {
             check_buffers(&footprint, caps)?;
         }
@@ -156,8 +154,8 @@ impl Plan for AttentionPlan {
             lanes: self.tile.lanes(),
             workgroup_bytes: self.tile.workgroup_bytes(),
             storage_buffers: 5
-                + self.structure.storage_buffers()
-                + self.structure.mods.storage_buffers(self.tile_sizes()),
+                + self.structure.head_buffers()
+                + self.structure.modded_buffers(self.tile_sizes()),
         };
         let visits = VisitTable::footprints(&self.structure.mods);
         let combine = self.merge.as_ref().map_or(vec![], Plan::footprints);
