@@ -58,7 +58,9 @@ fn is_hidden(scores: vec4<f32>) -> vec4<bool> {
 // softcap · tanh(score / softcap). The built-in tanh becomes NaN for large arguments on some drivers, and loses the
 // last digits of small ones on others.
 fn cap(scores: vec4<f32>) -> vec4<f32> {
-    let x = min(abs(scores / params.softcap), vec4<f32>(10.0));
+    let size = abs(scores / params.softcap);
+    // A comparison, where `min` would lose a NaN.
+    let x = select(size, vec4<f32>(10.0), size > vec4<f32>(10.0));
     // Lambert's continued fraction, as what it takes off the score: the smaller that is, the less its own error counts.
     // Up to 0.6 the fraction errs by less than half a unit in the last place.
     let square = x * x;

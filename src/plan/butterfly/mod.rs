@@ -25,4 +25,4 @@ pub(crate) use outer::SUM_LANES;
 pub(crate) use pixelfly::{DOT_ELEMENTS, DOT_LANES};
 pub use pixelfly::{PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage};
 pub use product::{ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, SliceSumPlan};
-pub(crate) use product::{GRADIENT_LANES, Side, gradient_cells};
+pub(crate) use product::{GRADIENT_LANES, Side, Window, gradient_cells};
