@@ -6,10 +6,11 @@ use common::{adapter, stderr, stdout, tilewise};
 use serde_json::Value;
 
 /// Every operation that can be planned.
-const OPS: [&str; 13] = [
+const OPS: [&str; 14] = [
     "attention",
     "merge",
     "butterfly",
+    "butterfly-linear",
     "monarch",
     "block-sparse",
     "pixelfly",

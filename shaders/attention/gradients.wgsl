@@ -64,7 +64,7 @@ fn row_gradients(
     var found: RowGradients;
     found.weights = select(vec4<f32>(), weights, kept);
     if (ALIBI) {
-        found.slope = -dot(gradient, distances(task, query, key));
+        found.slope = -dot(gradient, distances(position(task.sequence, query), key));
     }
     found.dots = gradient;
     if (SOFTCAP) {

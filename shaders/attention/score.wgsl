@@ -35,14 +35,14 @@ fn built_in(dots: vec4<f32>, task: Task, row: u32, key: u32) -> vec4<f32> {
     }
     if (ALIBI) {
         let slopes = vec4<f32>(LOG2_E * slope(task, row));
-        scores = fma(-slopes, distances(task, row_query(row), key), scores);
+        scores = fma(-slopes, distances(origin(task.sequence, row_query(row)), key), scores);
     }
     return scores;
 }
 
-// From the query's position to four neighbouring keys.
-fn distances(task: Task, query: u32, key: u32) -> vec4<f32> {
-    return vec4<f32>(abs(vec4<i32>(position(task.sequence, query) - i32(key)) - vec4<i32>(0, 1, 2, 3)));
+// From a position to four neighbouring keys.
+fn distances(position: i32, key: u32) -> vec4<f32> {
+    return vec4<f32>(abs(vec4<i32>(position - i32(key)) - vec4<i32>(0, 1, 2, 3)));
 }
 
 // Whether scores are those of keys that are seen.

@@ -6,6 +6,7 @@
 mod attention;
 mod butterfly;
 mod scan;
+mod slice_sum;
 
 pub use attention::{
     Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,

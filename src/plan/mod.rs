@@ -7,6 +7,7 @@
 mod attention;
 mod butterfly;
 mod scan;
+mod slice_sum;
 
 pub use attention::{
     AppendPlan, AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan, AttentionStructure,
@@ -17,17 +18,17 @@ pub use butterfly::{
     BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ButterflyBackwardPlan,
     ButterflyLinearPlan, ButterflyPass, ButterflyPlan, ButterflyTile, ColumnSumsPlan, MonarchBackwardPlan,
     MonarchLinearPlan, MonarchPath, MonarchPlan, MonarchRows, OuterPlan, PixelflyBackwardPlan, PixelflyPlan,
-    PixelflyStorage, SliceSumPlan, SparseProductPlan,
+    PixelflyStorage, SparseProductPlan,
 };
-pub(crate) use butterfly::{
-    COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, SUM_LANES, Side, Sides, Window, gradient_cells,
-};
+pub(crate) use butterfly::{DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, Side, Sides, Window, gradient_cells};
 pub(crate) use scan::{ChunkKernel, LongConvStage, Mixed, Reads, TOKEN_ROOM, Writes, record_words};
 pub use scan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
     LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
     SelectiveScanPlan, Steps, SumPlan, TokenPlan,
 };
+
+pub use slice_sum::SliceSumPlan;
 
 use std::fmt;
 

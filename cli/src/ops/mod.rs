@@ -10,6 +10,7 @@ mod attention;
 mod attention_mods;
 mod block_sparse;
 mod butterfly;
+mod butterfly_linear;
 mod cached_attention;
 mod conv1d;
 mod gla;
@@ -190,6 +191,7 @@ operations! {
     Attention in attention, "attention" of Attention;
     Merge in merge, "merge" of Attention;
     Butterfly in butterfly, "butterfly" of Butterfly;
+    ButterflyLinear in butterfly_linear, "butterfly-linear" of Butterfly;
     Monarch in monarch, "monarch" of Butterfly;
     BlockSparse in block_sparse, "block-sparse" of Butterfly;
     Pixelfly in pixelfly, "pixelfly" of Butterfly;

@@ -1,21 +1,17 @@
 //! Attention, backward.
 
 use super::heads::heads;
-use super::link::{lanes, loads, modded_sequences, scored, sequences, tiled};
+use super::link::{lanes, loads, modded_sequences, positions, scored, sequences, tiled};
 use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
-use crate::kernel::{Kernel, Params, compile, params};
+use crate::kernel::{Kernel, Params, compile};
 use crate::ops::Scratch;
-use crate::plan::AttentionBackwardPlan;
-use crate::shader::{Linker, Shader, ShaderError, Storage, Words};
+use crate::ops::slice_sum::{self, Slices};
+use crate::plan::{AttentionBackwardPlan, SliceSumPlan};
+use crate::shader::{Linker, Shader, ShaderError, Words};
 use crate::tensor::expect_optional;
 use crate::{Alibi, AttentionSpec, Element, Error, Gpu, Mods, Tensor};
-
-params! {
-    /// `attention/sum_parts`.
-    PartsParams { splits: u32, elements: u32 }
-}
 
 /// Gradients of the inputs of [`Attention`](super::Attention), of the same shapes.
 #[derive(Clone, Debug)]
@@ -54,23 +50,15 @@ pub fn shaders(plan: &AttentionBackwardPlan) -> Result<Vec<Shader>, ShaderError>
 /// The linked shaders of a plan with mods, in the order of its footprints.
 pub fn shaders_with_mods(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Vec<Shader>, ShaderError> {
     let structure = &plan.structure;
-    let (key, value) = (structure.key_storage, structure.value_storage);
-    let sum_parts = |parts: Storage, sums: Storage| {
-        Linker::new("attention/sum_parts")
-            .set("LANES", SUM_LANES)
-            .tensor("parts", parts)
-            .tensor("sums", sums)
-            .link()
-    };
     let mut all = visit_shaders(&structure.mods, mods, plan.query_visits.as_ref())?;
     all.extend(visit_shaders(&structure.mods, mods, plan.key_visits.as_ref())?);
     all.extend([rows_shader(plan)?, queries_shader(plan, mods)?]);
     if plan.query_splits > 1 {
-        all.push(sum_parts(plan.key_parts, key)?);
+        all.push(slice_sum::shader(plan.key_sum())?);
     }
     all.push(keys_shader(plan, mods)?);
     if plan.key_splits > 1 {
-        all.extend([sum_parts(plan.key_parts, key)?, sum_parts(plan.value_parts, value)?]);
+        all.extend([slice_sum::shader(plan.key_sum())?, slice_sum::shader(plan.value_sum())?]);
     }
     let sum_terms = |step: u32, first: u32, by_batch: bool| {
         let linker = Linker::new("attention/sum_terms").module("attention/params").module("attention/task");
@@ -96,7 +84,7 @@ fn rows_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
     let linker = Linker::new("attention/backward_rows").module("attention/params").module("attention/task");
     let linker = sequences(lanes(linker, plan.exchange, true), structure);
-    heads(linker, structure)
+    positions(heads(linker, structure), structure)
         .module("attention/rows_plain")
         .copy("attention/load_rows", &[("tensor", "d_o"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/load_rows", &[("tensor", "o"), ("WIDTH", "VALUE_DIM")])
@@ -266,7 +254,7 @@ impl AttentionBackward {
         let options: Vec<_> = options.into_iter().chain(query_modded.iter().map(Some)).collect();
         record.kernel(&query_params, &[given.as_slice(), &[dq]].concat(), &options)?;
         if !whole {
-            record.sum(plan.query_splits, q_parts, &gradients.dq)?;
+            record.sum(plan.key_sum(), plan.query_splits, q_parts, &gradients.dq)?;
         }
 
         let whole = plan.key_splits == 1;
@@ -280,8 +268,8 @@ impl AttentionBackward {
         let key_params = params(&of_keys, spec.kv_heads, plan.key_splits);
         record.kernel(&key_params, &[given.as_slice(), &[dk, dv]].concat(), &options)?;
         if !whole {
-            record.sum(plan.key_splits, k_parts, &gradients.dk)?;
-            record.sum(plan.key_splits, v_parts, &gradients.dv)?;
+            record.sum(plan.key_sum(), plan.key_splits, k_parts, &gradients.dk)?;
+            record.sum(plan.value_sum(), plan.key_splits, v_parts, &gradients.dv)?;
         }
 
         if let Some(dalibi) = &gradients.dalibi {
@@ -358,9 +346,14 @@ impl Recorder<'_> {
     }
 
     /// The next kernel, which adds parts.
-    fn sum<T: Element>(&mut self, splits: u32, parts: &Tensor<f32>, sums: &Tensor<T>) -> Result<(), Error> {
-        let elements = sums.len() as u32;
-        let params = PartsParams { groups: elements.div_ceil(4 * SUM_LANES), splits, elements };
+    fn sum<T: Element>(
+        &mut self,
+        plan: SliceSumPlan,
+        splits: u32,
+        parts: &Tensor<f32>,
+        sums: &Tensor<T>,
+    ) -> Result<(), Error> {
+        let params = Slices::one(splits, sums.len() as u32).params(plan);
         self.kernel(&params, &[parts.buffer(), sums.buffer()], &[])
     }
 }

@@ -58,12 +58,19 @@ pub(super) fn scored(linker: Linker, structure: &AttentionStructure, grouped: bo
         }
         Some(_) => linker.module("attention/keys_cached").module("attention/cache_slots"),
     };
-    linker
+    positions(linker, structure)
         .module(if grouped { "attention/rows_grouped" } else { "attention/rows_plain" })
-        .module("attention/mask")
         .module("attention/score")
         .module(if structure.dropout { "attention/dropout_philox" } else { "attention/dropout_none" })
         .set("SOFTCAP", structure.softcap)
+}
+
+/// Which keys queries see by their positions, and from where biases are counted.
+pub(super) fn positions(linker: Linker, structure: &AttentionStructure) -> Linker {
+    linker
+        .module("attention/mask")
+        .module("attention/origin")
+        .set("FROM_FIRST", structure.alibi && !structure.mods.scores)
 }
 
 /// How tiles load the rows of queries, keys and values.

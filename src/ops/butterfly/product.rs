@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
+use crate::ops::slice_sum::{self, Slices};
 use crate::plan::{
-    ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, GRADIENT_LANES, Side, SliceSumPlan,
-    Window, gradient_cells,
+    ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, GRADIENT_LANES, Side, Window,
+    gradient_cells,
 };
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::{ButterflySpec, Element, Error, Gpu, Tensor};
@@ -35,13 +36,6 @@ params! {
     BlockGradientParams {
         stack: u32, batch: u32, chunk: u32, chunks: u32, stacks: u32, log_n: u32, bit: u32,
         x_row: u32, x_stack: u32, x_width: u32, dy_row: u32, dy_stack: u32, dy_width: u32,
-    }
-}
-
-params! {
-    /// `butterfly/sum_slices`.
-    SumParams {
-        sums: u32, slices: u32, count: u32, from_slice: u32, from_sum: u32, to_sum: u32, to_first: u32,
     }
 }
 
@@ -107,7 +101,7 @@ pub fn backward_shaders(plan: &ButterflyBackwardPlan) -> Result<Vec<Shader>, Sha
         if tile.entry == 1 {
             let dx = if i == 0 { plan.dx } else { *between };
             shaders.push(backward_shader(plan, [before(i), after(i), dx])?);
-            shaders.push(sum_shader(plan.sum())?);
+            shaders.push(slice_sum::shader(plan.sum())?);
             continue;
         }
         for factor in (0..pass.factors).rev() {
@@ -119,7 +113,7 @@ pub fn backward_shaders(plan: &ButterflyBackwardPlan) -> Result<Vec<Shader>, Sha
             let dx = if first && i == 0 { plan.dx } else { *between };
             let dy = if factor + 1 == pass.factors { after(i) } else { *between };
             shaders.push(gradient_shader(tile, [x, dy])?);
-            shaders.push(sum_shader(plan.sum())?);
+            shaders.push(slice_sum::shader(plan.sum())?);
             shaders.push(product_shader(tile, Way::Back, [dy, *twiddle, dx], false)?);
         }
     }
@@ -198,15 +192,6 @@ fn gradient_shader(tile: &ButterflyTile, sides: [Storage; 2]) -> Result<Shader, 
         .set("TRANSPOSED", tile.transposed)
         .tensor("x", x)
         .tensor("dy", dy)
-        .link()
-}
-
-pub(super) fn sum_shader(plan: SliceSumPlan) -> Result<Shader, ShaderError> {
-    Linker::new("butterfly/sum_slices")
-        .set("LANES", SliceSumPlan::LANES)
-        .set("SPREAD", plan.spread)
-        .tensor("slices", plan.slices)
-        .tensor("sums", plan.sums)
         .link()
 }
 
@@ -525,7 +510,7 @@ impl Backward<'_> {
         window: Window,
         buffers: &Buffers<'_>,
     ) -> Result<(), Error> {
-        let params = sum_params(self.spec, self.plan, pass, window);
+        let params = slices(self.spec, self.plan, pass, window).params(self.plan.sum());
         let parts = vec![whole(buffers.slices), part(buffers.dtwiddle, window)];
         kernel.dispatch_parts(self.gpu, encoder, &params, parts)
     }
@@ -673,29 +658,25 @@ fn gradient_params(
     }
 }
 
-/// Sums the slices of a pass into its part of `dtwiddle`, as the window shows it.
-fn sum_params(
+/// The slices of a pass, and their sums' place in its part of `dtwiddle`, as the window shows it.
+fn slices(
     spec: &ButterflySpec,
     plan: &ButterflyBackwardPlan,
     pass: &ButterflyPass,
     window: Window,
-) -> SumParams {
+) -> Slices {
     let (all, factor) = (spec.factors() as u32, spec.factor_len() as u32);
     let first = window.stack * all + factors(spec, pass, spec.transposed).start - window.first;
     let (sums, count) = (window.stacks, pass.factors * factor);
-    SumParams {
-        groups: sum_groups(plan.sum(), sums, count),
+    let slices = plan.slices(pass);
+    Slices {
         sums,
-        slices: plan.slices(pass),
+        slices,
+        all: sums * slices,
         count,
         from_slice: sums * count,
         from_sum: count,
         to_sum: all * factor,
         to_first: first * factor,
     }
-}
-
-/// Workgroups for that many sums of that many numbers.
-pub(super) fn sum_groups(plan: SliceSumPlan, sums: u32, count: u32) -> u32 {
-    (sums * count.div_ceil(4)).div_ceil(SliceSumPlan::LANES / plan.spread)
 }

@@ -5,7 +5,9 @@ use std::fmt;
 use super::tile::{Lanes, Products, choose};
 use super::{AttentionStructure, AttentionTile, VisitTable, check_bindings, check_mods};
 use crate::caps::Caps;
-use crate::plan::{Bound, Exchange, Footprint, Plan, check_binding, check_buffers, check_caps, check_turns};
+use crate::plan::{
+    Bound, Exchange, Footprint, Plan, SliceSumPlan, check_binding, check_buffers, check_caps, check_turns,
+};
 use crate::shader::Storage;
 use crate::{Alibi, AttentionSpec, DType, Mods, PlanError};
 
@@ -162,6 +164,16 @@ impl AttentionBackwardPlan {
         Ok(())
     }
 
+    /// How parts of `dq` and `dk` are added.
+    pub(crate) fn key_sum(&self) -> SliceSumPlan {
+        SliceSumPlan::alone(self.key_parts, self.structure.key_storage)
+    }
+
+    /// How parts of `dv` are added.
+    pub(crate) fn value_sum(&self) -> SliceSumPlan {
+        SliceSumPlan::alone(self.value_parts, self.structure.value_storage)
+    }
+
     /// Queries and keys of a tile, for the gradient of the queries.
     pub(crate) fn query_tile(&self) -> (u32, u32) {
         (self.queries.rows(), self.queries.columns())
@@ -220,7 +232,7 @@ impl Plan for AttentionBackwardPlan {
                 6 + slopes + structure.modded_buffers(self.query_tile()),
             ),
         ]);
-        let sum_parts = footprint("attention/sum_parts", Self::LANES, 0, 2);
+        let sum_parts = SliceSumPlan::footprint();
         if self.query_splits > 1 {
             footprints.push(sum_parts);
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::caps::{Bytes, Caps};
-use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
+use crate::plan::{Bound, Footprint, Plan, SliceSumPlan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
 use crate::{ButterflySpec, DType, PlanError};
 
@@ -222,7 +222,9 @@ impl ButterflyBackwardPlan {
         let windows = Window::needed(spec, caps)?;
         let most = if spec.entry == 1 { MOST_BACKWARD } else { spec.log_n() as u32 };
         // The slices that are summed are f32, whatever the twiddle is.
-        let most = if windows { most.min(Window::most_factors(spec, DType::F32, caps)?) } else { most };
+        let sets = (tile.nodes / spec.n as u32).max(1);
+        let most_sums = || Window::most_factors(spec, DType::F32, caps).map(|most| (most / sets).max(1));
+        let most = if windows { most.min(most_sums()?) } else { most };
         let passes = passes(spec, tile.nodes.ilog2(), most);
         check_tensors(spec, x, dy, caps)?;
         if passes.len() > 1 || spec.entry > 1 {
@@ -435,6 +437,9 @@ fn passes(spec: &ButterflySpec, bits: u32, most: u32) -> Vec<ButterflyPass> {
         // Four neighbours lie side by side, whichever factors there are.
         let active = if low == 0 { (high + 1).max(2) } else { high - low + 1 };
         let run = low.min(bits - active);
+        // Where a tile has all the lowest bits, it takes more of the higher ones too: sets of rows instead would each sum
+        // slices of their own, backward.
+        let active = if run == low { active.max(bits.min(spec.log_n() as u32) - run) } else { active };
         passes.push(ButterflyPass { first, factors: end - first, low, bits: active, run });
         first = end;
     }
@@ -607,35 +612,6 @@ impl Plan for ButterflyPlan {
     }
 }
 
-/// How slices are summed, always in the same order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct SliceSumPlan {
-    /// Lanes that share a sum.
-    pub spread: u32,
-    /// How what is summed is stored.
-    pub slices: Storage,
-    /// How sums are stored.
-    pub sums: Storage,
-}
-
-impl SliceSumPlan {
-    /// Invocations of a workgroup.
-    pub(crate) const LANES: u32 = 64;
-
-    /// Lanes that share a sum of many slices.
-    pub(crate) const SPREAD: u32 = 8;
-
-    pub(crate) fn footprint() -> Footprint {
-        Footprint {
-            kernel: "butterfly/sum_slices",
-            lanes: Self::LANES,
-            workgroup_bytes: Self::LANES * 16,
-            storage_buffers: 2,
-        }
-    }
-}
-
 /// Lanes of the kernel that sums the gradient of a factor whose entries are matrices.
 pub(crate) const GRADIENT_LANES: u32 = 64;
 
@@ -763,6 +739,10 @@ mod tests {
         assert_eq!([windows[0].bytes, windows[1].bytes], [Some(5 * 32), Some(7 * 32)]);
         // Twice as much is more than a buffer.
         let refused = ButterflyPlan::new(&large.complex(), &WEBGPU_BASELINE).unwrap_err();
+        let half = ButterflySpec { dtype: DType::F16, ..large.complex() };
+        for spec in [half, half.increasing_stride().nblocks(1), large.transposed()] {
+            assert!(ButterflyBackwardPlan::new(&spec, &WEBGPU_BASELINE).unwrap().windows, "{spec}");
+        }
         assert!(matches!(refused, PlanError::Binding { tensor: "twiddle", .. }), "{refused}");
     }
 
