@@ -1,6 +1,6 @@
 //! Plans of the attention family.
 
-use tilewise::baseline::{self, UnfusedAttentionPlan};
+use tilewise::baseline::{self, UnfusedAttentionBackwardPlan, UnfusedAttentionPlan};
 use tilewise::plan::{
     AppendPlan, AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan, MergePlan, RotatePlan,
 };
@@ -109,6 +109,10 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let plan = UnfusedAttentionPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::attention));
     }
+    let spec = AttentionSpec::new(dtype, 2, (30, 45), 2, 20);
+    let plan = UnfusedAttentionBackwardPlan::new(&spec, caps);
+    let name = format!("{spec:?}, backward, unfused");
+    planned.push(Planned::new(&name, plan, baseline::shaders::attention_backward));
     planned
 }
 

@@ -191,10 +191,10 @@ operations! {
     Attention in attention, "attention" of Attention;
     Merge in merge, "merge" of Attention;
     Butterfly in butterfly, "butterfly" of Butterfly;
-    ButterflyLinear in butterfly_linear, "butterfly-linear" of Butterfly;
     Monarch in monarch, "monarch" of Butterfly;
     BlockSparse in block_sparse, "block-sparse" of Butterfly;
     Pixelfly in pixelfly, "pixelfly" of Butterfly;
+    ButterflyLinear in butterfly_linear, "butterfly-linear" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
     LongConv in long_conv, "long-conv" of Scan;
     Ssd in ssd, "ssd" of Scan;
