@@ -4,7 +4,7 @@
 struct Gradients {
     weights: mat4x4<f32>, // those of the values, without the factor of those that dropout keeps
     dots: mat4x4<f32>,    // gradients of the dot products, over the scale
-    slopes: vec4<f32>,    // the four keys' part of the gradient of each query's slope
+    slopes: vec4<f32>,    // the four keys' part of the gradient of each query's slope, counted from the origin
 }
 
 // `values` are the products of the output's gradient with the values.
@@ -64,7 +64,7 @@ fn row_gradients(
     var found: RowGradients;
     found.weights = select(vec4<f32>(), weights, kept);
     if (ALIBI) {
-        found.slope = -dot(gradient, distances(position(task.sequence, query), key));
+        found.slope = -dot(gradient, distances(origin(task.sequence, query), key));
     }
     found.dots = gradient;
     if (SOFTCAP) {
