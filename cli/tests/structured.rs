@@ -121,6 +121,31 @@ fn a_butterfly_layer_and_its_gradients_by_hand() {
     assert_eq!(values(&output, "y"), [21.0, 43.0, 65.0, 87.0, 2.0, 6.0, 10.0, 14.0]);
 }
 
+/// One block of one weight each: y = 2 · 3 x + 5.
+#[test]
+fn a_monarch_layer_takes_a_bias() {
+    if !adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (folder.path().join("in.safetensors"), folder.path().join("out.safetensors"));
+    let one = &[1, 1, 1];
+    let tensors = [
+        floats("x", &[2, 1], &[1.0, 10.0]),
+        floats("w1", one, &[2.0]),
+        floats("w2", one, &[3.0]),
+        floats("bias", &[1], &[5.0]),
+        floats("dy", &[2, 1], &[1.0, -2.0]),
+    ];
+    std::fs::write(&input, file(&tensors)).expect("written");
+    stdout(line(&["run", "monarch"], &input, &output));
+    assert_eq!((values(&output, "y"), values(&output, "dx")), (vec![11.0, 65.0], vec![6.0, -12.0]));
+    assert_eq!((values(&output, "dw1"), values(&output, "dw2")), (vec![-57.0], vec![-38.0]));
+    assert_eq!(values(&output, "dbias"), [-1.0]);
+    let text = stdout(["plan", "monarch", "--bias", "--profile", "webgpu-baseline"]);
+    assert!(text.contains("528384 parameters, 31.8 times fewer than dense (16781312)"), "{text}");
+}
+
 #[test]
 fn wrong_masks_blocks_and_weights_are_refused_with_numbers() {
     let refused = |args: &[&str], tensors: &[Named<'_>], words: &str| {
