@@ -186,8 +186,9 @@ fn spoil<T: Element>(gpu: &Gpu, spec: AttentionSpec, name: &str) {
     assert!(hidden().count() > 10, "{name}");
     for (part, what) in [(3, "dk"), (4, "dv")] {
         same_rows(&format!("{what} of {name}"), (&found[part], &expected[part]), k_len, hidden());
-        let reached = (0..k_len).find(|&key| sees(20, &[key])).expect("query 20 sees a key");
-        assert!(is_nan(&found[part], k_len, reached), "{what} of {name}");
+        // Not every key: dropout leaves some out.
+        let mut reached = (0..k_len).filter(|&key| sees(20, &[key]));
+        assert!(reached.any(|key| is_nan(&found[part], k_len, key)), "{what} of {name}");
     }
 }
 
