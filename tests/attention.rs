@@ -1,5 +1,7 @@
 //! The attention family on this machine's GPU, against its oracle.
 
+#[path = "attention/cached.rs"]
+mod cached;
 mod common;
 #[path = "attention/training.rs"]
 mod training;

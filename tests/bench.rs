@@ -5,11 +5,12 @@ mod common;
 
 use std::time::Duration;
 
-use tilewise::bench::{self, Backward, Ceilings, Measured, Workload};
+use tilewise::bench::{self, Backward, Ceilings, Depth, Measured, Workload};
 use tilewise::timing::Effort;
+use tilewise::verify::Family;
 use tilewise::{
-    AttentionSpec, ButterflySpec, Caps, Conv1dSpec, DType, Error, LinearScanSpec, LongConvSpec, MonarchSpec,
-    SelectiveScanSpec, Skip, SsdSpec,
+    AttentionSpec, ButterflyLinearSpec, ButterflySpec, CacheSpec, CachedAttentionSpec, Caps, Conv1dSpec,
+    DType, Error, LinearScanSpec, LongConvSpec, MonarchSpec, SelectiveScanSpec, Skip, SsdSpec,
 };
 
 /// One run each: these tests are about what is reported, not about how fast it is.
@@ -74,6 +75,30 @@ fn scans_and_their_gradients_are_checked_and_measured() {
         let report = bench::measure(&gpu, &*workload, ONCE, &CEILINGS).unwrap();
         assert!(report.workload.ends_with(", backward") && report.yardsticks.is_empty(), "{report:?}");
         assert!(report.fused.timing.median() > Duration::ZERO, "{workload}");
+    }
+}
+
+/// Attention to pages, gradients of attention, and layers: each beside its yardstick, whose answer is checked too.
+#[test]
+fn what_stands_beside_no_unfused_product_is_measured_too() {
+    let Some(gpu) = common::open(None) else { return };
+    let attention = AttentionSpec::new(DType::F16, 2, (1, 700), 8, 64).kv_heads(2);
+    let pages = CacheSpec::pages(DType::F16, 100, 16, 2, 64);
+    let workloads: [(&str, Box<dyn Workload>); 4] = [
+        ("contiguous", Box::new(CachedAttentionSpec::new(attention, pages))),
+        ("contiguous", Box::new(CachedAttentionSpec::new(attention, pages.int8()))),
+        ("dense", Box::new(ButterflyLinearSpec::new(DType::F32, 33, 50, 100))),
+        ("dense", Box::new(ButterflyLinearSpec::new(DType::F16, 33, 64, 64).without_bias())),
+    ];
+    let suite = bench::suite(Family::Attention, &CEILINGS, Depth::Standard).into_iter();
+    let backward = suite.filter(|workload| workload.to_string().ends_with("backward"));
+    let backward: Vec<_> = backward.map(|workload| ("unfused", workload)).collect();
+    assert_eq!(backward.len(), 2);
+    for (yardstick, workload) in workloads.into_iter().chain(backward) {
+        let report = bench::measure(&gpu, &*workload, ONCE, &CEILINGS).unwrap();
+        assert_eq!(report.yardsticks[0].name, yardstick, "{workload}");
+        assert!(report.yardsticks[0].measured.figures().is_some(), "{workload}: {report:?}");
+        assert!(report.fused.copy_fraction > 0.0 && report.fused.flops_per_second > 0.0, "{workload}");
     }
 }
 

@@ -5,17 +5,18 @@ mod plans;
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
-    AttentionPath, AttentionPlan, AttentionTile, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass,
-    ButterflyPlan, ChunkedBackwardPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan,
-    DeltaRuleBackwardPlan, Exchange, LinearAttentionBackwardPlan, LinearAttentionPlan, LongConvBackwardPlan,
-    MatrixTile, MonarchBackwardPlan, MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan,
-    RowScanBackwardPlan, RowScanPlan, SelectiveScanBackwardPlan, SelectiveScanPlan,
+    AttentionBackwardPlan, AttentionPath, AttentionPlan, AttentionProbabilitiesPlan, AttentionTile,
+    BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ChunkedBackwardPlan,
+    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan, Exchange,
+    LinearAttentionBackwardPlan, LinearAttentionPlan, LongConvBackwardPlan, MatrixTile, MonarchBackwardPlan,
+    MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan, RowScanBackwardPlan, RowScanPlan,
+    SelectiveScanBackwardPlan, SelectiveScanPlan,
 };
 use tilewise::{
-    AssociativeOperator, AssociativeScanSpec, AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec,
-    ButterflySpec, Caps, Coefficients, Conv1dSpec, DType, DeltaRuleSpec, Gate, LinearAttentionSpec,
-    LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec, PlanError, SelectiveScanSpec, SpecError,
-    SsdSpec,
+    Alibi, AssociativeOperator, AssociativeScanSpec, AttentionSpec, BlockMask, BlockPattern, BlockSparseMode,
+    BlockSparseSpec, ButterflySpec, CacheSpec, CachedAttentionSpec, Caps, Coefficients, Conv1dSpec, DType,
+    DeltaRuleSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Mods, MonarchSpec, PixelflySpec,
+    PlanError, SelectiveScanSpec, SpecError, SsdSpec, mods,
 };
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -122,6 +123,36 @@ proptest! {
                 prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
             }
             Err(error) => prop_assert!(false, "{spec:?}: {error}"),
+        }
+    }
+
+    /// Whatever options come together, the eight buffers that WebGPU guarantees are enough.
+    #[test]
+    fn options_of_attention_are_never_too_many(
+        dtype in dtype(), caps in machine(), batch in size(4), q_len in size(300), k_len in size(3000),
+        kv_heads in size(4), group in size(4), head_dim in size(128), page in prop::option::of(size(300)),
+        int8 in any::<bool>(), sinks in any::<bool>(), alibi in any::<bool>(), scores in any::<bool>(),
+        masks in any::<bool>(), blocks in any::<bool>(),
+    ) {
+        let spec = AttentionSpec::new(dtype, batch, (q_len, k_len), kv_heads * group, head_dim);
+        let spec = spec.kv_heads(kv_heads).alibi(if alibi { Alibi::PerBatchHead } else { Alibi::None });
+        let spec = AttentionSpec { sinks, ..spec };
+        let mods = Mods::new();
+        let mods = if scores { mods.score(mods::relative_bias(3)).score(mods::alibi()) } else { mods };
+        let mods = if masks { mods.mask(mods::documents()).mask(mods::prefix_lm()) } else { mods };
+        let cache = match page {
+            None => CacheSpec::slots(dtype, batch, k_len, kv_heads, head_dim),
+            Some(page) => CacheSpec::pages(dtype, batch * k_len.div_ceil(page), page, kv_heads, head_dim),
+        };
+        let cached = CachedAttentionSpec::new(spec, if int8 { cache.int8() } else { cache });
+        fits_or_is_refused(AttentionPlan::cached_with_mods(&cached, &mods, &caps), &caps)?;
+        let packed = spec.packed(batch * q_len, batch * k_len);
+        let mask = BlockMask::from_fn(&spec, (20, 30), |q, k| (q + k) % 2 == 0).unwrap();
+        let blocked = if blocks { mods.clone().blocks(mask) } else { mods.clone() };
+        for (spec, mods) in [(packed, &mods), (spec, &blocked)] {
+            fits_or_is_refused(AttentionPlan::with_mods(&spec, mods, &caps), &caps)?;
+            fits_or_is_refused(AttentionBackwardPlan::with_mods(&spec, mods, &caps), &caps)?;
+            fits_or_is_refused(AttentionProbabilitiesPlan::with_mods(&spec, mods, &caps), &caps)?;
         }
     }
 

@@ -6,10 +6,11 @@ use common::{adapter, stderr, stdout, tilewise};
 use serde_json::Value;
 
 /// Every operation that can be planned.
-const OPS: [&str; 20] = [
+const OPS: [&str; 21] = [
     "attention",
     "merge",
     "butterfly",
+    "butterfly-linear",
     "monarch",
     "block-sparse",
     "pixelfly",
@@ -111,6 +112,26 @@ fn every_operation_is_planned_for_every_profile() {
     {
         assert!(text.contains(word), "{word:?} is not in {text}");
     }
+    let text = stdout(
+        "plan attention --cache --page-len 16 --int8 --rotary 32 --q-len 1 --k-len 9000 --alibi --sinks \
+         --profile webgpu-baseline"
+            .split_whitespace(),
+    );
+    for word in [
+        "563 pages of 16 keys in i8",
+        "1 keys appended",
+        "rotary 32 in halves",
+        "append: ",
+        "rotate: ",
+        "forward: ",
+        "through the block table",
+        "what heads have bound together",
+        "of 8",
+    ] {
+        assert!(text.contains(word), "{word:?} is not in {text}");
+    }
+    let text = stdout("shader attention --cache --append 0 --q-len 1 --profile mali".split_whitespace());
+    assert!(text.contains("attention/cache_slots.wgsl") && !text.contains("attention/append.wgsl"), "{text}");
     let text =
         stdout("plan linear-scan --length 1000000 --channels 1 --profile webgpu-baseline".split_whitespace());
     for word in ["scan/chunk_reduce", "scan/carry", "scan/chunk_scan", "of 256", "of 16 KiB", "of 8"] {

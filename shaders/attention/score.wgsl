@@ -34,14 +34,14 @@ fn built_in(dots: vec4<f32>, task: Task, row: u32, key: u32) -> vec4<f32> {
     }
     if (ALIBI) {
         let slopes = vec4<f32>(LOG2_E * slope(task, row));
-        scores = fma(-slopes, distances(task, row_query(row), key), scores);
+        scores = fma(-slopes, distances(origin(task.sequence, row_query(row)), key), scores);
     }
     return scores;
 }
 
-// From the query's position to four neighbouring keys.
-fn distances(task: Task, query: u32, key: u32) -> vec4<f32> {
-    return vec4<f32>(abs(vec4<i32>(position(task.sequence, query) - i32(key)) - vec4<i32>(0, 1, 2, 3)));
+// From a position to four neighbouring keys.
+fn distances(position: i32, key: u32) -> vec4<f32> {
+    return vec4<f32>(abs(vec4<i32>(position - i32(key)) - vec4<i32>(0, 1, 2, 3)));
 }
 
 // Whether scores are those of keys that are seen.
@@ -62,7 +62,9 @@ fn is_hidden(scores: vec4<f32>) -> vec4<bool> {
 // softcap · tanh(score / softcap). The built-in tanh becomes NaN for large arguments on some drivers, and loses the
 // last digits of small ones on others.
 fn cap(scores: vec4<f32>) -> vec4<f32> {
-    let x = min(abs(scores / params.softcap), vec4<f32>(10.0));
+    let size = abs(scores / params.softcap);
+    // A comparison, where `min` would lose a NaN.
+    let x = select(size, vec4<f32>(10.0), size > vec4<f32>(10.0));
     // Lambert's continued fraction, as what it takes off the score: the smaller that is, the less its own error counts.
     // Up to 0.6 the fraction errs by less than half a unit in the last place.
     let square = x * x;

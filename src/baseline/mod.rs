@@ -12,8 +12,12 @@ mod attention;
 mod butterfly;
 mod matmul;
 mod scan;
+mod transpose;
 
-pub use attention::{AttentionScratch, SoftmaxPlan, UnfusedAttention, UnfusedAttentionPlan};
+pub use attention::{
+    AttentionBackwardScratch, AttentionScratch, SoftmaxPlan, UnfusedAttention, UnfusedAttentionBackward,
+    UnfusedAttentionBackwardPlan, UnfusedAttentionPlan,
+};
 pub use butterfly::{
     ButterflyScratch, Dense, MonarchScratch, UnfusedButterfly, UnfusedButterflyPlan, UnfusedMonarch,
     UnfusedMonarchPlan,
@@ -22,6 +26,7 @@ pub use matmul::{Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand};
 pub use scan::{
     ScanScratch, SequentialLinearScan, SequentialLinearScanPlan, UnfusedLinearScan, UnfusedLinearScanPlan,
 };
+pub use transpose::TransposePlan;
 
 pub use scan::{DirectLongConv, DirectLongConvPlan, LongConvScratch, UnfusedLongConv, UnfusedLongConvPlan};
 pub use scan::{
@@ -31,6 +36,7 @@ pub use scan::{
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
+    pub use super::attention::backward_shaders as attention_backward;
     pub use super::attention::shaders as attention;
     pub use super::butterfly::butterfly_shaders as butterfly;
     pub use super::butterfly::shaders as monarch;

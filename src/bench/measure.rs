@@ -76,6 +76,7 @@ impl Bench<'_> {
             peak_bytes,
             flops_per_second: flops / seconds,
             bytes_per_second: bytes as f64 / seconds,
+            copy_fraction: bytes as f64 / seconds / self.ceilings.copy_bytes_per_second,
             ceiling_fraction: self.ceilings.floor(flops, bytes) / seconds,
         })
     }

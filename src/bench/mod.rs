@@ -102,6 +102,8 @@ pub struct Figures {
     pub flops_per_second: f64,
     /// [`Workload::least_bytes`] each second.
     pub bytes_per_second: f64,
+    /// [`bytes_per_second`](Self::bytes_per_second) over what copying reaches: how near a workload is that only reads.
+    pub copy_fraction: f64,
     /// The least time that the ceilings allow, over the time taken. Above 1 where caches hold the whole workload,
     /// or matrix units do the arithmetic.
     pub ceiling_fraction: f64,

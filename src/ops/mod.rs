@@ -6,6 +6,7 @@
 mod attention;
 mod butterfly;
 mod scan;
+mod slice_sum;
 
 pub use attention::{
     Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
@@ -44,8 +45,9 @@ pub mod shaders {
     pub use super::attention::{
         append_shaders as append, backward_shaders as attention_backward,
         backward_shaders_with_mods as attention_backward_with_mods, merge_shaders as merge,
-        probabilities_shaders as attention_probabilities, rotate_shaders as rotate, shaders as attention,
-        shaders_with_mods as attention_with_mods,
+        probabilities_shaders as attention_probabilities,
+        probabilities_shaders_with_mods as attention_probabilities_with_mods, rotate_shaders as rotate,
+        shaders as attention, shaders_with_mods as attention_with_mods,
     };
     pub use super::butterfly::{
         block_softmax_shaders as block_softmax, block_sparse_shaders as block_sparse,

@@ -7,10 +7,11 @@
 mod attention;
 mod butterfly;
 mod scan;
+mod slice_sum;
 
 pub use attention::{
     AppendPlan, AttentionBackwardPlan, AttentionPath, AttentionPlan, AttentionProbabilitiesPlan,
-    AttentionStructure, AttentionTile, CacheStructure, MaskMods, MatrixTile, MergePlan, ModsStructure, Parts,
+    AttentionStructure, AttentionTile, CacheStructure, MatrixTile, MergePlan, ModsStructure, Parts,
     RotatePlan, RowsPlan, VisitTable,
 };
 pub(crate) use attention::{VISIT_LANES, block_words};
@@ -18,11 +19,9 @@ pub use butterfly::{
     BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ButterflyBackwardPlan,
     ButterflyLinearPlan, ButterflyPass, ButterflyPlan, ButterflyTile, ColumnSumsPlan, MonarchBackwardPlan,
     MonarchLinearPlan, MonarchPath, MonarchPlan, MonarchRows, OuterPlan, PixelflyBackwardPlan, PixelflyPlan,
-    PixelflyStorage, SliceSumPlan, SparseProductPlan,
+    PixelflyStorage, SparseProductPlan,
 };
-pub(crate) use butterfly::{
-    COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, SUM_LANES, Side, Sides, gradient_cells,
-};
+pub(crate) use butterfly::{DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, Side, Sides, Window, gradient_cells};
 pub(crate) use scan::{
     ChunkKernel, DeltaKernel, DeltaPair, DeltaProduct, KeyedKernel, KeyedProduct, LongConvStage, Mixed,
     Reads, TOKEN_ROOM, Writes, record_words,
@@ -33,6 +32,8 @@ pub use scan::{
     LinearAttentionPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, RowScanBackwardPlan,
     RowScanPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, Steps, SumPlan, TokenPlan,
 };
+
+pub use slice_sum::SliceSumPlan;
 
 use std::fmt;
 

@@ -289,6 +289,7 @@ pub fn table(reports: &[Report]) -> Table {
         Column::Right("memory"),
         Column::Right("GFLOP/s"),
         Column::Right("GB/s"),
+        Column::Right("of copy"),
         Column::Right("of ceiling"),
     ]);
     for report in reports {
@@ -297,7 +298,7 @@ pub fn table(reports: &[Report]) -> Table {
             match &yardstick.measured {
                 Measured::Figures(figures) => table.row(row("", yardstick.name, figures)),
                 Measured::Refused(_) => {
-                    let mut cells = ["", yardstick.name, "", "", "", "", "", "", ""].map(Cell::from);
+                    let mut cells = ["", yardstick.name, "", "", "", "", "", "", "", ""].map(Cell::from);
                     cells[2] = Cell::from("none");
                     table.row(cells);
                 }
@@ -307,7 +308,7 @@ pub fn table(reports: &[Report]) -> Table {
     table
 }
 
-fn row(workload: &str, version: &str, figures: &Figures) -> [Cell; 9] {
+fn row(workload: &str, version: &str, figures: &Figures) -> [Cell; 10] {
     let Figures { timing, peak_bytes, flops_per_second, bytes_per_second, ceiling_fraction, .. } = figures;
     // Quartiles of the clock that counts.
     let Spread { lower, upper, .. } = timing.device.unwrap_or(timing.wall);
@@ -321,6 +322,7 @@ fn row(workload: &str, version: &str, figures: &Figures) -> [Cell; 9] {
         Bytes(*peak_bytes).into(),
         format!("{:.1}", flops_per_second / 1e9).into(),
         format!("{:.1}", bytes_per_second / 1e9).into(),
+        format!("{:.0} %", 100.0 * figures.copy_fraction).into(),
         format!("{:.0} %", 100.0 * ceiling_fraction).into(),
     ]
 }

@@ -11,6 +11,7 @@ mod attention;
 mod attention_mods;
 mod block_sparse;
 mod butterfly;
+mod butterfly_linear;
 mod cached_attention;
 mod conv1d;
 mod delta_rule;
@@ -200,6 +201,7 @@ operations! {
     Monarch in monarch, "monarch" of Butterfly;
     BlockSparse in block_sparse, "block-sparse" of Butterfly;
     Pixelfly in pixelfly, "pixelfly" of Butterfly;
+    ButterflyLinear in butterfly_linear, "butterfly-linear" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
     AssociativeScan in associative_scan, "associative-scan" of Scan;
     LongConv in long_conv, "long-conv" of Scan;

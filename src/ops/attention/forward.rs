@@ -1,8 +1,9 @@
 //! Attention, forward.
 
-use super::link::{loads, scored, sequences, sinks, slopes, tiled, tiled_by_matrices};
+use super::heads::{Heads, heads};
+use super::link::{loads, modded_sequences, scored, tiled, tiled_by_matrices};
 use super::merge::{combine_params, merge_shaders};
-use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
+use super::mods::{Call, ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile};
@@ -43,10 +44,10 @@ fn forward_shader(plan: &AttentionPlan, mods: &Mods) -> Result<Shader, ShaderErr
         AttentionPath::Lanes(tile) => on_lanes(tile),
         AttentionPath::Matrices(tile) => tiled_by_matrices("attention/forward_matrix", tile),
     };
-    let linker = sequences(linker, structure);
-    let linker = loads(scored(slopes(sinks(linker, structure), structure), structure, plan.grouped));
+    let linker = modded_sequences(linker, structure);
+    let linker = loads(scored(heads(linker, structure), structure, plan.grouped));
     let linker = visiting(linker, &structure.mods, "attention/visit_all");
-    modded(linker, &structure.mods, mods, plan.tile_sizes(), false)?
+    modded(linker, structure, mods, plan.tile_sizes(), false)?
         .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/store_row", STORE_O)
         .set("HEAD_DIM", structure.head_dim)
@@ -90,11 +91,29 @@ pub(super) struct Forward {
     pub plan: AttentionPlan,
     kernels: Vec<Kernel>,
     scratch: Scratch,
+    /// What there is of each head, where that is brought together.
+    heads: Scratch,
 }
 
 impl Forward {
     pub fn new(plan: AttentionPlan, kernels: Vec<Kernel>) -> Self {
-        Self { plan, kernels, scratch: Scratch::default() }
+        Self { plan, kernels, scratch: Scratch::default(), heads: Scratch::default() }
+    }
+
+    /// What the kernels bind behind their own tensors: where sequences lie, what there is of each head, and what mods read.
+    pub fn options(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        sequences: Option<&wgpu::Buffer>,
+        heads: Heads<'_>,
+        mods: &Call<'_>,
+    ) -> Result<Vec<wgpu::Buffer>, Error> {
+        let structure = &self.plan.structure;
+        let sequences = sequences.filter(|_| !structure.sequences_among_mods()).cloned();
+        let heads = heads.bound(gpu, encoder, structure, &self.heads)?;
+        let mods = mods.bound(self.plan.tile_sizes())?;
+        Ok(sequences.into_iter().chain(heads).chain(mods).collect())
     }
 
     /// Records the kernels: of the queries, keys and values given, and of what the modules of options bind.
@@ -109,12 +128,12 @@ impl Forward {
         spec: &AttentionSpec,
         params: TaskParams,
         given: [&wgpu::Buffer; 3],
-        options: &[&wgpu::Buffer],
+        options: &[wgpu::Buffer],
         outputs: &AttentionOutputs<T>,
     ) -> Result<(), Error> {
-        let Self { plan, kernels, scratch } = self;
+        let Self { plan, kernels, scratch, .. } = self;
         let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
-            let buffers = [given.as_slice(), &[o, lse], options].concat();
+            let buffers: Vec<_> = given.into_iter().chain([o, lse]).chain(options).collect();
             kernel.dispatch(gpu, encoder, &TaskParams { unseen, ..params }, &buffers)
         };
         match (kernels.as_slice(), &plan.merge) {
@@ -160,7 +179,7 @@ impl Attention {
     ) -> Result<Self, Error> {
         check_mods(gpu, mods)?;
         let mut kernels = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
-        let mods = ModsOp::new(gpu, &spec, (&plan.structure.mods, mods), plan.visits, &mut kernels)?;
+        let mods = ModsOp::new(gpu, &spec, (&plan.structure, mods), plan.visits, &mut kernels)?;
         Ok(Self { gpu: gpu.clone(), spec, forward: Forward::new(plan, kernels), mods })
     }
 
@@ -190,15 +209,13 @@ impl Attention {
         let plan = &forward.plan;
         let spans = inputs.check(gpu, spec)?;
         outputs.check(gpu, spec)?;
-        mods.check(gpu, &inputs)?;
+        mods.check(gpu, inputs.tables)?;
         let works = Works::of_queries(gpu, spec, &spans, plan.path.rows(), plan.group(spec))?;
         let (_, heads) = plan.rows(spec);
         let params = TaskParams::new(spec, &works, (heads, plan.splits), inputs.seed);
-        let call = mods.encode(gpu, encoder, &inputs, params)?;
-        let modded = call.bound(plan.tile_sizes())?;
+        let call = mods.encode(gpu, encoder, inputs.tables, params, &works)?;
         let given = [inputs.q, inputs.k, inputs.v].map(Tensor::buffer);
-        let options = works.bound().into_iter().chain(inputs.sinks_bound()).chain(inputs.slopes_bound());
-        let options: Vec<_> = options.chain(modded.iter()).collect();
+        let options = forward.options(gpu, encoder, works.bound(), inputs.heads(), &call)?;
         forward.encode(gpu, encoder, spec, params, given, &options, outputs)
     }
 

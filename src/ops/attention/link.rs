@@ -65,7 +65,16 @@ pub(super) fn sequences(linker: Linker, structure: &AttentionStructure) -> Linke
     }
 }
 
-/// What the rows of a tile are, which keys queries see, and what becomes of their scores: all but the slopes and the mods.
+/// Where sequences lie, in a kernel that is linked with mods.
+pub(super) fn modded_sequences(linker: Linker, structure: &AttentionStructure) -> Linker {
+    if structure.sequences_among_mods() {
+        return linker.module("attention/sequences_together");
+    }
+    sequences(linker, structure)
+}
+
+/// What the rows of a tile are, which keys queries see, and what becomes of their scores: all but what there is of each head,
+/// and the mods.
 pub(super) fn scored(linker: Linker, structure: &AttentionStructure, grouped: bool) -> Linker {
     let linker = match structure.cache {
         None => linker.module("attention/keys_contiguous"),
@@ -74,24 +83,19 @@ pub(super) fn scored(linker: Linker, structure: &AttentionStructure, grouped: bo
         }
         Some(_) => linker.module("attention/keys_cached").module("attention/cache_slots"),
     };
-    let scaled = structure.cache.is_some_and(|cache| cache.scaled);
-    linker
-        .module(if scaled { "attention/kv_scales_heads" } else { "attention/kv_scales_none" })
+    positions(linker, structure)
         .module(if grouped { "attention/rows_grouped" } else { "attention/rows_plain" })
-        .module("attention/mask")
         .module("attention/score")
         .module(if structure.dropout { "attention/dropout_philox" } else { "attention/dropout_none" })
         .set("SOFTCAP", structure.softcap)
 }
 
-/// The slopes, from the tensor of the user.
-pub(super) fn slopes(linker: Linker, structure: &AttentionStructure) -> Linker {
-    linker.module(if structure.alibi { "attention/alibi_slopes" } else { "attention/alibi_none" })
-}
-
-/// The sinks, from the tensor of the user.
-pub(super) fn sinks(linker: Linker, structure: &AttentionStructure) -> Linker {
-    linker.module(if structure.sinks { "attention/sinks_logits" } else { "attention/sinks_none" })
+/// Which keys queries see by their positions, and from where biases are counted.
+pub(super) fn positions(linker: Linker, structure: &AttentionStructure) -> Linker {
+    linker
+        .module("attention/mask")
+        .module("attention/origin")
+        .set("FROM_FIRST", structure.alibi && !structure.mods.scores)
 }
 
 /// How tiles load the rows of queries, keys and values.

@@ -4,8 +4,7 @@ use std::fmt;
 
 use super::tile::{Lanes, Products, choose};
 use super::{
-    AttentionStructure, AttentionTile, MatrixTile, MergePlan, VisitTable, bind_too_many, check_bindings,
-    check_mods,
+    AttentionStructure, AttentionTile, MatrixTile, MergePlan, VisitTable, check_bindings, check_mods,
 };
 use crate::caps::Caps;
 use crate::plan::{Bound, Footprint, Plan, check_buffers, check_caps};
@@ -172,7 +171,7 @@ impl AttentionPlan {
         let visits = VisitTable::new(spec, &structure.mods, (path.rows(), path.columns()), false, caps)?;
         let plan = Self { structure, path, grouped, visits, splits: 1, merge: None, bound };
         let mut plan = plan.split(spec, caps)?;
-        plan.structure.mods.together = bind_too_many(&plan.footprints(), caps);
+        plan.structure.bring_together(caps, |structure| Self { structure, ..plan }.footprints());
         for footprint in plan.footprints() {
             check_buffers(&footprint, caps)?;
         }
@@ -225,8 +224,8 @@ impl Plan for AttentionPlan {
             lanes: self.path.lanes(),
             workgroup_bytes: self.path.workgroup_bytes(),
             storage_buffers: 5
-                + self.structure.storage_buffers()
-                + self.structure.mods.storage_buffers(self.tile_sizes()),
+                + self.structure.head_buffers()
+                + self.structure.modded_buffers(self.tile_sizes()),
         };
         let visits = VisitTable::footprints(&self.structure.mods);
         let combine = self.merge.as_ref().map_or(vec![], Plan::footprints);

@@ -1,10 +1,12 @@
 // Sums slices, always in the same order: a lane every SPREAD-th slice of four numbers, then one lane the sums of SPREAD.
-// There are several sums, of `count` numbers each.
+// There are several sums, of `count` numbers each, which `scale` multiplies (common/scale_*): what workgroups left side by
+// side, or the rows of a batch.
 
 struct Params {
     groups: u32,
     sums: u32,
-    slices: u32,
+    slices: u32,     // of a sum
+    all: u32,        // of all sums, of which the last may have fewer
     count: u32,
     from_slice: u32, // distance between slices, in numbers
     from_sum: u32,   // between what belongs to different sums
@@ -35,7 +37,7 @@ fn main(
     let sum = four / fours;
     let i = four % fours * 4u;
     if (inside) {
-        shares[lane] = share(sum * params.from_sum, i, lane / FOURS);
+        shares[lane] = share(sum, i, lane / FOURS);
     }
     workgroupBarrier();
     if (inside && lane < FOURS) {
@@ -44,15 +46,16 @@ fn main(
             all += shares[other * FOURS + lane];
         }
         let to = params.to_first + sum * params.to_sum;
-        sums_store4(to + i, to + params.count, all);
+        sums_store4(to + i, to + params.count, scale() * all);
     }
 }
 
-fn share(first: u32, i: u32, first_slice: u32) -> vec4<f32> {
-    var sum = vec4<f32>();
-    for (var slice = first_slice; slice < params.slices; slice += SPREAD) {
-        let at = first + slice * params.from_slice;
-        sum += slices_load4(at + i, at + params.count);
+fn share(sum: u32, i: u32, first: u32) -> vec4<f32> {
+    var share = vec4<f32>();
+    let end = min(params.slices, params.all - sum * params.slices);
+    for (var slice = first; slice < end; slice += SPREAD) {
+        let at = sum * params.from_sum + slice * params.from_slice;
+        share += slices_load4(at + i, at + params.count);
     }
-    return sum;
+    return share;
 }
