@@ -39,7 +39,7 @@ fn activate(i: u32, row: u32) {
         sum += bias[row % params.channels];
     }
     if (SILU) {
-        sum *= sigmoid(sum);
+        sum *= sigmoid(vec4<f32>(sum)).x;
     }
     y_store(i, sum);
     if (i % params.length == 0u) {

@@ -53,7 +53,7 @@ fn convolve_row(row: u32) {
             sum = fma(weight[channel * WIDTH + k], inputs[k], sum);
         }
         if (SILU) {
-            sum *= sigmoid(sum);
+            sum *= sigmoid(vec4<f32>(sum)).x;
         }
         y_store(row * params.length + t, sum);
         for (var k = 1u; k < WIDTH; k++) {

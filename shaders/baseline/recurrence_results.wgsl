@@ -42,7 +42,7 @@ fn finish_step(row: u32, t: u32) {
     }
     if (GATED) {
         let gate = z_load(place);
-        result *= gate * sigmoid(gate);
+        result *= gate * sigmoid(vec4<f32>(gate)).x;
     }
     y_store(place, result);
 }

@@ -50,7 +50,7 @@ fn scan_row(row: u32) {
         }
         if (GATED) {
             let gate = z_load(place);
-            result *= gate * sigmoid(gate);
+            result *= gate * sigmoid(vec4<f32>(gate)).x;
         }
         y_store(place, result);
     }

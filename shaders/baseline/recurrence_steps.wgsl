@@ -8,7 +8,7 @@ fn step_size(row: u32, t: u32) -> f32 {
     let place = row / params.channels * params.dt_batch + head * params.dt_head + t * params.dt_step;
     let raw = dt_load(place) + packed[params.first_bias + head];
     if (SOFTPLUS) {
-        return softplus(raw);
+        return softplus(vec4<f32>(raw)).x;
     }
     return raw;
 }

@@ -28,7 +28,7 @@ fn main(
         }
         if (GATED) {
             let gate = z_load(i);
-            result *= gate * sigmoid(gate);
+            result *= gate * sigmoid(vec4<f32>(gate)).x;
         }
         y_store(i, result);
     }

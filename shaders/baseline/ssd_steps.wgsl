@@ -31,7 +31,7 @@ fn sum_chunk(chunk: u32, head: u32) {
             size += bias[head];
         }
         if (SOFTPLUS) {
-            size = softplus(size);
+            size = softplus(vec4<f32>(size)).x;
         }
         log = fma(size, a[head], log);
         let place = (chunk * params.heads + head) * params.chunk + t;

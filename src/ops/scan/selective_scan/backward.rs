@@ -176,7 +176,6 @@ pub fn shaders(plan: &SelectiveScanBackwardPlan) -> Result<Vec<Shader>, ShaderEr
     let reduce = chunk_linker("scan/selective_reduce", forward).set("BACKWARD", true);
     let reduce = with_gradient(reduce.module("scan/selective_both_ways"));
     let backward = exchange(chunk_linker("scan/selective_backward", forward), forward)
-        .module("common/activation")
         .set("STEP_TILES", *step_tiles)
         .set("GATED", forward.gated)
         .tensor("du", forward.storage)

@@ -175,7 +175,6 @@ pub fn shaders(plan: &SelectiveScanPlan) -> Result<Vec<Shader>, ShaderError> {
         shaders.extend([reduce.module("scan/selective_one_way").link()?, carry(plan, plan.initial)?]);
     }
     let scan = exchange(chunk_linker("scan/selective_scan", plan), plan)
-        .module("common/activation")
         .set("GATED", plan.gated)
         .set("HAS_BORDER", plan.has_border())
         .tensor("z", plan.storage)
@@ -214,6 +213,7 @@ fn carry(plan: &SelectiveScanPlan, initial: bool) -> Result<Shader, ShaderError>
 fn chunk_linker(kernel: &'static str, plan: &SelectiveScanPlan) -> Linker {
     Linker::new(kernel)
         .module(if plan.complex { "scan/states_complex" } else { "scan/states_real" })
+        .module("common/activation")
         .module("scan/selective")
         .set("LANES", plan.lanes)
         .set("STATE_LANES", plan.state_lanes)
