@@ -17,6 +17,8 @@ const r0 = 0u; // each r
 const q0 = 0u; // each q
 const o0 = 0u; // each o
 const c0 = 0u; // each c
+// Fours of a lane's scores. In an array they would leave the registers whenever a compiler does not unroll its loops.
+const s0 = 0u; // each s
 
 const ROWS = SUBGROUPS * SUBGROUP_LANES;
 const LANES = ROWS;
@@ -60,8 +62,6 @@ struct Place {
     row: u32,
     first: u32,
 }
-
-alias Scores = array<vec4<f32>, COLUMN_FOURS>;
 
 // The online softmax so far.
 struct Softmax {
@@ -112,8 +112,10 @@ fn attend(lane: Lane, task: Task) {
         }
         coopStoreT(dots_c0_r0, &sums[matrix_place(place, r0, c0)], SUM_STRIDE); // each c r
         sync_subgroup();
-        let scores = scores_of(task, place, visit);
-        let largest = largest_of(scores);
+        let scores_s0 = scores_of(task, place, visit, s0); // each s
+        var largest4 = vec4<f32>(HIDDEN);
+        largest4 = max(largest4, scores_s0); // each s
+        let largest = max(max(largest4.x, largest4.y), max(largest4.z, largest4.w));
         if (largest > softmax.measure + SLACK && all(alert == CALM)) {
             alert = GROWN;
         }
@@ -132,7 +134,13 @@ fn attend(lane: Lane, task: Task) {
                 sync_subgroup();
             }
         }
-        weigh(task, place, visit.column, scores, &softmax);
+        var total4 = vec4<f32>();
+        { // each s
+            let weights = weights_of(scores_s0, softmax);
+            total4 += weights;
+            left[place.row * LEFT_STRIDE + s0] = vec4<f16>(kept(weights, task, place, visit.column + s0 * 4u));
+        }
+        softmax.total += (total4.x + total4.y) + (total4.z + total4.w);
         sync_subgroup();
         { // each c
             let weight_r0 = coopLoadT<Left>(&left[left_place(place, r0, c0)], LEFT_STRIDE); // each r
@@ -226,22 +234,10 @@ fn stage_queries(task: Task, place: Place, first: u32) {
     }
 }
 
-// The scores of the lane's row, from the dot products in `sums`.
-fn scores_of(task: Task, place: Place, visit: Visit) -> Scores {
-    var scores: Scores;
-    for (var four = 0u; four < COLUMN_FOURS; four++) {
-        let dots = sums[place.row * SUM_STRIDE + four];
-        scores[four] = finish_row(dots, task, task.row + place.row, visit.column + four * 4u, visit.whole);
-    }
-    return scores;
-}
-
-fn largest_of(scores: Scores) -> f32 {
-    var largest = scores[0];
-    for (var four = 1u; four < COLUMN_FOURS; four++) {
-        largest = max(largest, scores[four]);
-    }
-    return max(max(largest.x, largest.y), max(largest.z, largest.w));
+// Four scores of the lane's row, from the dot products in `sums`.
+fn scores_of(task: Task, place: Place, visit: Visit, four: u32) -> vec4<f32> {
+    let dots = sums[place.row * SUM_STRIDE + four];
+    return finish_row(dots, task, task.row + place.row, visit.column + four * 4u, visit.whole);
 }
 
 // The weights of four keys. A row that has seen no key is measured against 0, from which hidden scores are as far as from
@@ -256,17 +252,6 @@ fn kept(weights: vec4<f32>, task: Task, place: Place, key: u32) -> vec4<f32> {
         return select(vec4<f32>(), weights, keeps(task, row_head(task, row), row_query(row), key));
     }
     return weights;
-}
-
-// Leaves the weights of the lane's row in `left`, and adds them up.
-fn weigh(task: Task, place: Place, key: u32, scores: Scores, softmax: ptr<function, Softmax>) {
-    var total = vec4<f32>();
-    for (var four = 0u; four < COLUMN_FOURS; four++) {
-        let weights = weights_of(scores[four], *softmax);
-        total += weights;
-        left[place.row * LEFT_STRIDE + four] = vec4<f16>(kept(weights, task, place, key + four * 4u));
-    }
-    (*softmax).total += (total.x + total.y) + (total.z + total.w);
 }
 
 // Multiplies SIDE columns of the lane's output, which are in `sums`.

@@ -34,6 +34,7 @@ pub(super) fn tiled_by_matrices(kernel: &'static str, tile: &MatrixTile) -> Link
         .each("q", tile.key_columns / side)
         .each("o", tile.value_columns / side)
         .each("c", tile.columns / side)
+        .each("s", tile.columns / 4)
         .copy("attention/load_key_halves", &[("tensor", "k"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/load_key_halves", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
         .set("SUBGROUPS", tile.subgroups)
