@@ -413,6 +413,7 @@ files![
     "common/reduce_subgroup",
     "common/reduce_workgroup",
     "common/scale_none",
+    "common/special",
     "common/sum_slices",
     "common/sync_subgroup",
     "elem/load/bf16_packed",
@@ -619,8 +620,7 @@ impl Linker {
 
     /// Says how often the kernel's lines and blocks that end in `// each NAME` are repeated: those written for `NAME0`.
     ///
-    /// A kernel has to name its cooperative matrices one by one: an array of them cannot be written as SPIR-V, and a
-    /// structure of them an NVIDIA driver keeps in memory.
+    /// A kernel has to name its cooperative matrices one by one: an array of them cannot be written as SPIR-V.
     #[must_use]
     pub fn each(mut self, name: &'static str, count: u32) -> Self {
         self.repeats.push((name, count));

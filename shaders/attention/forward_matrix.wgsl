@@ -204,17 +204,12 @@ fn stage(task: Task, place: Place, visit: Visit) {
 fn tame(place: Place) {
     for (var i = place.row; i < COLUMNS * VALUE_FOURS; i += LANES) {
         let at = i / VALUE_FOURS * VALUE_STRIDE + i % VALUE_FOURS;
-        let wild = is_wild(vec4<f32>(values[at]));
+        let wild = is_nan_or_infinite(vec4<f32>(values[at]));
         if (any(wild)) {
             values[at] = select(values[at], vec4<f16>(), wild);
             alert = WILD;
         }
     }
-}
-
-// By their bits, since compilers may assume that there are none.
-fn is_wild(values: vec4<f32>) -> vec4<bool> {
-    return (bitcast<vec4<u32>>(values) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);
 }
 
 // Where one of the subgroup's matrices begins.
@@ -280,7 +275,7 @@ fn add_wild_keys(place: Place, task: Task, first: u32, key: u32, weights: vec4<f
         for (var four = 0u; four < SIDE_FOURS; four++) {
             let value = v_four(task, key + n, (first + four) * 4u);
             if (weights[n] > 0.0) {
-                sums[place.row * SUM_STRIDE + four] += select(vec4<f32>(), weights[n] * value, is_wild(value));
+                sums[place.row * SUM_STRIDE + four] += select(vec4<f32>(), weights[n] * value, is_nan_or_infinite(value));
             }
         }
     }

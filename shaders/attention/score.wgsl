@@ -49,11 +49,6 @@ fn is_seen(scores: vec4<f32>) -> vec4<bool> {
     return scores > vec4<f32>(0.5 * (HIDDEN + LOWEST));
 }
 
-// By their bits, since compilers may assume that there are none, and `max` loses them.
-fn is_nan(scores: vec4<f32>) -> vec4<bool> {
-    return (bitcast<vec4<u32>>(scores) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
-}
-
 // A NaN is not hidden: it goes on.
 fn is_hidden(scores: vec4<f32>) -> vec4<bool> {
     return scores < vec4<f32>(0.5 * (HIDDEN + LOWEST));
@@ -62,9 +57,7 @@ fn is_hidden(scores: vec4<f32>) -> vec4<bool> {
 // softcap · tanh(score / softcap). The built-in tanh becomes NaN for large arguments on some drivers, and loses the
 // last digits of small ones on others.
 fn cap(scores: vec4<f32>) -> vec4<f32> {
-    let size = abs(scores / params.softcap);
-    // A comparison, where `min` would lose a NaN.
-    let x = select(size, vec4<f32>(10.0), size > vec4<f32>(10.0));
+    let x = min(abs(scores / params.softcap), vec4<f32>(10.0));
     // Lambert's continued fraction, as what it takes off the score: the smaller that is, the less its own error counts.
     // Up to 0.6 the fraction errs by less than half a unit in the last place.
     let square = x * x;
@@ -72,5 +65,5 @@ fn cap(scores: vec4<f32>) -> vec4<f32> {
         / fma(square, fma(square, vec4<f32>(15.0), vec4<f32>(420.0)), vec4<f32>(945.0));
     let near = scores - scores * excess;
     let far = sign(scores) * params.softcap * (1.0 - 2.0 / (exp2(2.0 * LOG2_E * x) + 1.0));
-    return select(far, near, x < vec4<f32>(0.6));
+    return select(select(far, near, x < vec4<f32>(0.6)), scores, is_nan(scores));
 }

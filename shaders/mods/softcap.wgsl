@@ -9,9 +9,11 @@ fn excess(x: f32) -> f32 {
     return square * (square * 14.0 + 315.0) / (square * (square * 15.0 + 420.0) + 945.0);
 }
 
-// 1 - tanh for positive arguments, which is 0 from 10 on as far as f32 goes. A comparison, where `min` would lose a NaN.
+// 1 - tanh for positive arguments, which is 0 from 10 on as far as f32 goes. A NaN, which `min` would lose, is known by its
+// bits.
 fn rest(x: f32) -> f32 {
-    return 2.0 / (exp(2.0 * select(x, 10.0, x > 10.0)) + 1.0);
+    let is_nan = (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+    return select(2.0 / (exp(2.0 * min(x, 10.0)) + 1.0), x, is_nan);
 }
 
 fn score_mod(score: f32, b: u32, h: u32, i: u32, j: u32) -> f32 {

@@ -32,8 +32,8 @@ fn smooth_weight(raw: f32) -> f32 {
 fn weight_of(raw: f32) -> f32 {
     let weight = smooth_weight(raw);
     if (HAS_LIMITS) {
-        // A NaN passes, as it must.
-        return select(select(weight, params.high, weight > params.high), params.low, weight < params.low);
+        let limited = max(min(weight, params.high), params.low);
+        return select(limited, weight, is_nan(vec4<f32>(weight)).x);
     }
     return weight;
 }

@@ -5,6 +5,7 @@
 //! holds the speed of a wrong result.
 
 mod attention;
+mod backward;
 mod butterfly;
 mod ceilings;
 mod measure;
@@ -12,9 +13,9 @@ mod scan;
 mod suite;
 
 pub use attention::{Attempt, Reach, Seconds, longest};
+pub use backward::{Backward, Trainable};
 pub use ceilings::{CeilingsPlan, ceilings, shaders};
 pub use measure::{Bench, measure};
-pub use scan::Backward;
 pub use suite::suite;
 
 use std::fmt;

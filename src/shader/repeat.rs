@@ -1,8 +1,8 @@
-//! The sixth mechanism: lines for each of several cooperative matrices.
+//! The sixth mechanism: lines for each of several cooperative matrices, or of other values that must stay in registers.
 //!
-//! A kernel keeps many of them, and can neither have an array of them, which cannot be written as SPIR-V, nor a
-//! structure, which an NVIDIA driver keeps in memory instead of registers. So it names them one by one. It is written
-//! for one of each kind, `output_o0` or `query_q0_r0`, and valid WGSL as it stands. A line that ends in `// each o` is
+//! A kernel keeps many of them, and cannot have an array of them, which cannot be written as SPIR-V. Structures joined
+//! of two halves ran as fast on an H100, but took two files for each kind of matrix. So a kernel names its matrices one by
+//! one. It is written for one of each kind, `output_o0` or `query_q0_r0`, and valid WGSL as it stands. A line that ends in `// each o` is
 //! linked once for o0, o1 and so on, as often as the plan says, and `// each q r` once for each pair. A block whose first
 //! line is `{ // each o` is repeated whole; names are single letters. The number itself is a const that the kernel declares so:
 //! `const o0 = 0u; // each o`.

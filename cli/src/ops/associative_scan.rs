@@ -5,32 +5,19 @@ use tilewise::ops::shaders;
 use tilewise::plan::{RowScanBackwardPlan, RowScanPlan};
 use tilewise::{
     AssociativeOperator, AssociativeScan, AssociativeScanBackward, AssociativeScanBackwardInputs,
-    AssociativeScanInputs, AssociativeScanSpec, Caps, DType, Gpu, by_dtype,
+    AssociativeScanInputs, AssociativeScanSpec, Caps, Gpu, by_dtype,
 };
 
-use super::linear_scan::Direction;
+use super::linear_scan::{Direction, Rows};
 use super::{FromFile, FromSizes, Operation, Planned, fields};
-use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
 
 /// Running sums or maxima
 #[derive(Debug, Args)]
 pub struct Sizes {
-    /// Storage of the tensors
-    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
-    dtype: DType,
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
-    /// Channels of a batch
-    #[arg(long, default_value_t = 1024)]
-    channels: usize,
-    /// Steps
-    #[arg(long, default_value_t = 8192)]
-    length: usize,
-    /// Take an initial value
-    #[arg(long)]
-    initial: bool,
+    #[command(flatten)]
+    rows: Rows,
     #[command(flatten)]
     by: Operator,
     #[command(flatten)]
@@ -69,7 +56,7 @@ fn operator_parser() -> impl clap::builder::TypedValueParser<Value = Associative
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
-        let Self { dtype, batch, channels, length, initial, by, direction } = *self;
+        let Self { rows: Rows { dtype, batch, channels, length, initial }, by, direction } = *self;
         let spec = AssociativeScanSpec::new(dtype, by.operator, batch, channels, length);
         let Direction { reverse, exclusive } = direction;
         let spec = AssociativeScanSpec { initial, reverse, exclusive, ..spec };

@@ -8,7 +8,8 @@ use tilewise::{
     LinearAttentionOutputGradients, by_dtype,
 };
 
-use super::ssd::{refuse_alone, sequences};
+use super::linear_attention::Read;
+use super::ssd::sequences;
 use super::{FromFile, FromSizes, Operation, Planned, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
@@ -73,33 +74,19 @@ impl FromSizes for Sizes {
 
 impl FromFile for Options {
     fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
-        let [q, k, v, beta] = [file.get("q")?, file.get("k")?, file.get("v")?, file.get("beta")?];
-        let [g, initial] = [file.find("g")?, file.find("initial_states")?];
-        let [dout, dfinal] = [file.find("do")?, file.find("dfinal_states")?];
-        let [batch, length, heads, key_dim] = q.sizes("batch, length, heads, key_dim")?;
-        let [_, _, _, value_dim] = v.sizes("batch, length, heads, value_dim")?;
-        for tensor in [Some(&k), Some(&v), dout.as_ref()].into_iter().flatten() {
-            tensor.expect_dtype_of(&q)?;
-        }
+        let (read, beta, g) = (Read::new(file)?, file.get("beta")?, file.find("g")?);
+        let Read { dtype, batch, length, heads, widths, .. } = read;
         let spec = DeltaRuleSpec {
             gated: g.is_some(),
-            initial: initial.is_some(),
+            initial: read.initial.is_some(),
             chunk: self.chunk,
             scale: self.scale,
             sequences: sequences(file, batch, length)?,
-            ..DeltaRuleSpec::new(q.dtype, batch, length, heads, (key_dim, value_dim))
+            ..DeltaRuleSpec::new(dtype, batch, length, heads, widths)
         };
         spec.check()?;
-        expect_shapes(&[
-            (Some(&k), &spec.q_shape()),
-            (Some(&v), &spec.v_shape()),
-            (Some(&beta), &spec.beta_shape()),
-            (g.as_ref(), &spec.beta_shape()),
-            (initial.as_ref(), &spec.state_shape()),
-            (dout.as_ref(), &spec.v_shape()),
-            (dfinal.as_ref(), &spec.state_shape()),
-        ])?;
-        refuse_alone(dfinal.as_ref(), dout.as_ref(), "do")?;
+        read.expect([&spec.q_shape(), &spec.v_shape(), &spec.state_shape()])?;
+        expect_shapes(&[(Some(&beta), &spec.beta_shape()), (g.as_ref(), &spec.beta_shape())])?;
         Ok(Box::new(spec))
     }
 }

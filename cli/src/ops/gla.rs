@@ -22,7 +22,8 @@ pub struct Sizes {
 /// Reads q, k, v, g and what else there is; writes o and final_states, and gradients if do is there
 ///
 /// q and k (batch, length, heads, key_dim); v (batch, length, heads, value_dim); g (batch, length, heads), or like k where each
-/// element of a key has its own, logarithms of the decays, and /// initial_states (batch, heads, value_dim, key_dim) in any of the types. seq_idx or cu_seqlens divide the steps into
+/// element of a key has its own, logarithms of the decays, and initial_states (batch, heads,
+/// value_dim, key_dim) in any of the types. seq_idx or cu_seqlens divide the steps into
 /// sequences as for ssd. With do, like v, and dfinal_states if anything follows from them: dq, dk, dv, dg, and
 /// dinitial_states if there are initial ones. g's gradient and states are written in F32.
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use super::ssd::{refuse_alone, sequences};
 use super::{Operation, Planned, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
-use crate::tensors::{Output, TensorFile, expect_shapes};
+use crate::tensors::{Output, Stored, TensorFile, expect_shapes};
 
 // What a user may choose. Not a doc comment: clap would give it to the command.
 #[derive(Args, Clone, Copy, Debug)]
@@ -69,33 +69,63 @@ pub fn of_file(
     gate: Gate,
     Given { chunk, scale }: Given,
 ) -> Result<Box<dyn Operation>, Failure> {
-    let [q, k, v, g] = [file.get("q")?, file.get("k")?, file.get("v")?, file.get("g")?];
-    let [initial, dout, dfinal] =
-        [file.find("initial_states")?, file.find("do")?, file.find("dfinal_states")?];
-    let [batch, length, heads, key_dim] = q.sizes("batch, length, heads, key_dim")?;
-    let [_, _, _, value_dim] = v.sizes("batch, length, heads, value_dim")?;
-    for tensor in [Some(&k), Some(&v), dout.as_ref()].into_iter().flatten() {
-        tensor.expect_dtype_of(&q)?;
-    }
-    let spec = LinearAttentionSpec::new(q.dtype, batch, length, heads, (key_dim, value_dim), gate);
+    let (read, g) = (Read::new(file)?, file.get("g")?);
+    let Read { dtype, batch, length, heads, widths, .. } = read;
+    let spec = LinearAttentionSpec::new(dtype, batch, length, heads, widths, gate);
     let spec = LinearAttentionSpec {
         chunk,
         scale,
-        initial: initial.is_some(),
+        initial: read.initial.is_some(),
         sequences: sequences(file, batch, length)?,
         ..spec
     };
     spec.check()?;
-    expect_shapes(&[
-        (Some(&k), &spec.q_shape()),
-        (Some(&v), &spec.v_shape()),
-        (Some(&g), &spec.g_shape()),
-        (initial.as_ref(), &spec.state_shape()),
-        (dout.as_ref(), &spec.v_shape()),
-        (dfinal.as_ref(), &spec.state_shape()),
-    ])?;
-    refuse_alone(dfinal.as_ref(), dout.as_ref(), "do")?;
+    read.expect([&spec.q_shape(), &spec.v_shape(), &spec.state_shape()])?;
+    g.expect_shape(&spec.g_shape())?;
     Ok(Box::new(spec))
+}
+
+/// What every recurrence reads that writes values under keys and reads them by queries.
+pub struct Read<'a> {
+    k: Stored<'a>,
+    v: Stored<'a>,
+    pub initial: Option<Stored<'a>>,
+    dout: Option<Stored<'a>>,
+    dfinal: Option<Stored<'a>>,
+    pub dtype: DType,
+    pub batch: usize,
+    pub length: usize,
+    pub heads: usize,
+    /// Of a key, and of a value.
+    pub widths: (usize, usize),
+}
+
+impl<'a> Read<'a> {
+    /// Those of a file, with their types checked.
+    pub fn new(file: &'a TensorFile<'_>) -> Result<Self, Failure> {
+        let [q, k, v] = [file.get("q")?, file.get("k")?, file.get("v")?];
+        let [initial, dout, dfinal] =
+            [file.find("initial_states")?, file.find("do")?, file.find("dfinal_states")?];
+        let [batch, length, heads, key_dim] = q.sizes("batch, length, heads, key_dim")?;
+        let [_, _, _, value_dim] = v.sizes("batch, length, heads, value_dim")?;
+        for tensor in [Some(&k), Some(&v), dout.as_ref()].into_iter().flatten() {
+            tensor.expect_dtype_of(&q)?;
+        }
+        let (dtype, widths) = (q.dtype, (key_dim, value_dim));
+        Ok(Self { k, v, initial, dout, dfinal, dtype, batch, length, heads, widths })
+    }
+
+    /// Fails if a shape is not that of queries, values or states, or a gradient is there alone.
+    pub fn expect(&self, [queries, values, states]: [&[usize]; 3]) -> Result<(), Failure> {
+        expect_shapes(&[
+            (Some(&self.k), queries),
+            (Some(&self.v), values),
+            (self.initial.as_ref(), states),
+            (self.dout.as_ref(), values),
+            (self.dfinal.as_ref(), states),
+        ])?;
+        refuse_alone(self.dfinal.as_ref(), self.dout.as_ref(), "do")
+    }
 }
 
 impl Operation for LinearAttentionSpec {

@@ -16,20 +16,8 @@ use crate::tensors::{Output, TensorFile};
 /// Linear recurrence `h_t = a_t h_(t-1) + b_t`
 #[derive(Debug, Args)]
 pub struct Sizes {
-    /// Storage of the tensors
-    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
-    dtype: DType,
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
-    /// Channels of a batch
-    #[arg(long, default_value_t = 1024)]
-    channels: usize,
-    /// Steps
-    #[arg(long, default_value_t = 8192)]
-    length: usize,
-    /// Take an initial state
-    #[arg(long)]
-    initial: bool,
+    #[command(flatten)]
+    rows: Rows,
     #[command(flatten)]
     numbers: Numbers,
     #[command(flatten)]
@@ -56,6 +44,25 @@ struct Numbers {
     complex: bool,
 }
 
+/// The rows of a scan.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Rows {
+    /// Storage of the tensors
+    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
+    pub dtype: DType,
+    #[arg(long, default_value_t = 1)]
+    pub batch: usize,
+    /// Channels of a batch
+    #[arg(long, default_value_t = 1024)]
+    pub channels: usize,
+    /// Steps
+    #[arg(long, default_value_t = 8192)]
+    pub length: usize,
+    /// Take an initial state
+    #[arg(long)]
+    pub initial: bool,
+}
+
 /// In which order steps are taken, and what is given of them.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Direction {
@@ -69,9 +76,10 @@ pub struct Direction {
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
-        let spec = LinearScanSpec::new(self.dtype, self.batch, self.channels, self.length);
+        let Rows { dtype, batch, channels, length, initial } = self.rows;
+        let spec = LinearScanSpec::new(dtype, batch, channels, length);
         let (Numbers { complex }, Direction { reverse, exclusive }) = (self.numbers, self.direction);
-        let spec = LinearScanSpec { complex, initial: self.initial, reverse, exclusive, ..spec };
+        let spec = LinearScanSpec { complex, initial, reverse, exclusive, ..spec };
         spec.check()?;
         Ok(Box::new(spec))
     }

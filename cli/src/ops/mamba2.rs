@@ -6,43 +6,22 @@ use tilewise::plan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, TokenPlan,
 };
 use tilewise::{
-    Caps, DType, Element, Gpu, Mamba2, Mamba2Backward, Mamba2Inputs, Mamba2Spec, SsdOutputGradients, SsdSpec,
+    Caps, Element, Gpu, Mamba2, Mamba2Backward, Mamba2Inputs, Mamba2Spec, SsdOutputGradients, SsdSpec,
     by_dtype,
 };
 
 use super::conv1d::gradients as conv_gradients;
 use super::mamba::both_or_neither;
-use super::ssd::{self, Limits, sequences, skip_of};
+use super::ssd::{self, sequences, skip_of};
 use super::{FromFile, FromSizes, Operation, Planned, fields};
-use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile, expect_shapes};
 
 /// Core of a Mamba-2 block: out = ssd(silu(conv1d(xBC))) silu(z)
 #[derive(Debug, Args)]
 pub struct Sizes {
-    /// Storage of the tensors
-    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
-    dtype: DType,
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
-    /// Steps
-    #[arg(long, default_value_t = 8192)]
-    length: usize,
-    #[arg(long, default_value_t = 32)]
-    heads: usize,
-    /// Channels of a head
-    #[arg(long, default_value_t = 64)]
-    head_dim: usize,
-    /// Groups of heads that share B and C
-    #[arg(long, default_value_t = 1)]
-    groups: usize,
-    /// Columns of a head's state
-    #[arg(long, default_value_t = 128)]
-    state_dim: usize,
-    /// Steps of a chunk; planned where not given
-    #[arg(long)]
-    chunk: Option<usize>,
+    #[command(flatten)]
+    duality: ssd::Duality,
     /// Taps of the convolution, 2 to 4
     #[arg(long, default_value_t = 4)]
     width: usize,
@@ -67,22 +46,16 @@ pub struct Options {
     /// Groups of heads that share B and C
     #[arg(long, default_value_t = 1)]
     groups: usize,
-    /// Steps of a chunk, 1 to 256; planned where not given
-    #[arg(long)]
-    chunk: Option<usize>,
-    /// Pass dt through a softplus
-    #[arg(long)]
-    dt_softplus: bool,
-    /// Keep dt, after bias and softplus, between two limits
-    #[arg(long, value_name = "LOW,HIGH", allow_hyphen_values = true)]
-    dt_limits: Option<Limits>,
+    #[command(flatten)]
+    given: ssd::Given,
 }
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
-        let heads = (self.heads, self.head_dim);
-        let spec = Mamba2Spec::new(self.dtype, self.batch, self.length, heads, self.state_dim);
-        let ssd = SsdSpec { groups: self.groups, chunk: self.chunk, initial: self.initial, ..spec.ssd };
+        let ssd = self.duality.spec();
+        let heads = (ssd.heads, ssd.head_dim);
+        let spec = Mamba2Spec::new(ssd.dtype, ssd.batch, ssd.length, heads, ssd.state_dim);
+        let ssd = SsdSpec { groups: ssd.groups, chunk: ssd.chunk, initial: self.initial, ..spec.ssd };
         let spec = Mamba2Spec { ssd, width: self.width, ..spec };
         spec.check()?;
         Ok(Box::new(spec))
@@ -120,16 +93,14 @@ impl FromFile for Options {
         let heads = (heads, self.head_dim(channels, heads)?);
         let ssd = SsdSpec {
             groups: self.groups,
-            chunk: self.chunk,
             initial: both_or_neither(conv_initial.as_ref(), initial.as_ref())?,
             skip: skip_of(d.as_ref()),
             gated: z.is_some(),
             dt_bias: dt_bias.is_some(),
-            dt_softplus: self.dt_softplus,
-            dt_limits: self.dt_limits.map(Limits::values),
             sequences: sequences(file, batch, length)?,
             ..SsdSpec::new(xbc.dtype, batch, length, heads, self.state_dim)
         };
+        let ssd = self.given.of(ssd);
         let spec = Mamba2Spec { ssd, width, conv_bias: bias.is_some() };
         spec.check()?;
         let (ssd, conv) = (&spec.ssd, spec.conv());

@@ -17,28 +17,8 @@ use crate::tensors::{Integers, Output, Stored, TensorFile, expect_shapes};
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Sizes {
-    /// Storage of the tensors
-    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
-    dtype: DType,
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
-    /// Steps
-    #[arg(long, default_value_t = 8192)]
-    length: usize,
-    #[arg(long, default_value_t = 32)]
-    heads: usize,
-    /// Channels of a head
-    #[arg(long, default_value_t = 64)]
-    head_dim: usize,
-    /// Groups of heads that share B and C
-    #[arg(long, default_value_t = 1)]
-    groups: usize,
-    /// Columns of a head's state
-    #[arg(long, default_value_t = 128)]
-    state_dim: usize,
-    /// Steps of a chunk; planned where not given
-    #[arg(long)]
-    chunk: Option<usize>,
+    #[command(flatten)]
+    duality: Duality,
     /// Skip the recurrence with D, one a head
     #[arg(long)]
     skip: bool,
@@ -66,6 +46,49 @@ pub struct Sizes {
 /// there. States, and what belongs to a head, are written in F32.
 #[derive(Debug, Args)]
 pub struct Options {
+    #[command(flatten)]
+    given: Given,
+}
+
+// The sizes of a recurrence. Not a doc comment: clap would give it to the command.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Duality {
+    /// Storage of the tensors
+    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
+    dtype: DType,
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Steps
+    #[arg(long, default_value_t = 8192)]
+    length: usize,
+    #[arg(long, default_value_t = 32)]
+    heads: usize,
+    /// Channels of a head
+    #[arg(long, default_value_t = 64)]
+    head_dim: usize,
+    /// Groups of heads that share B and C
+    #[arg(long, default_value_t = 1)]
+    groups: usize,
+    /// Columns of a head's state
+    #[arg(long, default_value_t = 128)]
+    state_dim: usize,
+    /// Steps of a chunk; planned where not given
+    #[arg(long)]
+    chunk: Option<usize>,
+}
+
+impl Duality {
+    /// The recurrence without any option.
+    pub fn spec(self) -> SsdSpec {
+        let Self { dtype, batch, length, heads, head_dim, groups, state_dim, chunk } = self;
+        let spec = SsdSpec::new(dtype, batch, length, (heads, head_dim), state_dim);
+        SsdSpec { groups, chunk, ..spec }
+    }
+}
+
+// What the shapes of tensors do not say. Not a doc comment either.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Given {
     /// Steps of a chunk, 1 to 256; planned where not given
     #[arg(long)]
     chunk: Option<usize>,
@@ -77,15 +100,17 @@ pub struct Options {
     dt_limits: Option<Limits>,
 }
 
+impl Given {
+    /// A recurrence with these.
+    pub fn of(self, spec: SsdSpec) -> SsdSpec {
+        let Self { chunk, dt_softplus, dt_limits } = self;
+        SsdSpec { chunk, dt_softplus, dt_limits: dt_limits.map(|limits| limits.0), ..spec }
+    }
+}
+
 /// Two limits as they are written: `0.001,0.1`.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits([f32; 2]);
-
-impl Limits {
-    pub fn values(self) -> [f32; 2] {
-        self.0
-    }
-}
 
 impl std::str::FromStr for Limits {
     type Err = String;
@@ -103,17 +128,13 @@ impl std::str::FromStr for Limits {
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
-        let spec =
-            SsdSpec::new(self.dtype, self.batch, self.length, (self.heads, self.head_dim), self.state_dim);
         let spec = SsdSpec {
-            groups: self.groups,
-            chunk: self.chunk,
             initial: self.initial,
             skip: if self.skip { Skip::PerHead } else { Skip::None },
             gated: self.gated,
             dt_bias: self.dt_bias,
             dt_softplus: self.dt_softplus,
-            ..spec
+            ..self.duality.spec()
         };
         spec.check()?;
         Ok(Box::new(spec))
@@ -190,16 +211,14 @@ impl FromFile for Options {
         let spec = SsdSpec::new(x.dtype, batch, length, (heads, head_dim), state_dim);
         let spec = SsdSpec {
             groups,
-            chunk: self.chunk,
             initial: initial.is_some(),
             skip: skip_of(d.as_ref()),
             gated: z.is_some(),
             dt_bias: bias.is_some(),
-            dt_softplus: self.dt_softplus,
-            dt_limits: self.dt_limits.map(Limits::values),
             sequences: sequences(file, batch, length)?,
             ..spec
         };
+        let spec = self.given.of(spec);
         spec.check()?;
         expect_shapes(&[
             (Some(&dt), &spec.dt_shape()),

@@ -1,26 +1,18 @@
 //! Measuring the gradients of attention.
 
-use std::fmt;
-
 use super::{Given, Sample};
 use crate::baseline::UnfusedAttentionBackward;
-#[cfg(feature = "serde")]
-use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, compare, fetch};
 use crate::bench::suite::Scale;
-use crate::bench::{Depth, Figures, Workload, Yardstick};
-use crate::verify::{Family, Inputs, Outcome, poisoned};
+use crate::bench::{Backward, Depth, Figures, Trainable, Yardstick};
+use crate::verify::{Inputs, Outcome, poisoned};
 use crate::{
     Attention, AttentionBackward, AttentionGradients, AttentionSpec, DType, Element, Error, Gpu, Tensor,
     by_dtype,
 };
 
-/// The backward pass of a spec, whose forward pass is done.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Backward(AttentionSpec);
-
 /// The long workload of the forward suite, and on a large GPU the lengths of published tables.
-pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Backward> {
+pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Backward<AttentionSpec>> {
     if depth == Depth::Quick {
         return vec![];
     }
@@ -39,43 +31,23 @@ pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Backward> {
     }
 }
 
-impl fmt::Display for Backward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, backward", self.0)
-    }
-}
-
-impl Workload for Backward {
-    fn family(&self) -> Family {
-        Family::Attention
-    }
-
-    fn dtype(&self) -> DType {
-        self.0.dtype
-    }
-
+/// Of an attention whose forward pass is done.
+impl Trainable for AttentionSpec {
     /// Five products, two of them as wide as values: scores and gradients of weights anew, and three gradients.
-    fn flops(&self) -> f64 {
-        let AttentionSpec { head_dim, value_dim, .. } = self.0;
-        let of_forward = self.0.flops() / (head_dim + value_dim) as f64;
-        of_forward * (3 * head_dim + 2 * value_dim) as f64
+    fn backward_flops(&self) -> f64 {
+        let Self { head_dim, value_dim, .. } = *self;
+        self.flops() / (head_dim + value_dim) as f64 * (3 * head_dim + 2 * value_dim) as f64
     }
 
     /// What the forward pass moves, the output's gradient, and the gradients of queries, keys and values.
-    fn least_bytes(&self) -> u64 {
-        let spec = &self.0;
-        let tensors = [spec.o_shape(), spec.q_shape(), spec.k_shape(), spec.v_shape()];
+    fn backward_least_bytes(&self) -> u64 {
+        let tensors = [self.o_shape(), self.q_shape(), self.k_shape(), self.v_shape()];
         let elements: usize = tensors.iter().map(|shape| shape.iter().product::<usize>()).sum();
-        spec.least_bytes() + (elements * spec.dtype.bytes()) as u64
+        self.least_bytes() + (elements * self.dtype.bytes()) as u64
     }
 
-    #[cfg(feature = "serde")]
-    fn fields(&self) -> serde_json::Value {
-        fields(&self.0)
-    }
-
-    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
-        by_dtype!(self.0.dtype, T => measure::<T>(bench, &self.0))
+    fn contend_backward(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
+        by_dtype!(self.dtype, T => measure::<T>(bench, self))
     }
 }
 

@@ -1,13 +1,12 @@
 //! Measuring short convolutions and their gradients.
 
-use super::Backward;
 use super::sample::{Answer, ROUNDING, pick, rows};
 use crate::baseline::{SequentialConv1d, UnfusedConv1d};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, fetch};
 use crate::bench::suite::Scale;
-use crate::bench::{Figures, Workload, Yardstick};
+use crate::bench::{Figures, Trainable, Workload, Yardstick};
 use crate::oracle::{Conv1dTensors, conv1d, conv1d_backward};
 use crate::verify::{Family, Inputs, Outcome, poisoned};
 use crate::{
@@ -58,36 +57,19 @@ impl Workload for Conv1dSpec {
     }
 }
 
-impl Workload for Backward<Conv1dSpec> {
-    fn family(&self) -> Family {
-        Family::Scan
-    }
-
-    fn dtype(&self) -> DType {
-        self.0.dtype
-    }
-
+impl Trainable for Conv1dSpec {
     /// As much for each of the inputs and of the taps, and the sums again where silu needs them.
-    fn flops(&self) -> f64 {
-        self.0.flops() * if self.0.silu { 3.0 } else { 2.0 }
+    fn backward_flops(&self) -> f64 {
+        self.flops() * if self.silu { 3.0 } else { 2.0 }
     }
 
     /// `x` and `dy` in, `dx` out.
-    fn least_bytes(&self) -> u64 {
-        self.0.least_bytes() / 2 * 3
+    fn backward_least_bytes(&self) -> u64 {
+        self.least_bytes() / 2 * 3
     }
 
-    fn length(&self) -> Option<usize> {
-        Some(self.0.length)
-    }
-
-    #[cfg(feature = "serde")]
-    fn fields(&self) -> serde_json::Value {
-        fields(&self.0)
-    }
-
-    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
-        by_dtype!(self.0.dtype, T => backward::<T>(bench, self.0))
+    fn contend_backward(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
+        by_dtype!(self.dtype, T => backward::<T>(bench, *self))
     }
 }
 

@@ -1,6 +1,5 @@
 //! Workloads of the scan family.
 
-mod backward;
 mod conv1d;
 mod linear_scan;
 mod long_conv;
@@ -8,10 +7,8 @@ mod sample;
 mod selective_scan;
 mod ssd;
 
-pub use backward::Backward;
-
 use super::suite::{Scale, boxed};
-use super::{Depth, Workload};
+use super::{Backward, Depth, Workload};
 use crate::DType;
 
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {

@@ -1,13 +1,12 @@
 //! Measuring selective scans and their gradients.
 
-use super::Backward;
 use super::sample::{Answer, EXPONENTIALS, pick, rows};
 use crate::baseline::{SequentialRecurrence, UnfusedSelectiveScan};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, fetch, uniform};
 use crate::bench::suite::Scale;
-use crate::bench::{Figures, Workload, Yardstick};
+use crate::bench::{Figures, Trainable, Workload, Yardstick};
 use crate::oracle::{SelectiveScanTensors, selective_scan, selective_scan_backward};
 use crate::verify::{Family, Inputs, Outcome, poisoned};
 use crate::{
@@ -67,38 +66,21 @@ impl Workload for SelectiveScanSpec {
     }
 }
 
-impl Workload for Backward<SelectiveScanSpec> {
-    fn family(&self) -> Family {
-        Family::Scan
-    }
-
-    fn dtype(&self) -> DType {
-        self.0.dtype
-    }
-
+impl Trainable for SelectiveScanSpec {
     /// The states again, and for each two multiply-adds of its own gradient and one for each of `A`, `B`, `C` and δ.
-    fn flops(&self) -> f64 {
-        let each = if self.0.complex { 8.0 } else { 2.0 };
-        self.0.flops() + 6.0 * each * (self.0.rows() * self.0.length) as f64
+    fn backward_flops(&self) -> f64 {
+        let each = if self.complex { 8.0 } else { 2.0 };
+        self.flops() + 6.0 * each * (self.rows() * self.length) as f64
     }
 
     /// Everything but the result in, and as much out; and the result's gradient in.
-    fn least_bytes(&self) -> u64 {
-        let row = (self.0.shape().iter().product::<usize>() * self.0.dtype.bytes()) as u64;
-        2 * self.0.least_bytes() - row
+    fn backward_least_bytes(&self) -> u64 {
+        let row = (self.shape().iter().product::<usize>() * self.dtype.bytes()) as u64;
+        2 * self.least_bytes() - row
     }
 
-    fn length(&self) -> Option<usize> {
-        Some(self.0.length)
-    }
-
-    #[cfg(feature = "serde")]
-    fn fields(&self) -> serde_json::Value {
-        fields(&self.0)
-    }
-
-    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
-        by_dtype!(self.0.dtype, T => backward::<T>(bench, self.0))
+    fn contend_backward(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
+        by_dtype!(self.dtype, T => backward::<T>(bench, *self))
     }
 }
 

@@ -1,13 +1,12 @@
 //! Measuring state-space duality and its gradients.
 
-use super::Backward;
 use super::sample::{Answer, ROUNDING, rows};
 use crate::baseline::{SequentialRecurrence, UnfusedSsd};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, fetch, uniform};
 use crate::bench::suite::Scale;
-use crate::bench::{Figures, Workload, Yardstick};
+use crate::bench::{Figures, Trainable, Workload, Yardstick};
 use crate::oracle::{SsdValues, ssd, ssd_backward};
 use crate::verify::{Family, Inputs, Outcome, poisoned};
 use crate::{
@@ -68,37 +67,20 @@ impl Workload for SsdSpec {
     }
 }
 
-impl Workload for Backward<SsdSpec> {
-    fn family(&self) -> Family {
-        Family::Scan
-    }
-
-    fn dtype(&self) -> DType {
-        self.0.dtype
-    }
-
+impl Trainable for SsdSpec {
     /// The states again, and for each a multiply-add of its own gradient and one for each of `x`, `b`, `c` and its decay.
-    fn flops(&self) -> f64 {
-        self.0.flops() / 5.0 * 13.0
+    fn backward_flops(&self) -> f64 {
+        self.flops() / 5.0 * 13.0
     }
 
     /// Everything but the result in, and as much out; and the result's gradient in.
-    fn least_bytes(&self) -> u64 {
-        let row = (self.0.x_shape().iter().product::<usize>() * self.0.dtype.bytes()) as u64;
-        2 * self.0.least_bytes() - row
+    fn backward_least_bytes(&self) -> u64 {
+        let row = (self.x_shape().iter().product::<usize>() * self.dtype.bytes()) as u64;
+        2 * self.least_bytes() - row
     }
 
-    fn length(&self) -> Option<usize> {
-        Some(self.0.length)
-    }
-
-    #[cfg(feature = "serde")]
-    fn fields(&self) -> serde_json::Value {
-        fields(&self.0)
-    }
-
-    fn contend(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
-        by_dtype!(self.0.dtype, T => backward::<T>(bench, &self.0))
+    fn contend_backward(&self, bench: &Bench<'_>) -> Result<(Figures, Vec<Yardstick>), Error> {
+        by_dtype!(self.dtype, T => backward::<T>(bench, self))
     }
 }
 

@@ -86,6 +86,7 @@ pub(super) fn scored(linker: Linker, structure: &AttentionStructure, grouped: bo
     };
     positions(linker, structure)
         .module(if grouped { "attention/rows_grouped" } else { "attention/rows_plain" })
+        .module("common/special")
         .module("attention/score")
         .module(if structure.dropout { "attention/dropout_philox" } else { "attention/dropout_none" })
         .set("SOFTCAP", structure.softcap)

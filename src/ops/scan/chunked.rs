@@ -113,6 +113,7 @@ pub(super) fn link_steps(linker: Linker, steps: Steps, dt: Storage) -> Linker {
     match steps {
         Steps::Dt { bias, softplus, limits } => linker
             .module("common/activation")
+            .module("common/special")
             .module("scan/decay_dt")
             .tensor("dt", dt)
             .set("HAS_BIAS", bias)
@@ -350,8 +351,7 @@ impl Chunked {
     }
 
     fn kernel(&self, wanted: ChunkKernel) -> &Kernel {
-        let found = self.kernels.iter().find(|(kernel, _)| *kernel == wanted);
-        &found.expect("a plan lists every kernel that its operation runs").1
+        super::kernel_of(&self.kernels, &wanted)
     }
 
     fn sizes(&self) -> Sizes {

@@ -213,8 +213,7 @@ impl Rule {
     }
 
     fn kernel(&self, wanted: DeltaKernel) -> &Kernel {
-        let found = self.kernels.iter().find(|(kernel, _)| *kernel == wanted);
-        &found.expect("a plan lists every kernel that its operation runs").1
+        super::kernel_of(&self.kernels, &wanted)
     }
 
     fn token_count(&self) -> usize {

@@ -162,8 +162,7 @@ impl Keyed {
     }
 
     fn kernel(&self, wanted: KeyedKernel) -> &Kernel {
-        let found = self.kernels.iter().find(|(kernel, _)| *kernel == wanted);
-        &found.expect("a plan lists every kernel that its operation runs").1
+        super::kernel_of(&self.kernels, &wanted)
     }
 
     fn sizes(&self) -> ChunkParams {

@@ -19,12 +19,11 @@ pub use associative_scan::{
 };
 pub use conv1d::{Conv1dDerivatives, Conv1dResult, Conv1dTensors, conv1d, conv1d_backward};
 pub use delta_rule::{DeltaRuleGradient, DeltaRuleResult, DeltaRuleValues, delta_rule, delta_rule_backward};
+pub use h3::{H3Operands, H3Result, h3};
 pub use linear_attention::{
     LinearAttentionGradient, LinearAttentionResult, LinearAttentionValues, linear_attention,
     linear_attention_backward,
 };
-
-pub use h3::{H3Operands, H3Result, h3};
 pub use linear_scan::{LinearScanDerivatives, LinearScanResult, linear_scan, linear_scan_backward};
 pub use long_conv::{LongConv, LongConvGradients, LongConvOperands};
 pub use mamba::{mamba, mamba_backward, mamba2, mamba2_backward};
