@@ -32,6 +32,16 @@ pub struct MatrixShape {
     pub f32_accumulator: bool,
 }
 
+/// Matrix units that multiply square matrices of f16 into sums of f32, by subgroups of a size that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct MatrixUnits {
+    /// Rows and columns of a matrix: 8 or 16.
+    pub side: u32,
+    /// Lanes of a subgroup, which holds a matrix together.
+    pub subgroup_lanes: u32,
+}
+
 /// The capabilities of an adapter that plans depend on. Sizes are in bytes unless the name says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -190,7 +200,12 @@ pub(crate) fn wanted_features() -> wgpu::Features {
         | wgpu::Features::SUBGROUP
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
-        | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        | matrix_features()
+}
+
+/// The features that kernels on matrix units need together.
+pub(crate) fn matrix_features() -> wgpu::Features {
+    wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SUBGROUP_BARRIER
 }
 
 impl Caps {
@@ -238,6 +253,16 @@ impl Caps {
             })
             .collect();
         self
+    }
+
+    /// The matrix units that kernels use, if there are any: of the largest side. Which lanes make a subgroup must be known,
+    /// so its size must be.
+    pub fn matrix_units(&self) -> Option<MatrixUnits> {
+        let subgroups = self.subgroups.filter(|sizes| sizes.min == sizes.max)?;
+        let square =
+            |s: &&MatrixShape| s.f32_accumulator && s.m == s.n && s.n == s.k && matches!(s.m, 8 | 16);
+        let side = self.matrices.iter().filter(square).map(|shape| shape.m).max()?;
+        Some(MatrixUnits { side, subgroup_lanes: subgroups.max })
     }
 
     /// What both `self` and `other` can do: how a capable adapter poses as a lesser one.

@@ -81,7 +81,7 @@ impl Gpu {
         })?;
         let caps = Caps::from_wgpu(&device.limits(), device.features(), &device.adapter_info());
         #[cfg(not(target_arch = "wasm32"))]
-        let caps = if device.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+        let caps = if device.features().contains(caps::matrix_features()) {
             caps.with_matrices(&adapter.cooperative_matrix_properties())
         } else {
             caps
@@ -241,6 +241,10 @@ impl Gpu {
     }
 
     /// Completes once the device has done everything submitted.
+    #[cfg_attr(
+        not(target_arch = "wasm32"),
+        allow(clippy::unused_async, reason = "only in a browser it can be awaited")
+    )]
     pub async fn done(&self) -> Result<(), Error> {
         #[cfg(target_arch = "wasm32")]
         {
@@ -334,13 +338,11 @@ impl Gpu {
             let buffer = self.inner.device.create_buffer(&descriptor);
             (buffer, pollster::block_on(scope.pop()))
         };
-        match error {
-            Some(error) => Err(refused(error.to_string())),
-            None => {
-                let lease = Lease::new(&self.inner.memory, bytes, &buffer);
-                Ok((buffer, Arc::new(lease)))
-            }
+        if let Some(error) = error {
+            return Err(refused(error.to_string()));
         }
+        let lease = Lease::new(&self.inner.memory, bytes, &buffer);
+        Ok((buffer, Arc::new(lease)))
     }
 
     /// A buffer of numbers that a call's kernels look up, such as where sequences lie.

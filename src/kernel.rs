@@ -43,7 +43,7 @@ impl Kernel {
     }
 
     /// Records `groups` workgroups. `params` is the kernel's uniform struct, whose first field is `groups`;
-    /// `buffers` are its tensors, in the order of their bindings.
+    /// `buffers` are its tensors, in the order of their bindings, each as a whole.
     pub(crate) fn dispatch(
         &self,
         gpu: &Gpu,
@@ -51,12 +51,19 @@ impl Kernel {
         params: &impl Params,
         buffers: &[&wgpu::Buffer],
     ) -> Result<(), Error> {
-        assert_eq!(
-            buffers.len() + 1,
-            self.bindings,
-            "{}: tensors given against bindings declared",
-            self.label
-        );
+        let whole: Vec<_> = buffers.iter().map(|buffer| buffer.as_entire_buffer_binding()).collect();
+        self.dispatch_parts(gpu, encoder, params, whole)
+    }
+
+    /// The same with parts of buffers, which start where the adapter lets them.
+    pub(crate) fn dispatch_parts(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        params: &impl Params,
+        parts: Vec<wgpu::BufferBinding<'_>>,
+    ) -> Result<(), Error> {
+        assert_eq!(parts.len() + 1, self.bindings, "{}: tensors given against bindings declared", self.label);
         debug_assert!(
             params.field_names().eq(self.params.iter().map(String::as_str)),
             "{}: the shader's Params are {:?}, the host's {:?}",
@@ -80,8 +87,11 @@ impl Kernel {
             uniform
         })?;
         let entries: Vec<_> = (0..)
-            .zip(std::iter::once(&uniform).chain(buffers.iter().copied()))
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .zip(std::iter::once(uniform.as_entire_buffer_binding()).chain(parts))
+            .map(|(binding, part)| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(part),
+            })
             .collect();
         let descriptor =
             wgpu::BindGroupDescriptor { label: Some(self.label), layout: &self.layout, entries: &entries };

@@ -67,17 +67,21 @@ pub use dtype::{DType, Element, Stored};
 pub use error::{Error, PlanError, SpecError};
 pub use gpu::{Gpu, GpuOptions, Memory, instance};
 pub use ops::{
-    Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
-    AttentionOutputs, AttentionProbabilities, BlockSoftmax, BlockSparse, Butterfly, ButterflyBackward,
-    ButterflyGradients, ButterflyInputs, ButterflyLinear, ButterflyLinearGradients, ButterflyLinearInputs,
-    CacheIndex, CachedAttention, CachedAttentionInputs, CoefficientGradient, CoefficientTensor, Conv1d,
-    Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, H3,
-    H3Backward, H3Gradients, H3Inputs, H3States, H3Step, Hyena, HyenaBackward, HyenaGradients, HyenaInputs,
-    HyenaStates, HyenaStep, KvCache, LinearAttention, LinearAttentionBackward, LinearAttentionGradients,
-    LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep,
-    LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs,
-    LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep, Merge,
-    Monarch, MonarchBackward, MonarchGradients, MonarchInputs, MonarchLinear, MonarchLinearGradients,
+    Append, AppendInputs, AssociativeScan, AssociativeScanBackward, AssociativeScanBackwardInputs,
+    AssociativeScanGradients, AssociativeScanInputs, AssociativeScanOutputs, Attention, AttentionBackward,
+    AttentionGradients, AttentionInputs, AttentionOutputs, AttentionProbabilities, BlockSoftmax, BlockSparse,
+    Butterfly, ButterflyBackward, ButterflyGradients, ButterflyInputs, ButterflyLinear,
+    ButterflyLinearGradients, ButterflyLinearInputs, CacheIndex, CachedAttention, CachedAttentionInputs,
+    CoefficientGradient, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs,
+    Conv1dOutputs, Conv1dStep, Conv1dStepInputs, DeltaRule, DeltaRuleBackward, DeltaRuleGradients,
+    DeltaRuleInputs, DeltaRuleStep, H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step, Hyena,
+    HyenaBackward, HyenaGradients, HyenaInputs, HyenaStates, HyenaStep, KvCache, LinearAttention,
+    LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs, LinearAttentionOutputGradients,
+    LinearAttentionOutputs, LinearAttentionStep, LinearScan, LinearScanBackward, LinearScanBackwardInputs,
+    LinearScanGradients, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
+    LongConvInputs, LongConvStep, Mamba, Mamba2, Mamba2Backward, Mamba2Gradients, Mamba2Inputs, Mamba2Step,
+    MambaBackward, MambaGradients, MambaInputs, MambaOutputs, MambaStates, MambaStep, Merge, Monarch,
+    MonarchBackward, MonarchGradients, MonarchInputs, MonarchLinear, MonarchLinearGradients,
     PixelflyBackward, PixelflyGradients, PixelflyInputs, PixelflyLinear, Projection, RotaryTables, Rotate,
     S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep, SelectiveScan, SelectiveScanBackward,
     SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanStep, SequenceIndices,
@@ -85,12 +89,13 @@ pub use ops::{
 };
 pub use shader::snippet::{Snippet, Word};
 pub use spec::{
-    Alibi, AppendSpec, AttentionSpec, BlockMask, BlockPattern, BlockSoftmaxSpec, BlockSparseMode,
-    BlockSparseSpec, ButterflyLinearSpec, ButterflySpec, CacheSpec, CacheView, CachedAttentionSpec,
-    Coefficients, Conv1dSpec, CuSeqlens, Discretization, Gate, H3Spec, HyenaSpec, LinearAttentionSpec,
-    LinearScanSpec, LinearSpec, LongConvSpec, MergeSpec, Mods, MonarchLinearSpec, MonarchLinearWeights,
-    MonarchSpec, Packed, PixelflyConfig, PixelflySpec, PixelflyWeights, Rotary, RotaryPairs, RotateSpec,
-    S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, Span, SsdSpec, Window,
+    Alibi, AppendSpec, AssociativeOperator, AssociativeScanSpec, AttentionSpec, BlockMask, BlockPattern,
+    BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec, CacheSpec,
+    CacheView, CachedAttentionSpec, Coefficients, Conv1dSpec, CuSeqlens, DeltaRuleSpec, Discretization, Gate,
+    H3Spec, HyenaSpec, LinearAttentionSpec, LinearScanSpec, LinearSpec, LongConvSpec, Mamba2Spec, MambaSpec,
+    MergeSpec, Mods, MonarchLinearSpec, MonarchLinearWeights, MonarchSpec, Packed, PixelflyConfig,
+    PixelflySpec, PixelflyWeights, Rotary, RotaryPairs, RotateSpec, S4dParameters, S4dSpec, ScanOperator,
+    SelectiveScanSpec, Sequences, Skip, Span, SsdSpec, Window,
 };
 pub use tensor::Tensor;
 pub use {half, wgpu};

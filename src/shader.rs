@@ -1,6 +1,6 @@
 //! Linking and specialising WGSL: strings in, string out.
 //!
-//! Shader files are plain WGSL with no directives and no template language. Five mechanisms turn them into the
+//! Shader files are plain WGSL with no directives and no template language. Six mechanisms turn them into the
 //! module that a plan asks for, and each refuses a name that is absent, duplicated or left unset:
 //!
 //! - **consts**: `const HEAD_DIM: u32 = 64;` in a file is a default; the plan sets another value.
@@ -12,7 +12,10 @@
 //! - **tensors**: a kernel declares `var<storage, read> q: array<q_word>`, and the plan says how `q` is stored.
 //!   The files under `elem/` define `q_word`, and `q_load`, `q_load4` or `q_store`, `q_store4` around it.
 //! - **snippets**: a kernel calls functions that the user of the library writes; [`snippet`] checks and links them.
+//! - **repetition**: lines of a kernel that end in `// each o` are linked once for each of several cooperative matrices
+//!   ([`Linker::each`]).
 
+mod repeat;
 pub mod snippet;
 
 use std::fmt::{self, Write as _};
@@ -221,6 +224,14 @@ pub enum ShaderError {
         /// The word.
         word: &'static str,
     },
+    /// Lines are marked to be repeated, or are to be, but not both.
+    #[error("{kernel}: `// each {name}` is not both marked and counted")]
+    Repeat {
+        /// The kernel being linked.
+        kernel: &'static str,
+        /// What the lines are for each of.
+        name: String,
+    },
     /// A snippet that was not checked.
     #[error(transparent)]
     Snippet(#[from] SnippetError),
@@ -285,17 +296,21 @@ files![
     "attention/dropout_philox",
     "attention/facts",
     "attention/forward",
+    "attention/forward_matrix",
     "attention/gather_direct",
     "attention/gather_staged",
     "attention/gradients",
+    "attention/heads_together",
     "attention/keys_cached",
     "attention/keys_contiguous",
     "attention/kv_scales_heads",
     "attention/kv_scales_none",
     "attention/lengths",
+    "attention/load_key_halves",
     "attention/load_keys",
     "attention/load_rows",
     "attention/mask",
+    "attention/origin",
     "attention/params",
     "attention/parts_pair",
     "attention/parts_stacked",
@@ -313,14 +328,15 @@ files![
     "attention/sequences_cached",
     "attention/sequences_dense",
     "attention/sequences_listed",
+    "attention/sequences_together",
     "attention/shows_all",
     "attention/shows_masked",
     "attention/sinks_logits",
     "attention/sinks_none",
     "attention/slope_terms_none",
     "attention/slope_terms_rows",
+    "attention/store_row",
     "attention/store_sums",
-    "attention/sum_parts",
     "attention/sum_terms",
     "attention/sums",
     "attention/sums_direct",
@@ -333,6 +349,10 @@ files![
     "attention/visit_lists",
     "attention/visit_table",
     "baseline/butterfly_factor",
+    "baseline/conv1d_activate",
+    "baseline/conv1d_inputs",
+    "baseline/conv1d_sequential",
+    "baseline/conv1d_tap",
     "baseline/conv_direct",
     "baseline/conv_gate",
     "baseline/conv_pad",
@@ -341,11 +361,24 @@ files![
     "baseline/matmul",
     "baseline/matmul_matrix",
     "baseline/matmul_operands",
+    "baseline/recurrence",
+    "baseline/recurrence_pairs",
+    "baseline/recurrence_results",
+    "baseline/recurrence_sequential",
+    "baseline/recurrence_steps",
     "baseline/scan_apply",
     "baseline/scan_double",
     "baseline/scan_pairs",
     "baseline/scan_sequential",
     "baseline/softmax",
+    "baseline/softmax_backward",
+    "baseline/ssd_expand",
+    "baseline/ssd_finish",
+    "baseline/ssd_mask",
+    "baseline/ssd_params",
+    "baseline/ssd_pass",
+    "baseline/ssd_steps",
+    "baseline/ssd_weigh",
     "baseline/transpose",
     "bench/copy",
     "bench/fma",
@@ -361,7 +394,6 @@ files![
     "butterfly/block_softmax_backward",
     "butterfly/block_sparse",
     "butterfly/block_tile",
-    "butterfly/column_sums",
     "butterfly/complex",
     "butterfly/complex_entries",
     "butterfly/dot_parts",
@@ -383,9 +415,6 @@ files![
     "butterfly/rows_2",
     "butterfly/rows_4",
     "butterfly/scale_gate",
-    "butterfly/scale_none",
-    "butterfly/sum_parts",
-    "butterfly/sum_slices",
     "butterfly/tile",
     "butterfly/z_scalars",
     "butterfly/z_vectors",
@@ -395,10 +424,13 @@ files![
     "common/lane_workgroup",
     "common/matrix_16",
     "common/matrix_8",
-    "common/matrix_tile",
     "common/product",
     "common/reduce_subgroup",
     "common/reduce_workgroup",
+    "common/scale_none",
+    "common/special",
+    "common/sum_slices",
+    "common/sync_subgroup",
     "elem/load/bf16_packed",
     "elem/load/bf16_packed_x4",
     "elem/load/f16",
@@ -440,27 +472,45 @@ files![
     "scan/chunk_gradient",
     "scan/chunk_mix",
     "scan/chunk_pass",
+    "scan/chunk_product",
     "scan/chunk_reduce",
     "scan/chunk_scan",
     "scan/chunk_states",
     "scan/chunk_steps",
     "scan/conv1d",
     "scan/conv1d_backward",
+    "scan/conv1d_channels",
+    "scan/conv1d_last",
+    "scan/conv1d_last_backward",
     "scan/conv1d_row",
     "scan/conv1d_step",
     "scan/conv1d_taps",
+    "scan/decay_delta",
     "scan/decay_dt",
     "scan/decay_given",
+    "scan/decay_keyed",
+    "scan/delta_inverse",
+    "scan/delta_pass",
     "scan/fft",
     "scan/fft_halves",
     "scan/gate_gradient",
     "scan/gate_open",
     "scan/gate_silu",
+    "scan/gather_pairs",
+    "scan/gradient_delta",
     "scan/gradient_dt",
     "scan/gradient_given",
+    "scan/interleave",
+    "scan/keyed_decays",
+    "scan/keyed_gradient",
+    "scan/keyed_scores",
+    "scan/keyed_steps",
     "scan/lane_scan",
+    "scan/lanes_rows",
     "scan/lanes_subgroup",
     "scan/lanes_workgroup",
+    "scan/load_values",
+    "scan/load_values_complex",
     "scan/long_conv",
     "scan/long_conv_columns",
     "scan/long_conv_history",
@@ -476,8 +526,14 @@ files![
     "scan/long_conv_step",
     "scan/long_conv_sum",
     "scan/long_conv_write",
+    "scan/max",
     "scan/mix_output",
     "scan/mix_sums",
+    "scan/product_add",
+    "scan/product_join",
+    "scan/product_matrix",
+    "scan/product_state",
+    "scan/product_store",
     "scan/row",
     "scan/s4d_kernel",
     "scan/s4d_powers",
@@ -495,18 +551,31 @@ files![
     "scan/selective_pack",
     "scan/selective_reduce",
     "scan/selective_scan",
+    "scan/selective_sum",
     "scan/sequences_listed",
     "scan/sequences_one",
-    "scan/sigmoid",
     "scan/skip_gradient",
     "scan/states_complex",
     "scan/states_real",
     "scan/step",
+    "scan/steps_affine",
+    "scan/steps_records",
+    "scan/steps_single",
     "scan/store_gradients",
+    "scan/store_records",
     "scan/store_states",
+    "scan/store_values",
+    "scan/store_values_complex",
+    "scan/sum",
     "scan/sum_rows",
+    "scan/sum_shares",
     "scan/sum_terms",
     "scan/token",
+    "scan/token_decay_heads",
+    "scan/token_decay_keys",
+    "scan/token_delta",
+    "scan/token_plain",
+    "scan/value_behind",
 ];
 
 /// Words of a file and what takes their place.
@@ -526,13 +595,14 @@ pub struct Linker {
     modules: Vec<Module>,
     consts: Vec<(&'static str, Const)>,
     tensors: Vec<(&'static str, Storage)>,
+    repeats: Vec<(&'static str, u32)>,
     snippets: Option<Linked>,
 }
 
 impl Linker {
     /// Starts from the kernel in that file. `common/dispatch` is always linked.
     pub fn new(kernel: &'static str) -> Self {
-        Self { kernel, modules: vec![], consts: vec![], tensors: vec![], snippets: None }
+        Self { kernel, modules: vec![], consts: vec![], tensors: vec![], repeats: vec![], snippets: None }
             .module("common/dispatch")
     }
 
@@ -563,6 +633,15 @@ impl Linker {
         self
     }
 
+    /// Says how often the kernel's lines and blocks that end in `// each NAME` are repeated: those written for `NAME0`.
+    ///
+    /// A kernel has to name its cooperative matrices one by one: an array of them cannot be written as SPIR-V.
+    #[must_use]
+    pub fn each(mut self, name: &'static str, count: u32) -> Self {
+        self.repeats.push((name, count));
+        self
+    }
+
     /// Adds the user's functions. Their bindings come last.
     #[must_use]
     pub fn snippets(mut self, snippets: Linked) -> Self {
@@ -572,15 +651,16 @@ impl Linker {
 
     /// Links everything into one module.
     pub fn link(self) -> Result<Shader, ShaderError> {
-        let kernel_text = self.text(self.kernel)?;
+        let kernel_text = &repeat::repeated(self.text(self.kernel)?, &self.repeats)
+            .map_err(|name| ShaderError::Repeat { kernel: self.kernel, name })?;
         // The kernel's own bindings come first, whatever is linked beside it.
         let mut bindings = Vec::new();
         let kernel = self.number_bindings(kernel_text, &mut bindings)?;
         let mut body = String::new();
-        for Module { file, words } in &self.modules {
-            let module = self.number_bindings(&self.replaced(file, words)?, &mut bindings)?;
+        for module @ Module { file, words } in &self.modules {
             let of = words.first().map_or_else(String::new, |(_, word)| format!(" for {word}"));
-            let _ = writeln!(body, "// {file}.wgsl{of}\n{module}");
+            let text = self.number_bindings(&self.replaced(module)?, &mut bindings)?;
+            let _ = writeln!(body, "// {file}.wgsl{of}\n{text}");
         }
         if let Some(snippets) = &self.snippets {
             body += &self.number_bindings(&snippets.text, &mut bindings)?;
@@ -596,7 +676,7 @@ impl Linker {
         Ok(Shader { label: self.kernel, source, bindings, params, checks })
     }
 
-    fn replaced(&self, file: &'static str, words: Words) -> Result<String, ShaderError> {
+    fn replaced(&self, Module { file, words }: &Module) -> Result<String, ShaderError> {
         let text = self.text(file)?;
         match words.iter().find(|(word, _)| !text.contains(word)) {
             Some((word, _)) => Err(ShaderError::Word { kernel: self.kernel, file, word }),
@@ -731,16 +811,16 @@ mod tests {
     fn unknown_names_are_refused() {
         let absent = Linker::new("scan/carry").module("common/absent").link();
         assert!(matches!(absent, Err(ShaderError::NoFile { .. })), "{absent:?}");
-        let unset = Linker::new("scan/chunk_scan").link();
+        let unset = Linker::new("baseline/scan_pairs").link();
         assert!(matches!(unset, Err(ShaderError::Binding { .. })), "{unset:?}");
         let linked = |name| {
-            Linker::new("scan/chunk_reduce")
+            Linker::new("baseline/scan_pairs")
                 .tensor("a", Storage::F32)
                 .tensor("b", Storage::F32)
                 .set(name, 64)
                 .link()
         };
-        assert_eq!(linked("LANES").unwrap().params, ["groups", "length", "chunk", "chunks"]);
+        assert_eq!(linked("LANES").unwrap().params, ["groups", "total"]);
         assert!(matches!(linked("LANE"), Err(ShaderError::Const { count: 0, .. })));
     }
 }

@@ -1,5 +1,7 @@
 //! The attention family on this machine's GPU, against its oracle.
 
+#[path = "attention/cached.rs"]
+mod cached;
 mod common;
 #[path = "attention/training.rs"]
 mod training;
@@ -50,8 +52,10 @@ fn packed_and_native_f16_agree() {
         println!("this adapter has packed f16 alone");
         return;
     }
-    let without_f16 =
-        common::open(Some(Caps { f16: false, ..gpu.caps().clone() })).expect("it opened before");
+    // Matrix units round weights too.
+    let lanes = Caps { matrices: vec![].into(), ..gpu.caps().clone() };
+    let gpu = common::open(Some(lanes.clone())).expect("it opened before");
+    let without_f16 = common::open(Some(Caps { f16: false, ..lanes })).expect("it opened before");
     for dim in [59, 64] {
         let spec = AttentionSpec::new(DType::F16, 2, (70, 113), 2, dim);
         let ((native, native_lse), (packed, packed_lse)) =

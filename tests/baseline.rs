@@ -2,18 +2,21 @@
 
 #[allow(dead_code, reason = "each test uses its own part")]
 mod common;
+#[path = "baseline/scan.rs"]
+mod scan;
 
 use half::{bf16, f16};
 use tilewise::baseline::{
     Dense, DirectLongConv, Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan,
-    UnfusedAttention, UnfusedButterfly, UnfusedLinearScan, UnfusedLongConv, UnfusedMonarch,
+    UnfusedAttention, UnfusedAttentionBackward, UnfusedButterfly, UnfusedLinearScan, UnfusedLongConv,
+    UnfusedMonarch,
 };
-use tilewise::oracle::{self, Precision};
+use tilewise::oracle::{self, AttentionGiven, Precision};
 use tilewise::verify::{Inputs, Outcome, Tolerance};
 use tilewise::{
-    Alibi, AttentionInputs, AttentionSpec, ButterflyInputs, ButterflySpec, DType, Element, Gpu,
-    LinearScanInputs, LinearScanOutputs, LinearScanSpec, LongConvInputs, LongConvSpec, MonarchInputs,
-    MonarchSpec, Tensor,
+    Alibi, AttentionGradients, AttentionInputs, AttentionSpec, ButterflyInputs, ButterflySpec, DType,
+    Element, Gpu, LinearScanInputs, LinearScanOutputs, LinearScanSpec, LongConvInputs, LongConvSpec,
+    MonarchInputs, MonarchSpec, Tensor,
 };
 
 /// Values rounded to `T`, on the host and on the device.
@@ -46,14 +49,26 @@ fn check<T: Element>(
     oracle: impl Fn(Precision) -> Vec<f64>,
     record: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<(), tilewise::Error>,
 ) {
+    // Small cases are a small sample of roundings: a few units of f32 beside twice the plain error.
+    check_within(4.0 * f64::from(f32::EPSILON), gpu, case, output, oracle, record);
+}
+
+/// The same with that share of the largest value beside twice the error.
+fn check_within<T: Element>(
+    share: f64,
+    gpu: &Gpu,
+    case: &str,
+    output: &Tensor<T>,
+    oracle: impl Fn(Precision) -> Vec<f64>,
+    record: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<(), tilewise::Error>,
+) {
     let mut encoder = gpu.encoder();
     record(&mut encoder).unwrap_or_else(|error| panic!("{case}: {error}"));
     gpu.submit(encoder).unwrap();
     let ours: Vec<f64> = output.read_blocking().unwrap().into_iter().map(Element::to_f64).collect();
     let (reference, plain) = (oracle(Precision::Exact), oracle(Precision::Stored(T::DTYPE)));
-    // Small cases are a small sample of roundings: a few units of f32 beside twice the plain error.
     let largest = reference.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
-    let tolerance = Tolerance { multiple: 2.0, atol: 4.0 * f64::from(f32::EPSILON) * largest };
+    let tolerance = Tolerance { multiple: 2.0, atol: share * largest };
     let outcome = Outcome::new("the output", &ours, &reference, &plain, tolerance);
     assert!(outcome.passed(), "{case} in {}: {outcome:?}", T::DTYPE);
 }
@@ -68,6 +83,8 @@ macro_rules! in_every_type {
         }
     };
 }
+
+use in_every_type;
 
 #[test]
 fn matmul() {
@@ -162,6 +179,47 @@ fn check_attentions<T: Element>(gpu: &Gpu, name: &str) {
     for (label, spec) in specs {
         check_attention::<T>(gpu, &format!("{label} ({name})"), spec);
     }
+}
+
+#[test]
+fn attention_backward() {
+    in_every_type!(check_attention_backward);
+}
+
+fn check_attention_backward<T: Element>(gpu: &Gpu, name: &str) {
+    let spec = AttentionSpec::new(T::DTYPE, 2, (33, 47), 3, 20).value_dim(12);
+    for spec in
+        [spec, spec.causal(), spec.window(Some(9), Some(2)), AttentionSpec { q_len: 60, ..spec.causal() }]
+    {
+        let mut inputs = Inputs::new(4);
+        let mut drawn = |shape: &[usize]| normal::<T>(gpu, &mut inputs, shape);
+        let [q, k, v] = [spec.q_shape(), spec.k_shape(), spec.v_shape()].map(|shape| drawn(&shape));
+        let d_o = drawn(&spec.o_shape());
+        let backward = UnfusedAttentionBackward::new(gpu, spec).unwrap();
+        let scratch = backward.scratch().unwrap();
+        let gradients = AttentionGradients {
+            dq: poisoned::<T>(gpu, &spec.q_shape()),
+            dk: poisoned(gpu, &spec.k_shape()),
+            dv: poisoned(gpu, &spec.v_shape()),
+            dalibi: None,
+            dsinks: None,
+        };
+        let given = AttentionInputs::new(&q.tensor, &k.tensor, &v.tensor);
+        let oracle = |precision| {
+            let given = AttentionGiven::new(&q.host, &k.host, &v.host);
+            oracle::attention_backward(&spec, precision, &given, &d_o.host)
+        };
+        let record = |encoder: &mut wgpu::CommandEncoder| {
+            backward.encode_weights(encoder, given, &scratch)?;
+            backward.encode(encoder, given, &d_o.tensor, &gradients, &scratch)
+        };
+        let case = format!("{spec} ({name})");
+        check(gpu, &format!("{case}, dq"), &gradients.dq, |precision| oracle(precision).dq, record);
+        check(gpu, &format!("{case}, dk"), &gradients.dk, |precision| oracle(precision).dk, record);
+        check(gpu, &format!("{case}, dv"), &gradients.dv, |precision| oracle(precision).dv, record);
+    }
+    let refused = UnfusedAttentionBackward::new(gpu, spec.softcap(5.0)).unwrap_err().to_string();
+    assert!(refused.contains("masks by position alone"), "{refused}");
 }
 
 fn check_attention<T: Element>(gpu: &Gpu, case: &str, spec: AttentionSpec) {

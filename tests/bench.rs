@@ -6,9 +6,13 @@ mod common;
 use std::time::Duration;
 
 use pollster::block_on;
-use tilewise::bench::{self, Ceilings, Measured, Workload};
+use tilewise::bench::{self, Backward, Ceilings, Depth, Measured, Workload};
 use tilewise::timing::Effort;
-use tilewise::{AttentionSpec, ButterflySpec, Caps, DType, Error, LinearScanSpec, LongConvSpec, MonarchSpec};
+use tilewise::verify::Family;
+use tilewise::{
+    AttentionSpec, ButterflyLinearSpec, ButterflySpec, CacheSpec, CachedAttentionSpec, Caps, Conv1dSpec,
+    DType, Error, LinearScanSpec, LongConvSpec, MonarchSpec, SelectiveScanSpec, Skip, SsdSpec,
+};
 
 /// One run each: these tests are about what is reported, not about how fast it is.
 const ONCE: Effort = Effort { warm_up: Duration::ZERO, runs: 1, budget: Duration::from_secs(1) };
@@ -45,6 +49,57 @@ fn every_family_is_checked_and_measured() {
             assert!(report.speed_up().unwrap() > 0.0, "{workload}");
             assert_eq!(gpu.memory().live(), before, "{workload} keeps memory");
         }
+    }
+}
+
+/// Recurrences and convolutions with options of their blocks, and their gradients, in one type each.
+#[test]
+fn scans_and_their_gradients_are_checked_and_measured() {
+    let Some(gpu) = common::open(None) else { return };
+    let scan = SelectiveScanSpec::new(DType::F32, 2, 5, 203, 8).skip().delta_softplus();
+    let ssd =
+        SsdSpec::new(DType::F16, 1, 192, (2, 16), 16).groups(2).skip(Skip::PerHead).gated().dt_softplus();
+    let conv = Conv1dSpec::new(DType::Bf16, 2, 5, 1001, 4).bias().silu();
+    let forward: [Box<dyn Workload>; 3] = [Box::new(scan), Box::new(ssd.clone()), Box::new(conv)];
+    for workload in forward {
+        let report = block_on(bench::measure(&gpu, &*workload, ONCE, &CEILINGS)).unwrap();
+        assert!(report.memory_saving().unwrap() > 1.0, "{workload}: {report:?}");
+        assert!(report.length.is_some_and(|length| length > 100), "{workload}");
+        for name in ["unfused", "sequential"] {
+            assert!(report.over(name).unwrap() > 0.0, "{workload} over {name}");
+        }
+    }
+    let gated = scan.gated().delta_bias();
+    let backward: [Box<dyn Workload>; 3] =
+        [Box::new(Backward(gated)), Box::new(Backward(ssd)), Box::new(Backward(conv))];
+    for workload in backward {
+        let report = block_on(bench::measure(&gpu, &*workload, ONCE, &CEILINGS)).unwrap();
+        assert!(report.workload.ends_with(", backward") && report.yardsticks.is_empty(), "{report:?}");
+        assert!(report.fused.timing.median() > Duration::ZERO, "{workload}");
+    }
+}
+
+/// Attention to pages, gradients of attention, and layers: each beside its yardstick, whose answer is checked too.
+#[test]
+fn what_stands_beside_no_unfused_product_is_measured_too() {
+    let Some(gpu) = common::open(None) else { return };
+    let attention = AttentionSpec::new(DType::F16, 2, (1, 700), 8, 64).kv_heads(2);
+    let pages = CacheSpec::pages(DType::F16, 100, 16, 2, 64);
+    let workloads: [(&str, Box<dyn Workload>); 4] = [
+        ("contiguous", Box::new(CachedAttentionSpec::new(attention, pages))),
+        ("contiguous", Box::new(CachedAttentionSpec::new(attention, pages.int8()))),
+        ("dense", Box::new(ButterflyLinearSpec::new(DType::F32, 33, 50, 100))),
+        ("dense", Box::new(ButterflyLinearSpec::new(DType::F16, 33, 64, 64).without_bias())),
+    ];
+    let suite = bench::suite(Family::Attention, &CEILINGS, Depth::Standard).into_iter();
+    let backward = suite.filter(|workload| workload.to_string().ends_with("backward"));
+    let backward: Vec<_> = backward.map(|workload| ("unfused", workload)).collect();
+    assert_eq!(backward.len(), 2);
+    for (yardstick, workload) in workloads.into_iter().chain(backward) {
+        let report = block_on(bench::measure(&gpu, &*workload, ONCE, &CEILINGS)).unwrap();
+        assert_eq!(report.yardsticks[0].name, yardstick, "{workload}");
+        assert!(report.yardsticks[0].measured.figures().is_some(), "{workload}: {report:?}");
+        assert!(report.fused.copy_fraction > 0.0 && report.fused.flops_per_second > 0.0, "{workload}");
     }
 }
 

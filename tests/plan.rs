@@ -5,13 +5,18 @@ mod plans;
 use proptest::prelude::*;
 use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
-    AttentionPlan, AttentionTile, BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan,
-    ChunkedBackwardPlan, Exchange, LinearScanPlan, LongConvBackwardPlan, MonarchBackwardPlan, MonarchPlan,
-    PixelflyBackwardPlan, PixelflyPlan, Plan,
+    AttentionBackwardPlan, AttentionPath, AttentionPlan, AttentionProbabilitiesPlan, AttentionTile,
+    BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ChunkedBackwardPlan,
+    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan, Exchange,
+    LinearAttentionBackwardPlan, LinearAttentionPlan, LongConvBackwardPlan, MatrixTile, MonarchBackwardPlan,
+    MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan, RowScanBackwardPlan, RowScanPlan,
+    SelectiveScanBackwardPlan, SelectiveScanPlan,
 };
 use tilewise::{
-    AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflySpec, Caps, DType,
-    LinearScanSpec, LongConvSpec, MonarchSpec, PixelflySpec, PlanError, SpecError, SsdSpec,
+    Alibi, AssociativeOperator, AssociativeScanSpec, AttentionSpec, BlockMask, BlockPattern, BlockSparseMode,
+    BlockSparseSpec, ButterflySpec, CacheSpec, CachedAttentionSpec, Caps, Coefficients, Conv1dSpec, DType,
+    DeltaRuleSpec, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Mods, MonarchSpec, PixelflySpec,
+    PlanError, SelectiveScanSpec, SpecError, SsdSpec, mods,
 };
 
 fn dtype() -> impl Strategy<Value = DType> {
@@ -65,6 +70,22 @@ fn tiles_well(plan: &impl Plan, tile: &AttentionTile, rows: usize, caps: &Caps) 
     Ok(())
 }
 
+/// Matrices are ones that the adapter has, whole, and mostly of what is there.
+fn tiles_matrices_well(
+    plan: &impl Plan,
+    tile: &MatrixTile,
+    rows: usize,
+    caps: &Caps,
+) -> Result<(), TestCaseError> {
+    prop_assert_eq!(Some(tile.units), caps.matrix_units());
+    let side = tile.units.side;
+    for width in [tile.columns, tile.key_columns, tile.value_columns, tile.units.subgroup_lanes] {
+        prop_assert!(width.is_multiple_of(side), "{plan}: {width} is no multiple of {side}");
+    }
+    prop_assert!((tile.rows() as usize) < 2 * rows, "{plan} wastes half its rows");
+    Ok(())
+}
+
 /// A plan fits, or what it says it lacks is lacking.
 fn fits_or_is_refused<P: Plan>(plan: Result<P, PlanError>, caps: &Caps) -> Result<(), TestCaseError> {
     match plan {
@@ -92,7 +113,10 @@ proptest! {
             Ok(plan) => {
                 fits(&plan, &caps)?;
                 let rows = if plan.grouped { q_len * group } else { q_len };
-                tiles_well(&plan, &plan.tile, rows, &caps)?;
+                match &plan.path {
+                    AttentionPath::Lanes(tile) => tiles_well(&plan, tile, rows, &caps)?,
+                    AttentionPath::Matrices(tile) => tiles_matrices_well(&plan, tile, rows, &caps)?,
+                }
             }
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
             Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
@@ -102,19 +126,112 @@ proptest! {
         }
     }
 
+    /// Whatever options come together, the eight buffers that WebGPU guarantees are enough.
+    #[test]
+    fn options_of_attention_are_never_too_many(
+        dtype in dtype(), caps in machine(), batch in size(4), q_len in size(300), k_len in size(3000),
+        kv_heads in size(4), group in size(4), head_dim in size(128), page in prop::option::of(size(300)),
+        int8 in any::<bool>(), sinks in any::<bool>(), alibi in any::<bool>(), scores in any::<bool>(),
+        masks in any::<bool>(), blocks in any::<bool>(),
+    ) {
+        let spec = AttentionSpec::new(dtype, batch, (q_len, k_len), kv_heads * group, head_dim);
+        let spec = spec.kv_heads(kv_heads).alibi(if alibi { Alibi::PerBatchHead } else { Alibi::None });
+        let spec = AttentionSpec { sinks, ..spec };
+        let mods = Mods::new();
+        let mods = if scores { mods.score(mods::relative_bias(3)).score(mods::alibi()) } else { mods };
+        let mods = if masks { mods.mask(mods::documents()).mask(mods::prefix_lm()) } else { mods };
+        let cache = match page {
+            None => CacheSpec::slots(dtype, batch, k_len, kv_heads, head_dim),
+            Some(page) => CacheSpec::pages(dtype, batch * k_len.div_ceil(page), page, kv_heads, head_dim),
+        };
+        let cached = CachedAttentionSpec::new(spec, if int8 { cache.int8() } else { cache });
+        fits_or_is_refused(AttentionPlan::cached_with_mods(&cached, &mods, &caps), &caps)?;
+        let packed = spec.packed(batch * q_len, batch * k_len);
+        let mask = BlockMask::from_fn(&spec, (20, 30), |q, k| (q + k) % 2 == 0).unwrap();
+        let blocked = if blocks { mods.clone().blocks(mask) } else { mods.clone() };
+        for (spec, mods) in [(packed, &mods), (spec, &blocked)] {
+            fits_or_is_refused(AttentionPlan::with_mods(&spec, mods, &caps), &caps)?;
+            fits_or_is_refused(AttentionBackwardPlan::with_mods(&spec, mods, &caps), &caps)?;
+            fits_or_is_refused(AttentionProbabilitiesPlan::with_mods(&spec, mods, &caps), &caps)?;
+        }
+    }
+
     #[test]
     fn linear_scan_plans_fit(
         dtype in dtype(), caps in machine(), batch in size(8), channels in size(3000), length in size(1 << 20),
+        complex in any::<bool>(),
     ) {
-        let spec = LinearScanSpec::new(dtype, batch, channels, length);
-        let Ok(plan) = LinearScanPlan::new(&spec, &caps) else {
-            let bytes = (spec.rows() * length * dtype.bytes()) as u64;
-            prop_assert!(bytes > caps.binding_bytes.min(caps.buffer_bytes), "refused without need");
+        let spec = LinearScanSpec { complex, ..LinearScanSpec::new(dtype, batch, channels, length) };
+        let Ok(plan) = RowScanPlan::linear(&spec, &caps) else {
+            let bytes = (spec.rows() * length * spec.parts() * dtype.bytes()) as u64;
+            prop_assert!(spec.check().is_err() || bytes > caps.binding_bytes.min(caps.buffer_bytes), "refused without need");
             return Ok(());
         };
         fits(&plan, &caps)?;
         prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks) >= length as u64, "{plan} covers the row");
         prop_assert!(u64::from(plan.chunk) * u64::from(plan.chunks - 1) < length as u64, "{plan} has no empty chunk");
+        prop_assert!(plan.lanes.is_multiple_of(plan.row_lanes), "{plan} has whole rows");
+        let together = plan.row_lanes == plan.lanes || (plan.chunks == 1 && plan.row_lanes * plan.items >= length as u32);
+        prop_assert!(together, "{plan} takes short rows in a tile");
+        fits(&RowScanBackwardPlan::linear(&spec, &caps).unwrap(), &caps)?;
+        for operator in AssociativeOperator::ALL {
+            let spec = AssociativeScanSpec::new(dtype, operator, batch, channels, length);
+            fits(&RowScanPlan::associative(&spec, &caps).unwrap(), &caps)?;
+            fits(&RowScanBackwardPlan::associative(&spec, &caps).unwrap(), &caps)?;
+        }
+    }
+
+    #[test]
+    fn selective_scan_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(9), length in size(1 << 18), states in size(256),
+        groups in size(4), share in size(600), vary in 0..3_usize, complex in any::<bool>(), gated in any::<bool>(),
+    ) {
+        let spec = SelectiveScanSpec::new(dtype, batch, groups * share, length, states);
+        let forms = [Coefficients::PerGroup(groups), Coefficients::PerStep, Coefficients::PerChannel];
+        // Where B is constant, C may still vary.
+        let spec = spec.coefficients(forms[vary], forms[vary.min(1)]);
+        let spec = SelectiveScanSpec { complex, gated, ..spec };
+        let covers = |chunk: u32, chunks: u32| {
+            let (chunk, chunks, length) = (u64::from(chunk), u64::from(chunks), length as u64);
+            chunk * chunks >= length && chunk * (chunks - 1) < length
+        };
+        let fits_here = |plan: Result<SelectiveScanPlan, PlanError>| match plan {
+            Ok(plan) => {
+                prop_assert!(covers(plan.chunk, plan.chunks), "{plan} covers the row");
+                fits(&plan, &caps)
+            }
+            Err(PlanError::Spec(SpecError::Elements { .. })) => Ok(()),
+            refused => fits_or_is_refused(refused, &caps),
+        };
+        fits_here(SelectiveScanPlan::new(&spec, &caps))?;
+        match SelectiveScanBackwardPlan::new(&spec, &caps) {
+            Ok(plan) => {
+                fits(&plan, &caps)?;
+                prop_assert!(covers(plan.forward.chunk, plan.forward.chunks), "{plan} covers the row");
+                prop_assert!(plan.slice_batch * plan.batch_slices >= batch as u32, "{plan} takes every batch");
+                prop_assert!((1..=plan.forward.chunks).contains(&plan.slice_chunks), "{plan} has no empty slice");
+            }
+            Err(PlanError::Spec(SpecError::Elements { .. })) => {}
+            refused => fits_or_is_refused(refused, &caps)?,
+        }
+    }
+
+    #[test]
+    fn conv1d_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(99), channels in size(3000), length in size(1 << 20),
+        width in 2..=4_usize, sequences in any::<bool>(), initial in any::<bool>(),
+    ) {
+        let spec = Conv1dSpec::new(dtype, batch, channels, length, width).bias().silu();
+        let spec = Conv1dSpec { sequences, initial, ..spec };
+        prop_assume!(spec.check().is_ok());
+        fits_or_is_refused(Conv1dPlan::new(&spec, &caps), &caps)?;
+        fits_or_is_refused(Conv1dStepPlan::new(&spec, &caps), &caps)?;
+        if let Ok(plan) = Conv1dBackwardPlan::new(&spec, &caps) {
+            let (chunk, chunks) = (u64::from(plan.chunk), u64::from(plan.chunks));
+            prop_assert!(chunk * chunks >= length as u64, "{plan} covers the row");
+            prop_assert!(chunk * (chunks - 1) < length as u64, "{plan} has no empty chunk");
+        }
+        fits_or_is_refused(Conv1dBackwardPlan::new(&spec, &caps), &caps)?;
     }
 
     #[test]
@@ -207,6 +324,69 @@ proptest! {
     }
 
     #[test]
+    fn short_convolution_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(99), channels in size(9000), length in size(1 << 18),
+        width in 2_usize..=4, channels_last in any::<bool>(),
+    ) {
+        let spec = Conv1dSpec::new(dtype, batch, channels, length, width);
+        let spec = Conv1dSpec { channels_last, ..spec };
+        match Conv1dBackwardPlan::new(&spec, &caps) {
+            Err(PlanError::Spec(_)) => prop_assert!(batch * channels * length > i32::MAX as usize),
+            plan => {
+                if let Ok(plan) = &plan {
+                    fits(&plan.forward, &caps)?;
+                    let (chunk, chunks) = (plan.chunk as usize, plan.chunks as usize);
+                    prop_assert!(chunk * chunks >= length && chunk * (chunks - 1) < length, "{plan} covers a row");
+                }
+                fits_or_is_refused(plan, &caps)?;
+            }
+        }
+    }
+
+    #[test]
+    fn linear_attention_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(4), length in size(20_000), heads in size(20),
+        key_dim in size(300), value_dim in size(300), chunk in 0_usize..=64, per_key in any::<bool>(),
+    ) {
+        let gate = if per_key { Gate::PerKey } else { Gate::PerStep };
+        let spec = LinearAttentionSpec::new(dtype, batch, length, heads, (key_dim, value_dim), gate);
+        let spec = LinearAttentionSpec { chunk: (chunk > 0).then_some(chunk), ..spec };
+        if let Ok(LinearAttentionPlan::Keys(plan)) = LinearAttentionPlan::new(&spec, &caps) {
+            fits(&plan, &caps)?;
+            prop_assert!(per_key && plan.chunked.chunk <= 64, "{plan}");
+        }
+        match LinearAttentionBackwardPlan::new(&spec, &caps) {
+            Err(PlanError::Spec(SpecError::Elements { shape, .. })) => {
+                prop_assert!(shape.iter().map(|&size| size as u128).product::<u128>() > i32::MAX as u128);
+            }
+            plan => fits_or_is_refused(plan, &caps)?,
+        }
+    }
+
+    #[test]
+    fn delta_rule_plans_fit(
+        dtype in dtype(), caps in machine(), batch in size(4), length in size(20_000), heads in size(20),
+        key_dim in size(512), value_dim in size(300), chunk in 0_usize..=64, gated in any::<bool>(),
+    ) {
+        let spec = DeltaRuleSpec::new(dtype, batch, length, heads, (key_dim, value_dim));
+        let spec = DeltaRuleSpec { chunk: (chunk > 0).then_some(chunk), gated, ..spec };
+        let plan = DeltaRuleBackwardPlan::new(&spec, &caps);
+        if let Ok(plan) = &plan {
+            fits(&plan.forward, &caps)?;
+            let (chunked, pairs) = (plan.forward.chunked, plan.pairs.forward);
+            prop_assert!(chunked.chunk <= 64 && pairs.chunk == 2 * chunked.chunk, "{plan}");
+            prop_assert_eq!(chunked.chunks, pairs.chunks, "states lie between the same chunks");
+            prop_assert!(chunked.chunk as usize * chunked.chunks as usize >= batch * length, "{plan}");
+        }
+        match plan {
+            Err(PlanError::Spec(SpecError::Elements { shape, .. })) => {
+                prop_assert!(shape.iter().map(|&size| size as u128).product::<u128>() > i32::MAX as u128);
+            }
+            plan => fits_or_is_refused(plan, &caps)?,
+        }
+    }
+
+    #[test]
     fn monarch_plans_fit(
         dtype in dtype(), caps in machine(), batch in size(3000),
         k in size(130), q in size(130), p in size(130), l in size(16), s in size(130),
@@ -249,7 +429,7 @@ fn every_profile_has_a_plan_for_every_family() {
 #[test]
 fn tensors_past_a_binding_are_refused_by_name() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
-    let error = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 40 << 20), &caps).unwrap_err();
+    let error = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 40 << 20), &caps).unwrap_err();
     assert_eq!(
         error.to_string(),
         "a: 160 MiB needed (167772160 bytes), this adapter binds at most 128 MiB at once (134217728 bytes)"
@@ -260,7 +440,7 @@ fn tensors_past_a_binding_are_refused_by_name() {
 fn sizes_whose_product_overflows_are_refused() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
     let spec = LinearScanSpec::new(DType::F32, usize::MAX, 2, usize::MAX);
-    let error = LinearScanPlan::new(&spec, &caps).unwrap_err();
+    let error = RowScanPlan::linear(&spec, &caps).unwrap_err();
     assert!(error.to_string().contains("has too many elements"), "{error}");
 }
 
@@ -276,6 +456,26 @@ fn empty_and_boundless_convolutions_are_refused() {
         refused(LongConvSpec::new(DType::F32, 1, 1, 20 << 20)),
         "the transforms of a sequence: 160 MiB needed (167772160 bytes), this adapter binds at most 128 MiB at once (134217728 bytes)"
     );
+}
+
+/// What a selective scan's backward pass shares between its kernels grows with the steps; it goes by slices, wherever the
+/// tensors can be bound.
+#[test]
+fn selective_scans_have_gradients_wherever_their_tensors_fit() {
+    let caps = tilewise::caps::WEBGPU_BASELINE;
+    let plan = |batch, channels, length| {
+        let spec = SelectiveScanSpec::new(DType::F32, batch, channels, length, 16).gated().initial();
+        SelectiveScanBackwardPlan::new(&spec, &caps).unwrap_or_else(|error| panic!("{spec}: {error}"))
+    };
+    assert_eq!((plan(1, 2048, 4096).slice_chunks, plan(1, 2048, 4096).batch_slices), (64, 1));
+    assert!(plan(1, 2048, 8192).slice_chunks < 128);
+    let batches = plan(8, 2048, 2048);
+    assert!(batches.batch_slices > 1 && batches.slice_chunks == 32, "{batches}");
+    plan(1, 512, 65_536);
+    plan(1, 16, 2_000_000);
+    plan(2, 4096, 4096);
+    let many = SelectiveScanSpec::new(DType::F32, 1, 2048, 512, 256);
+    assert!(SelectiveScanBackwardPlan::new(&many, &caps).unwrap().step_tiles < 8);
 }
 
 /// Plans must be possible, and oracles right, where there is no GPU at all.
@@ -310,7 +510,7 @@ fn impossible_capabilities_are_refused() {
     ] {
         let attention = AttentionPlan::new(&AttentionSpec::new(DType::F32, 1, (9, 9), 1, 9), &caps);
         let monarch = MonarchPlan::new(&MonarchSpec::square(DType::F32, 3, 5), &caps);
-        let scan = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 9), &caps);
+        let scan = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 9), &caps);
         let spec = ButterflySpec::new(DType::F32, 3, 8);
         let butterfly = ButterflyPlan::new(&spec, &caps);
         let backward = ButterflyBackwardPlan::new(&spec, &caps);
@@ -323,6 +523,6 @@ fn impossible_capabilities_are_refused() {
     }
     // Subgroups of one or two lanes are more than the shuffling scan has room for.
     let tiny = Caps { subgroups: Some(Subgroups { min: 1, max: 2 }), ..least };
-    let plan = LinearScanPlan::new(&LinearScanSpec::new(DType::F32, 1, 1, 99), &tiny).unwrap();
+    let plan = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 99), &tiny).unwrap();
     assert_eq!(plan.exchange, Exchange::Workgroup);
 }

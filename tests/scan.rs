@@ -1,10 +1,18 @@
 //! The scan family on this machine's GPU, against its oracle.
 
+#[path = "scan/associative_scan.rs"]
+mod associative_scan;
 mod common;
 #[path = "scan/conv1d.rs"]
 mod conv1d;
+#[path = "scan/delta_rule.rs"]
+mod delta_rule;
+#[path = "scan/gated_keys.rs"]
+mod gated_keys;
 #[path = "scan/long_conv.rs"]
 mod long_conv;
+#[path = "scan/mamba.rs"]
+mod mamba;
 #[path = "scan/s4d.rs"]
 mod s4d;
 #[path = "scan/selective_scan.rs"]
@@ -82,6 +90,20 @@ fn overflowing_factors_leave_zeros_alone() {
             let outputs = LinearScan::new(&gpu, spec).unwrap().run(inputs).unwrap();
             assert_eq!(outputs.h.read_blocking().unwrap(), *b);
             assert_eq!(outputs.last.read_blocking().unwrap(), [b[299]]);
+
+            // The same as real parts of complex numbers, and as imaginary ones.
+            let spec = spec.complex();
+            for part in 0..2 {
+                let widen = |values: &[f32], part: usize| -> Vec<f32> {
+                    values.iter().flat_map(|&x| if part == 0 { [x, 0.0] } else { [0.0, x] }).collect()
+                };
+                let upload = |values: &[f32]| Tensor::from_slice(&gpu, &spec.shape(), values).unwrap();
+                let (a, wide) = (upload(&widen(a, 0)), widen(b, part));
+                let inputs = LinearScanInputs { a: &a, b: &upload(&wide), initial: None };
+                let outputs = LinearScan::new(&gpu, spec).unwrap().run(inputs).unwrap();
+                assert_eq!(outputs.h.read_blocking().unwrap(), wide);
+                assert_eq!(outputs.last.read_blocking().unwrap(), wide[598..]);
+            }
         }
     }
 }

@@ -142,6 +142,99 @@ fn what_points_outside_the_cache_is_refused() {
     assert!(message.contains("v_cache has shape"), "{message}");
 }
 
+/// A user's mods apply to a cache: keys are numbered within their sequence.
+#[test]
+fn mods_do_to_a_cache_what_the_built_in_options_do() {
+    if !adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let nearby = "fn mask_mod(b: u32, h: u32, i: u32, j: u32) -> bool {\n\
+                  return i + k_len(b) <= j + q_len(b) + reach(b);\n}\n";
+    let doubled = "fn score_mod(score: f32, b: u32, h: u32, i: u32, j: u32) -> f32 { return 2.0 * score; }\n";
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("text").to_owned()
+    };
+    let (nearby, doubled) = (path("nearby.wgsl", nearby), path("doubled.wgsl", doubled));
+    let (mut given, _) = paged();
+    let reach = [2_u32, 2].iter().flat_map(|reach| reach.to_le_bytes()).collect();
+    given.push(Given { name: "reach", dtype: Dtype::U32, shape: vec![2], bytes: reach });
+    let modded = ["attention", "--mask-mod", &nearby, "--score-mod", &doubled, "--buffer", "reach"];
+    let found = run(folder.path(), &modded, &given).expect("a right file");
+    let twice = (2.0 / (DIM as f64).sqrt()).to_string();
+    let (given, _) = paged();
+    let built_in = ["attention", "--window", "2,", "--scale", &twice];
+    let expected = run(folder.path(), &built_in, &given).expect("a right file");
+    close(&found["o"], &expected["o"]);
+    close(&found["lse"], &expected["lse"]);
+    let plain = run(folder.path(), &["attention"], &given).expect("a right file");
+    assert!(plain["o"] != expected["o"], "the options do something");
+
+    let refused = |args: &[&str], more: Given| {
+        let (mut given, _) = paged();
+        given.push(more);
+        run(folder.path(), args, &given).expect_err("a wrong line")
+    };
+    let blocks = || floats("block_mask", &[1, 1], &[1.0]);
+    let message = refused(&["attention", "--block", "1,16"], blocks());
+    assert!(message.contains("block_mask is given, expected none for attention to a cache"), "{message}");
+    let message = refused(&["attention", "--probabilities"], blocks());
+    assert!(message.contains("--probabilities is not for attention to a cache"), "{message}");
+}
+
+/// No queries, no keys, and sequences without either: the answers that are mathematically right.
+#[test]
+fn empty_sequences_have_empty_answers() {
+    if !adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let minus_infinity = |values: &[f32]| values.iter().all(|x| x.total_cmp(&f32::NEG_INFINITY).is_eq());
+    let zeros = |values: &[f32], count: usize| values.len() == count && values.iter().all(|&x| x == 0.0);
+    // No keys at all.
+    let given = [
+        floats("q", &[1, 3, 2, DIM], &drawn(1, 6 * DIM)),
+        floats("k", &[1, 0, 1, DIM], &[]),
+        floats("v", &[1, 0, 1, DIM], &[]),
+        floats("do", &[1, 3, 2, DIM], &drawn(2, 6 * DIM)),
+    ];
+    let found = run(folder.path(), &["attention"], &given).expect("a right file");
+    assert!(zeros(&found["o"], 6 * DIM) && zeros(&found["dq"], 6 * DIM), "{found:?}");
+    assert!(found["dk"].is_empty() && found["dv"].is_empty() && minus_infinity(&found["lse"]), "{found:?}");
+    // Packed: one with both, one without keys, one without queries, one without either.
+    let given = [
+        floats("q", &[5, 1, DIM], &drawn(1, 5 * DIM)),
+        floats("k", &[6, 1, DIM], &drawn(2, 6 * DIM)),
+        floats("v", &[6, 1, DIM], &drawn(3, 6 * DIM)),
+        floats("do", &[5, 1, DIM], &drawn(4, 5 * DIM)),
+        integers("cu_seqlens_q", &[5], &[0, 3, 5, 5, 5]),
+        integers("cu_seqlens_k", &[5], &[0, 4, 4, 6, 6]),
+    ];
+    let found = run(folder.path(), &["attention", "--causal"], &given).expect("a right file");
+    assert!(zeros(&found["o"][3 * DIM..], 2 * DIM) && minus_infinity(&found["lse"][3..]), "{found:?}");
+    assert!(zeros(&found["dq"][3 * DIM..], 2 * DIM) && zeros(&found["dk"][4 * DIM..], 2 * DIM), "{found:?}");
+    assert!(zeros(&found["dv"][4 * DIM..], 2 * DIM), "{found:?}");
+    let alone = [
+        floats("q", &[1, 3, 1, DIM], &drawn(1, 5 * DIM)[..3 * DIM]),
+        floats("k", &[1, 4, 1, DIM], &drawn(2, 6 * DIM)[..4 * DIM]),
+        floats("v", &[1, 4, 1, DIM], &drawn(3, 6 * DIM)[..4 * DIM]),
+        floats("do", &[1, 3, 1, DIM], &drawn(4, 5 * DIM)[..3 * DIM]),
+    ];
+    let expected = run(folder.path(), &["attention", "--causal"], &alone).expect("a right file");
+    for name in ["o", "lse", "dq", "dk", "dv"] {
+        close(&found[name][..expected[name].len()], &expected[name]);
+    }
+    // A cache without a key for one of its sequences.
+    let (mut given, _) = paged();
+    given.retain(|given| !["k", "v", "cache_seqlens"].contains(&given.name));
+    given.push(integers("cache_seqlens", &[2], &[6, 0]));
+    let found = run(folder.path(), &["attention"], &given).expect("a right file");
+    assert!(zeros(&found["o"][2 * DIM..], 2 * DIM) && minus_infinity(&found["lse"][2..]), "{found:?}");
+    assert!(found["lse"][..2].iter().all(|x| x.is_finite()), "{found:?}");
+}
+
 #[test]
 fn parts_merge_to_the_whole() {
     if !adapter() {

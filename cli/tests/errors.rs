@@ -135,6 +135,32 @@ fn butterfly_refuses_wrong_tensors() {
 }
 
 #[test]
+fn butterfly_linear_refuses_wrong_tensors() {
+    let layer = |x: &[usize], twiddle: &[usize], bias: &[usize], words: &[&str]| {
+        let tensors = [tensor("x", F32, x), tensor("twiddle", F32, twiddle), tensor("bias", F32, bias)];
+        refused(&["butterfly-linear"], &tensors, words);
+    };
+    let twiddle: &[usize] = &[2, 1, 3, 4, 2, 2];
+    layer(
+        &[3, 17],
+        twiddle,
+        &[11],
+        &["twiddle has shape [2, 1, 3, 4, 2, 2]", "expected [1, 1, 5, 16, 2, 2]"],
+    );
+    layer(&[3, 7], twiddle, &[17], &["twiddle has shape [2, 1, 3, 4, 2, 2]", "expected [3, 1, 3, 4, 2, 2]"]);
+    layer(&[3, 7], &[2, 3, 4, 2, 2], &[11], &["twiddle has 5 dimensions", "nstacks, nblocks, log2 n"]);
+    layer(&[3, 7], twiddle, &[11, 1], &["bias has 2 dimensions"]);
+    layer(&[0, 7], twiddle, &[11], &["batch is 0", "at least 1"]);
+    let narrow = [
+        tensor("x", F32, &[3, 7]),
+        tensor("twiddle", F32, twiddle),
+        tensor("bias", F32, &[11]),
+        tensor("dy", F32, &[3, 12]),
+    ];
+    refused(&["butterfly-linear"], &narrow, &["dy has shape [3, 12]", "expected [3, 11]"]);
+}
+
+#[test]
 fn linear_scan_refuses_wrong_tensors() {
     let op = &["linear-scan"];
     let scan = |a: &[usize], b: &[usize], h0: &[usize], words: &[&str]| {
@@ -262,6 +288,34 @@ fn wrong_lines_are_refused_with_the_choices() {
         ("plan attention --head-dim 300 --profile mali", vec!["head_dim is 300", "at most 256"]),
         ("plan attention --heads 6 --kv-heads 4 --profile mali", vec!["kv_heads is 4", "heads = 6"]),
         ("plan attention --q-len 18446744073709551615 --profile mali", vec!["too many elements"]),
+        ("plan attention --page-len 16 --profile mali", vec!["--cache"]),
+        ("plan attention --cache --page-len 0 --profile mali", vec!["the keys of a page is 0", "at least 1"]),
+        ("plan attention --cache --rotary 65 --profile mali", vec!["the rotary dim is 65", "2 to 64"]),
+        (
+            "plan attention --cache --dropout 0.1 --profile mali",
+            vec!["dropout is given", "none for attention to a cache"],
+        ),
+        (
+            "plan attention --cache --packed 9,9 --profile mali",
+            vec!["packed is given", "none for attention to a cache"],
+        ),
+        (
+            "plan attention --cache --append 3000 --profile mali",
+            vec!["the number of new keys is 3000", "at most 2048"],
+        ),
+        ("plan butterfly --n 1000 --profile mali", vec!["n is 1000", "a power of two, at least 2"]),
+        ("plan butterfly --n 9223372036854775808 --profile mali", vec!["too many elements"]),
+        ("plan butterfly --batch 18446744073709551615 --profile mali", vec!["too many elements"]),
+        ("plan butterfly --entry 18446744073709551615 --profile mali", vec!["too many elements"]),
+        ("plan butterfly-linear --in-features 0 --profile mali", vec!["in_features is 0", "at least 1"]),
+        (
+            "plan butterfly-linear --out-features 18446744073709551615 --profile mali",
+            vec!["too many elements"],
+        ),
+        ("plan monarch --w1 4294967296,4294967296,2 --w2 2,2,2 --profile mali", vec!["too many elements"]),
+        ("plan monarch --batch 18446744073709551615 --profile mali", vec!["too many elements"]),
+        ("plan pixelfly --batch 18446744073709551615 --profile mali", vec!["too many elements"]),
+        ("plan block-sparse --batch 18446744073709551615 --profile mali", vec!["too many elements"]),
         ("plan monarch --n 768 --profile mali", vec!["768", "729 or 784", "--w1"]),
         ("plan monarch --n 18446744073709551615 --profile mali", vec!["18446744073709551615", "--w1"]),
         ("plan monarch --w1 8,192 --w2 24,16,64 --profile mali", vec!["8,192", "expected 3"]),

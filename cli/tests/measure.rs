@@ -28,7 +28,16 @@ fn a_benchmark_leaves_a_record() {
         written["versions"]["wgpu"].as_str().is_some_and(|version| version.starts_with("30.")),
         "{written}"
     );
-    for report in written["reports"].as_array().expect("reports") {
+    let over = |report: &Value| {
+        !report["length"].is_null() && report["yardsticks"].as_array().map(Vec::len) == Some(2)
+    };
+    let reports = written["reports"].as_array().expect("reports");
+    for operation in ["linear scan", "selective scan", "ssd", "conv1d"] {
+        let of =
+            |report: &&Value| report["workload"].as_str().is_some_and(|name| name.starts_with(operation));
+        assert!(reports.iter().filter(of).any(over), "{operation} beside both yardsticks in {written}");
+    }
+    for report in reports {
         assert!(report["fused"]["plan"].as_str().is_some_and(|plan| !plan.is_empty()), "{report}");
         assert!(report["fused"]["timing"]["wall"]["median_ms"].as_f64() > Some(0.0), "{report}");
     }

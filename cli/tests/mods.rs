@@ -97,6 +97,34 @@ fn mods_do_what_the_built_in_options_do() {
 }
 
 #[test]
+fn probabilities_are_those_of_the_mods() {
+    if !adapter() {
+        return;
+    }
+    let probabilities = |tensors: &[Named<'_>], options: &[&str]| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ran = run(folder.path(), tensors, &[&["--probabilities"], options].concat());
+        assert!(ran.status.success(), "{options:?}: {}", stderr(&ran));
+        let bytes = std::fs::read(folder.path().join("out.safetensors")).expect("the output");
+        let ours = SafeTensors::deserialize(&bytes).expect("a whole file");
+        let p = ours.tensor("p").expect("the probabilities");
+        assert_eq!(p.shape(), [1, 2, 40, 40]);
+        p.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<_>>()
+    };
+    let all = tensors();
+    let twice = (2.0 / 8.0_f64.sqrt()).to_string();
+    let found = probabilities(&all, &["--mask-mod", "causal.wgsl", "--score-mod", "doubled.wgsl"]);
+    let expected = probabilities(&all, &["--causal", "--scale", &twice]);
+    assert!(found.iter().zip(&expected).all(|(x, y)| (x - y).abs() < 1e-5), "{found:?}");
+    assert!(found.iter().zip(&expected).all(|(x, y)| (*x == 0.0) == (*y == 0.0)), "the same keys are hidden");
+    let mut blocked = all.clone();
+    blocked.push(block_mask(&[2, 2], &[1.0, 0.0, 0.0, 1.0]));
+    let by_block = probabilities(&blocked, &["--block", "20,20"]);
+    let by_document = probabilities(&all, &["--mask-mod", "documents.wgsl", "--buffer", "document"]);
+    assert!(by_block == by_document && by_block != expected);
+}
+
+#[test]
 fn what_is_wrong_is_said_with_the_users_own_line() {
     if !adapter() {
         return;

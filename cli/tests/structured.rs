@@ -94,6 +94,58 @@ fn a_pixelfly_layer_and_its_gradients_by_hand() {
     assert_eq!((values(&output, "dgate"), values(&output, "dbias")), (vec![724.0], vec![4.0]));
 }
 
+/// Two inputs and three outputs: two products of two nodes, the last of whose four results is trimmed. As the oracle's
+/// hand-computed test.
+#[test]
+fn a_butterfly_layer_and_its_gradients_by_hand() {
+    if !adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (folder.path().join("in.safetensors"), folder.path().join("out.safetensors"));
+    let tensors = [
+        floats("x", &[2, 2], &[1.0, 10.0, 2.0, 0.0]),
+        floats("twiddle", &[2, 1, 1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]),
+        floats("bias", &[3], &[0.5, 0.0, -1.0]),
+        floats("dy", &[2, 3], &[1.0, 0.0, 2.0, 0.0, 1.0, 1.0]),
+    ];
+    std::fs::write(&input, file(&tensors)).expect("written");
+    stdout(line(&["run", "butterfly-linear"], &input, &output));
+    assert_eq!(values(&output, "y"), [21.5, 43.0, 64.0, 2.5, 6.0, 9.0]);
+    assert_eq!(values(&output, "dx"), [11.0, 14.0, 8.0, 10.0]);
+    assert_eq!(values(&output, "dtwiddle"), [1.0, 10.0, 2.0, 0.0, 4.0, 20.0, 0.0, 0.0]);
+    assert_eq!(values(&output, "dbias"), [1.0, 1.0, 3.0]);
+    // Without a bias and dy, all that the products give.
+    std::fs::write(&input, file(&tensors[..2])).expect("written");
+    stdout(line(&["run", "butterfly-linear"], &input, &output));
+    assert_eq!(values(&output, "y"), [21.0, 43.0, 65.0, 87.0, 2.0, 6.0, 10.0, 14.0]);
+}
+
+/// One block of one weight each: y = 2 · 3 x + 5.
+#[test]
+fn a_monarch_layer_takes_a_bias() {
+    if !adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (folder.path().join("in.safetensors"), folder.path().join("out.safetensors"));
+    let one = &[1, 1, 1];
+    let tensors = [
+        floats("x", &[2, 1], &[1.0, 10.0]),
+        floats("w1", one, &[2.0]),
+        floats("w2", one, &[3.0]),
+        floats("bias", &[1], &[5.0]),
+        floats("dy", &[2, 1], &[1.0, -2.0]),
+    ];
+    std::fs::write(&input, file(&tensors)).expect("written");
+    stdout(line(&["run", "monarch"], &input, &output));
+    assert_eq!((values(&output, "y"), values(&output, "dx")), (vec![11.0, 65.0], vec![6.0, -12.0]));
+    assert_eq!((values(&output, "dw1"), values(&output, "dw2")), (vec![-57.0], vec![-38.0]));
+    assert_eq!(values(&output, "dbias"), [-1.0]);
+    let text = stdout(["plan", "monarch", "--bias", "--profile", "webgpu-baseline"]);
+    assert!(text.contains("528384 parameters, 31.8 times fewer than dense (16781312)"), "{text}");
+}
+
 #[test]
 fn wrong_masks_blocks_and_weights_are_refused_with_numbers() {
     let refused = |args: &[&str], tensors: &[Named<'_>], words: &str| {
@@ -134,6 +186,9 @@ fn plans_say_how_many_times_fewer_than_dense() {
     let text = stdout(["plan", "monarch", "--n", "4096", "--profile", "webgpu-baseline"]);
     assert!(text.contains("524288 parameters, 32.0 times fewer than dense (16777216)"), "{text}");
     assert!(text.contains("forward: ") && text.contains("backward: "), "{text}");
+    let text = stdout(["plan", "butterfly-linear", "--bias", "--profile", "webgpu-baseline"]);
+    assert!(text.contains("102400 parameters, 163.9 times fewer than dense (16781312)"), "{text}");
+    assert!(text.contains("times fewer operations"), "{text}");
     let text = stdout(["plan", "pixelfly", "--config", "mixer-b", "--profile", "apple-m1"]);
     assert!(text.contains("times fewer than dense"), "{text}");
 }

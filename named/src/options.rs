@@ -30,10 +30,14 @@ impl Given {
     }
 
     /// The value of an option that is given once at most.
-    fn value<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<T>, Failure> {
+    pub fn value<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<T>, Failure> {
         let Some(value) = self.values(name).pop() else { return Ok(None) };
-        let wrong = |why| Failure::Input(format!("{}: {name} is {value:?}: {why}", self.operation));
-        value.parse().map(Some).map_err(wrong)
+        value.parse().map(Some).map_err(|why| self.refusal(name, &value, &format!("{why}")))
+    }
+
+    /// Why a value is not taken.
+    pub fn refusal(&self, name: &str, value: &str, why: &str) -> Failure {
+        Failure::Input(format!("{}: {name} is {value:?}: {why}", self.operation))
     }
 
     /// Fails if there is an option that nobody read.
@@ -57,9 +61,10 @@ impl Take for bool {
     }
 }
 
-impl Take for u64 {
+impl Take for usize {
     fn take(given: &mut Given, name: &str) -> Result<Self, Failure> {
-        Ok(given.value(name)?.unwrap_or(0))
+        let value = given.value(name)?;
+        value.ok_or_else(|| Failure::Input(format!("{} needs the option {name}", given.operation)))
     }
 }
 
@@ -115,7 +120,7 @@ mod tests {
     options! {
         #[derive(Debug, PartialEq)]
         struct Inner {
-            seed: u64,
+            count: usize,
         }
     }
 
@@ -128,15 +133,16 @@ mod tests {
     #[test]
     fn options_are_read_by_their_names() {
         let texts = vec!["a".to_owned(), "b=c".to_owned()];
-        let all = All { flag: true, number: Some(-1.5), texts, inner: Inner { seed: 7 } };
-        assert_eq!(read(&["--flag", "--texts=a", "--number=-1.5", "--texts=b=c", "--seed=7"]), Ok(all));
-        let none = All { flag: false, number: None, texts: vec![], inner: Inner { seed: 0 } };
-        assert_eq!(read(&[]), Ok(none));
+        let all = All { flag: true, number: Some(-1.5), texts, inner: Inner { count: 7 } };
+        assert_eq!(read(&["--flag", "--texts=a", "--number=-1.5", "--texts=b=c", "--count=7"]), Ok(all));
+        let none = All { flag: false, number: None, texts: vec![], inner: Inner { count: 0 } };
+        assert_eq!(read(&["--count=0"]), Ok(none));
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        assert_eq!(read(&["--flags"]).unwrap_err(), "thing has no option flags");
+        assert_eq!(read(&["--flags", "--count=1"]).unwrap_err(), "thing has no option flags");
+        assert_eq!(read(&[]).unwrap_err(), "thing needs the option count");
         let message = read(&["--number=much"]).unwrap_err();
         assert!(message.starts_with("thing: number is \"much\": "), "{message}");
     }

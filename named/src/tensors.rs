@@ -72,7 +72,7 @@ pub struct Integers<T = u32> {
     pub values: Vec<T>,
 }
 
-impl<'a> Given<'a> {
+impl Given<'_> {
     /// The elements on the host, if they are there.
     fn bytes(&self, name: &str) -> Result<&[u8], Failure> {
         self.content.bytes(name)
@@ -385,6 +385,11 @@ impl Stored<'_> {
     }
 }
 
+/// Fails unless every tensor that is there has its shape.
+pub fn expect_shapes(expected: &[(Option<&Stored<'_>>, &[usize])]) -> Result<(), Failure> {
+    expected.iter().try_for_each(|(tensor, shape)| tensor.map_or(Ok(()), |tensor| tensor.expect_shape(shape)))
+}
+
 /// What a file calls an element type.
 fn file_type(dtype: DType) -> Dtype {
     match dtype {
@@ -477,7 +482,7 @@ impl Output {
 }
 
 /// The bytes of a file of these tensors. Waits for the device.
-pub async fn file(outputs: &[Output], metadata: HashMap<String, String>) -> Result<Vec<u8>, Failure> {
+pub async fn file(outputs: &[Output], metadata: &[(&str, String)]) -> Result<Vec<u8>, Failure> {
     let mut contents = Vec::new();
     for output in outputs {
         contents.push(output.bytes().await?);
@@ -487,6 +492,7 @@ pub async fn file(outputs: &[Output], metadata: HashMap<String, String>) -> Resu
     };
     let views: Result<Vec<_>, SafeTensorError> =
         outputs.iter().zip(contents.iter().map(AsRef::as_ref)).map(view).collect();
+    let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let bytes = views.and_then(|views| serialize(views, Some(metadata)));
     bytes.map_err(|error| Failure::Check(format!("a bug of tilewise: the outputs make no file: {error}")))
 }

@@ -8,13 +8,12 @@ const LANES: u32 = 64;
 
 const REDUCE_LANES = 8u; // lanes of a row
 const LOG2_E = 1.4426950408889634;
-const HIDDEN = -3e38; // as in attention/mask
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> d_o: array<d_o_word>; // (batch, q_len, heads, VALUE_DIM)
 @group(0) @binding(2) var<storage, read> o: array<o_word>; // (batch, q_len, heads, VALUE_DIM)
 @group(0) @binding(3) var<storage, read> lse: array<f32>; // (batch, heads, q_len)
-@group(0) @binding(4) var<storage, read_write> facts: array<vec4<f32>>; // (batch, heads, q_len): lse in base 2, D, slope, a term of the sink's gradient
+@group(0) @binding(4) var<storage, read_write> facts: array<vec4<f32>>; // (batch, heads, q_len): lse in base 2 from the origin, D, slope, a term of the sink's gradient
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -43,12 +42,13 @@ fn gather(lane: Lane, task: Task, row: u32) {
         let log_sum = lse[at];
         // Compilers may assume that nothing compares as minus infinity, but not that no word has its bits.
         let seen = bitcast<u32>(log_sum) != 0xff800000u;
-        let base = select(0.0, log_sum * LOG2_E, seen);
+        let slope = slope(task, row);
+        let base = fma(slope, ahead(task.sequence, row_query(row)), select(0.0, log_sum, seen)) * LOG2_E;
         var sunk = 0.0;
         if (SINKS) {
             // The gradient of a logit whose value is 0.
-            sunk = select(0.0, -exp2(sink(row_head(task, row)) * LOG2_E - base) * delta, seen);
+            sunk = select(0.0, -exp2((sink(row_head(task, row)) - log_sum) * LOG2_E) * delta, seen);
         }
-        facts[at] = vec4<f32>(base, delta, slope(task, row), sunk);
+        facts[at] = vec4<f32>(base, delta, slope, sunk);
     }
 }

@@ -62,15 +62,20 @@ fn begin_softmax(place: Place, task: Task) -> Softmax {
         if (SINKS && task.split == 0u) {
             let first = task.row + place.row + row * 4u;
             softmax.largest[row] = LOG2_E * vec4<f32>(
-                sink(row_head(task, first)),
-                sink(row_head(task, first + 1u)),
-                sink(row_head(task, first + 2u)),
-                sink(row_head(task, first + 3u)),
+                sink_score(task, first),
+                sink_score(task, first + 1u),
+                sink_score(task, first + 2u),
+                sink_score(task, first + 3u),
             );
             softmax.total[row] = vec4<f32>(select(0.0, 1.0, place.column == 0u));
         }
     }
     return softmax;
+}
+
+// A row's sink beside scores that are counted from the origin.
+fn sink_score(task: Task, row: u32) -> f32 {
+    return fma(slope(task, row), ahead(task.sequence, row_query(row)), sink(row_head(task, row)));
 }
 
 // Leaves the weights, relative to the largest score so far, in `left`, and brings what was summed before to the same
@@ -125,8 +130,10 @@ fn store(place: Place, task: Task, softmax: ptr<function, Softmax>, output: ptr<
         let log_sums = ((*softmax).largest[row] + log2(total)) / LOG2_E;
         for (var n = 0u; n < 4u; n++) {
             if (first + n < row_count(task) && V_column(place, 0u) == 0u) {
-                let at = sum_place(task, row_query(first + n), row_head(task, first + n));
-                lse[task.split * params.rows + at] = select(params.unseen, log_sums[n], seen[n]);
+                let query = row_query(first + n);
+                let at = sum_place(task, query, row_head(task, first + n));
+                let log_sum = fma(-slope(task, first + n), ahead(task.sequence, query), log_sums[n]);
+                lse[task.split * params.rows + at] = select(params.unseen, log_sum, seen[n]);
             }
         }
     }

@@ -4,7 +4,7 @@
 struct Gradients {
     weights: mat4x4<f32>, // those of the values, without the factor of those that dropout keeps
     dots: mat4x4<f32>,    // gradients of the dot products, over the scale
-    slopes: vec4<f32>,    // the four keys' part of the gradient of each query's slope
+    slopes: vec4<f32>,    // the four keys' part of the gradient of each query's slope, counted from the origin
 }
 
 // `values` are the products of the output's gradient with the values.
@@ -56,20 +56,22 @@ fn row_gradients(
     if (MODIFIED) {
         gradient = modify_backward(gradient, built_in(dots, task, row, key), task, head, query, key);
     }
+    var slowed = vec4<f32>(1.0);
+    if (SOFTCAP) {
+        let tanh = cap(dots * params.scale) / params.softcap;
+        slowed = 1.0 - tanh * tanh;
+    }
     if (!whole) {
         // Whatever lies behind a hidden score stays there.
         gradient = select(gradient, vec4<f32>(), is_hidden(scores));
         weights = select(weights, vec4<f32>(), is_hidden(scores));
+        slowed = select(slowed, vec4<f32>(), is_hidden(scores));
     }
     var found: RowGradients;
     found.weights = select(vec4<f32>(), weights, kept);
     if (ALIBI) {
-        found.slope = -dot(gradient, distances(task, query, key));
+        found.slope = -dot(gradient, distances(origin(task.sequence, query), key));
     }
-    found.dots = gradient;
-    if (SOFTCAP) {
-        let tanh = cap(dots * params.scale) / params.softcap;
-        found.dots = gradient * (1.0 - tanh * tanh);
-    }
+    found.dots = gradient * slowed;
     return found;
 }

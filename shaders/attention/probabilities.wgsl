@@ -41,7 +41,8 @@ fn store_weights(task: Task, row: u32, key: u32, dots: vec4<f32>) {
     let head = row_head(task, row);
     let at = sum_place(task, row_query(row), head);
     let scores = finish_row(dots, task, row, key, false);
-    var weights = exp2(scores - lse[at] * LOG2_E);
+    let base = fma(slope(task, row), ahead(task.sequence, row_query(row)), lse[at]);
+    var weights = exp2(scores - base * LOG2_E);
     if (DROPOUT) {
         weights = select(vec4<f32>(), keep_factor() * weights, keeps(task, head, row_query(row), key));
     }

@@ -19,8 +19,7 @@ fn finish_row(dots: vec4<f32>, task: Task, row: u32, key: u32, whole: bool) -> v
     let query = row_query(row);
     let head = row_head(task, row);
     var scores = modify(built_in(dots, task, row, key), task, head, query, key);
-    // A comparison, where `max` would lose a NaN.
-    scores = select(scores, vec4<f32>(LOWEST), scores < vec4<f32>(LOWEST));
+    scores = select(max(scores, vec4<f32>(LOWEST)), scores, is_nan(scores));
     if (whole) {
         return scores;
     }
@@ -35,14 +34,14 @@ fn built_in(dots: vec4<f32>, task: Task, row: u32, key: u32) -> vec4<f32> {
     }
     if (ALIBI) {
         let slopes = vec4<f32>(LOG2_E * slope(task, row));
-        scores = fma(-slopes, distances(task, row_query(row), key), scores);
+        scores = fma(-slopes, distances(origin(task.sequence, row_query(row)), key), scores);
     }
     return scores;
 }
 
-// From the query's position to four neighbouring keys.
-fn distances(task: Task, query: u32, key: u32) -> vec4<f32> {
-    return vec4<f32>(abs(vec4<i32>(position(task.sequence, query) - i32(key)) - vec4<i32>(0, 1, 2, 3)));
+// From a position to four neighbouring keys.
+fn distances(position: i32, key: u32) -> vec4<f32> {
+    return vec4<f32>(abs(vec4<i32>(position - i32(key)) - vec4<i32>(0, 1, 2, 3)));
 }
 
 // Whether scores are those of keys that are seen.
@@ -66,5 +65,5 @@ fn cap(scores: vec4<f32>) -> vec4<f32> {
         / fma(square, fma(square, vec4<f32>(15.0), vec4<f32>(420.0)), vec4<f32>(945.0));
     let near = scores - scores * excess;
     let far = sign(scores) * params.softcap * (1.0 - 2.0 / (exp2(2.0 * LOG2_E * x) + 1.0));
-    return select(far, near, x < vec4<f32>(0.6));
+    return select(select(far, near, x < vec4<f32>(0.6)), scores, is_nan(scores));
 }

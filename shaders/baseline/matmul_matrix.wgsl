@@ -7,6 +7,11 @@ const SUBGROUPS_N: u32 = 2; // subgroups along its columns
 const SUBGROUP_LANES: u32 = 32;
 const TILE_K: u32 = 32;
 
+// Matrices of a subgroup: m along the rows of its share, n along the columns, k along what is staged.
+const m0 = 0u; // each m
+const n0 = 0u; // each n
+const k0 = 0u; // each k
+
 const SUBGROUPS = SUBGROUPS_M * SUBGROUPS_N;
 const LANES = SUBGROUPS * SUBGROUP_LANES;
 const SPAN = 4u * SIDE; // rows and columns of a subgroup
@@ -21,6 +26,8 @@ const B_STRIDE = B_ROW_FOURS + 2u;
 const C_STRIDE = SPAN / 4u + 1u;
 
 const_assert TILE_K % SIDE == 0u;
+const_assert TILE_M * TILE_K % (4u * LANES) == 0u;
+const_assert TILE_N * TILE_K % (4u * LANES) == 0u;
 
 var<workgroup> a_tile: array<vec4<f16>, TILE_M * A_STRIDE>;
 var<workgroup> b_tile: array<vec4<f16>, B_ROWS * B_STRIDE>;
@@ -55,33 +62,39 @@ fn multiply_tile(lane: Lane, group: u32) {
         lane.subgroup / SUBGROUPS_N * SPAN,
         lane.subgroup % SUBGROUPS_N * SPAN,
     );
-    var sums = SumTile();
+    var sum_m0_n0: Sum; // each m n
     for (var k = 0u; k < params.k; k += TILE_K) {
         stage(place, tile, k);
         workgroupBarrier();
-        for (var step = 0u; step < TILE_K; step += SIDE) {
-            let right = right_row(place, step);
-            sums.row0 = add_row(sums.row0, left_at(place.row, step), right);
-            sums.row1 = add_row(sums.row1, left_at(place.row + SIDE, step), right);
-            sums.row2 = add_row(sums.row2, left_at(place.row + 2u * SIDE, step), right);
-            sums.row3 = add_row(sums.row3, left_at(place.row + 3u * SIDE, step), right);
+        { // each k
+            let right_n0 = right_at(k0 * SIDE, place.column + n0 * SIDE); // each n
+            { // each m
+                let left = left_at(place.row + m0 * SIDE, k0 * SIDE);
+                sum_m0_n0 = coopMultiplyAdd(left, right_n0, sum_m0_n0); // each n
+            }
         }
         // The next step overwrites the tiles.
         workgroupBarrier();
     }
-    store_row(place, tile, 0u, sums.row0);
-    store_row(place, tile, SIDE, sums.row1);
-    store_row(place, tile, 2u * SIDE, sums.row2);
-    store_row(place, tile, 3u * SIDE, sums.row3);
+    // Matrices know no bounds and no other type: they leave through workgroup memory, a row of them at a time.
+    { // each m
+        coopStoreT(sum_m0_n0, &c_tile[place.subgroup * SIDE * C_STRIDE + n0 * SIDE / 4u], C_STRIDE); // each n
+        workgroupBarrier();
+        store_row(place, tile, m0 * SIDE);
+        workgroupBarrier();
+    }
 }
 
+// The loops have as many turns for all lanes, so that a compiler knows how many and has the loads of all under way at once.
 fn stage(place: Place, tile: Tile, k: u32) {
-    for (var i = place.rank; i < TILE_M * TILE_K / 4u; i += LANES) {
+    for (var turn = 0u; turn < TILE_M * TILE_K / 4u / LANES; turn++) {
+        let i = turn * LANES + place.rank;
         let row = i / (TILE_K / 4u);
         let four = i % (TILE_K / 4u);
         a_tile[row * A_STRIDE + four] = vec4<f16>(a_four(tile.a, tile.m + row, k + four * 4u));
     }
-    for (var i = place.rank; i < TILE_N * TILE_K / 4u; i += LANES) {
+    for (var turn = 0u; turn < TILE_N * TILE_K / 4u / LANES; turn++) {
+        let i = turn * LANES + place.rank;
         let row = i / B_ROW_FOURS;
         let four = i % B_ROW_FOURS;
         let b_row = row + select(k, tile.n, B_TRANSPOSED);
@@ -94,15 +107,6 @@ fn left_at(row: u32, k: u32) -> Left {
     return coopLoadT<Left>(&a_tile[row * A_STRIDE + k / 4u], A_STRIDE);
 }
 
-fn right_row(place: Place, k: u32) -> RightRow {
-    return RightRow(
-        right_at(k, place.column),
-        right_at(k, place.column + SIDE),
-        right_at(k, place.column + 2u * SIDE),
-        right_at(k, place.column + 3u * SIDE),
-    );
-}
-
 fn right_at(k: u32, column: u32) -> Right {
     if (B_TRANSPOSED) {
         return coopLoad<Right>(&b_tile[column * B_STRIDE + k / 4u], B_STRIDE);
@@ -110,18 +114,12 @@ fn right_at(k: u32, column: u32) -> Right {
     return coopLoadT<Right>(&b_tile[k * B_STRIDE + column / 4u], B_STRIDE);
 }
 
-// Matrices know no bounds and no other type: they leave through workgroup memory, a row of them at a time.
-fn store_row(place: Place, tile: Tile, first: u32, sums: SumRow) {
+// Stores a row of the subgroup's matrices from `c_tile`.
+fn store_row(place: Place, tile: Tile, first: u32) {
     let start = place.subgroup * SIDE * C_STRIDE;
-    coopStoreT(sums.s0, &c_tile[start], C_STRIDE);
-    coopStoreT(sums.s1, &c_tile[start + SIDE / 4u], C_STRIDE);
-    coopStoreT(sums.s2, &c_tile[start + SIDE / 2u], C_STRIDE);
-    coopStoreT(sums.s3, &c_tile[start + SIDE / 4u * 3u], C_STRIDE);
-    workgroupBarrier();
     for (var i = place.rank % SUBGROUP_LANES; i < SIDE * SPAN / 4u; i += SUBGROUP_LANES) {
         let row = i / (SPAN / 4u);
         let four = i % (SPAN / 4u);
         store(tile, tile.m + place.row + first + row, tile.n + place.column + four * 4u, c_tile[start + row * C_STRIDE + four]);
     }
-    workgroupBarrier();
 }

@@ -60,17 +60,12 @@ fn store(tile: Tile, row: u32, column: u32, four: vec4<f32>) {
 
 // Four elements of a row; zeros outside the matrix add nothing to a sum.
 fn a_four(first: u32, row: u32, column: u32) -> vec4<f32> {
-    if (row < params.m) {
-        let start = first + row * params.a_row;
-        return a_load4(start + column, start + params.k);
-    }
-    return vec4<f32>();
+    let start = first + row * params.a_row;
+    return a_load4(start + column, select(0u, start + params.k, row < params.m));
 }
 
 fn b_four(first: u32, row: u32, column: u32) -> vec4<f32> {
-    if (row < select(params.k, params.n, B_TRANSPOSED)) {
-        let start = first + row * params.b_row;
-        return b_load4(start + column, start + select(params.n, params.k, B_TRANSPOSED));
-    }
-    return vec4<f32>();
+    let start = first + row * params.b_row;
+    let end = start + select(params.n, params.k, B_TRANSPOSED);
+    return b_load4(start + column, select(0u, end, row < select(params.k, params.n, B_TRANSPOSED)));
 }

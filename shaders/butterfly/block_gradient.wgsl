@@ -4,6 +4,7 @@
 
 struct Params {
     groups: u32, // stacks x chunks x parts of the cells, the last running fastest
+    stack: u32,  // the first
     batch: u32,
     chunk: u32, // rows
     chunks: u32,
@@ -60,8 +61,8 @@ fn sum_cell(stack: u32, chunk: u32, pair: u32, cell: u32) {
     var im: array<vec4<f32>, 4>;
     let end = min((chunk + 1u) * params.chunk, params.batch);
     for (var row = chunk * params.chunk; row < end; row++) {
-        let a = load_dy(row * params.dy_row + stack * params.dy_stack, pair, to);
-        let b = load_x(row * params.x_row + stack * params.x_stack, pair, given);
+        let a = load_dy(row * params.dy_row + (params.stack + stack) * params.dy_stack, pair, to);
+        let b = load_x(row * params.x_row + (params.stack + stack) * params.x_stack, pair, given);
         for (var n = 0u; n < 4u; n++) {
             re[n] = fma(vec4<f32>(a.re[n]), b.re, re[n]);
             if (COMPLEX) {

@@ -1,5 +1,6 @@
 // Which factor is applied where. The kernel declares in its Params `log_n`, `factors` (of all blocks), `increasing` (1 if
-// the first block's strides grow) and `first` (of its pass).
+// the first block's strides grow), `first` (of its pass) and `window` (the first factor that is bound, counted over all
+// stacks).
 
 const TRANSPOSED: bool = false; // factors in reverse, each transposed
 
@@ -27,7 +28,7 @@ fn pair_of(node: u32, bit: u32) -> u32 {
     return ((node >> (bit + 1u)) << bit) | (node & ((1u << bit) - 1u));
 }
 
-// The number of the factor's first pair among those of the whole twiddle.
+// The number of the factor's first pair among those that are bound.
 fn first_pair(stack: u32, factor: u32) -> u32 {
-    return (stack * params.factors + factor) << (params.log_n - 1u);
+    return (stack * params.factors + factor - params.window) << (params.log_n - 1u);
 }

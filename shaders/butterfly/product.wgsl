@@ -3,6 +3,8 @@
 
 struct Params {
     groups: u32, // stacks x tiles of rows x positions, the last running fastest
+    stack: u32,  // the first
+    window: u32, // see factor.wgsl
     batch: u32,
     row_tiles: u32,
     log_n: u32,      // of the nodes of a row
@@ -47,7 +49,7 @@ fn place_of(group: u32) -> Place {
     let across = max(positions, 1u);
     let rows = (TILE_NODES >> set_bits()) * ROWS;
     let row_tile = group / across % params.row_tiles;
-    return Place(group / across / params.row_tiles, row_tile * rows, group % across);
+    return Place(params.stack + group / across / params.row_tiles, row_tile * rows, group % across);
 }
 
 fn multiply_tile(lane: u32, place: Place) {

@@ -5,6 +5,8 @@
 
 struct Params {
     groups: u32, // stacks x chunks x positions, the last running fastest
+    stack: u32,  // the first
+    window: u32, // see factor.wgsl
     batch: u32,
     row_tiles: u32,
     chunk: u32,  // tiles of rows that a workgroup takes
@@ -62,7 +64,7 @@ fn take_chunk(lane: u32, stack: u32, chunk: u32, position: u32) {
     let end = min((chunk + 1u) * params.chunk, params.row_tiles);
     var sums: array<array<Twiddle, 4>, STEPS>;
     for (var tile_row = chunk * params.chunk; tile_row < end; tile_row++) {
-        let place = Place(stack, tile_row * rows, position);
+        let place = Place(params.stack + stack, tile_row * rows, position);
         load_tile(lane, place, Side(params.x_row, params.x_stack, params.x_width, 0u), 0u);
         workgroupBarrier();
         var before = forth(lane, place);

@@ -4,6 +4,8 @@ alias Map = vec2<f32>;
 alias Value = f32;
 
 const IDENTITY = Map(1.0, 0.0);
+const START = Value(0.0); // what rows begin with where nothing is given
+const ONE = Value(1.0);
 
 // `first`, then `second`.
 fn compose(first: Map, second: Map) -> Map {
@@ -20,4 +22,23 @@ fn product(a: f32, b: f32) -> f32 {
 fn apply(map: Map, state: Value) -> Value {
     let overflown = abs(map.x) > 3e38 && state == 0.0;
     return select(fma(map.x, state, map.y), map.y, overflown);
+}
+
+// A single step's factor is the caller's own and has not overflown, which spares the check that `apply` makes.
+fn take_step(step: Map, state: Value) -> Value {
+    return fma(step.x, state, step.y);
+}
+
+// `first`, then a single step.
+fn compose_step(first: Map, step: Map) -> Map {
+    return Map(product(first.x, step.x), take_step(step, first.y));
+}
+
+fn conjugate(x: Value) -> Value {
+    return x;
+}
+
+// x times the conjugate of y.
+fn times_conjugate(x: Value, y: Value) -> Value {
+    return x * y;
 }

@@ -2,13 +2,15 @@
 // row, LANES chunks at a time.
 
 struct Params {
-    groups: u32, // rows
-    chunks: u32, // chunks in a row
-    first: u32,  // where in `carries` those of the first row begin
+    groups: u32,        // rows
+    chunks: u32,        // chunks in a row
+    first: u32,         // where in `carries` those of the first row begin
+    first_initial: u32, // where in `initial` the rows' begin
+    first_last: u32,    // where in `last`
 }
 
 const LANES: u32 = 256;
-const HAS_INITIAL: bool = true; // without, rows begin with 0 and `initial` is not read
+const HAS_INITIAL: bool = true; // without, rows begin with the operator's START and `initial` is not read
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> maps: array<Map>; // (rows, chunks)
@@ -29,9 +31,9 @@ fn main(
 }
 
 fn carry_row(lane: Lane, row: u32) {
-    var state = Value();
+    var state = START;
     if (HAS_INITIAL) {
-        state = initial[row];
+        state = initial[params.first_initial + row];
     }
     for (var first = 0u; first < params.chunks; first += LANES) {
         let chunk = first + rank(lane);
@@ -46,6 +48,6 @@ fn carry_row(lane: Lane, row: u32) {
         state = apply(scan.total, state);
     }
     if (rank(lane) == 0u) {
-        last[row] = state;
+        last[params.first_last + row] = state;
     }
 }

@@ -34,6 +34,7 @@ const ROW_LANES: u32 = 16; // lanes down a tile
 const FOURS: u32 = 2;      // fours of columns a lane
 const CHUNK: u32 = 64;     // room for a chunk's steps
 const REVERSE: bool = false;
+const HAS_STATE: bool = true; // without, results are of the chunk's own steps alone and `states` is not read
 const STATE_TURNED: bool = true; // the state's columns are q's elements, its rows v's; otherwise the other way round
 
 const COLUMN_LANES = 8u; // lanes across a tile
@@ -128,9 +129,11 @@ fn mix_head(lane: u32, task: Task, place: Place, head: u32, tile: ptr<function, 
         own = weights[row_four];
         fade = params.state_scale * decays_out(row_four);
     }
-    read_state(lane, task, place, head, record, tile);
-    for (var j = 0u; j < FOURS; j++) {
-        (*tile)[j] = scale_rows((*tile)[j], fade);
+    if (HAS_STATE) {
+        read_state(lane, task, place, head, record, tile);
+        for (var j = 0u; j < FOURS; j++) {
+            (*tile)[j] = scale_rows((*tile)[j], fade);
+        }
     }
     let of_state = row_dots(task, place, head, tile);
     var step = select(0u, task.row / STEPS * STEPS, REVERSE);

@@ -1,8 +1,9 @@
-// First of the three phases of a long linear scan: what each chunk of each row does to a state, as an affine map.
+// First of the three phases of a long scan: what each chunk of each row does to a state, as a map of the operator's.
 // A workgroup reduces one chunk, a tile of LANES x ITEMS steps at a time.
 
 struct Params {
     groups: u32, // rows x chunks
+    total: u32,  // the same
     length: u32, // steps in a row
     chunk: u32,  // steps in a chunk, a multiple of the tile
     chunks: u32, // chunks in a row
@@ -12,9 +13,7 @@ const LANES: u32 = 256;
 const ITEMS: u32 = 8; // steps a lane
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<a_word>; // (rows, length)
-@group(0) @binding(2) var<storage, read> b: array<b_word>; // (rows, length)
-@group(0) @binding(3) var<storage, read_write> maps: array<vec2<f32>>; // (rows, chunks)
+@group(0) @binding(1) var<storage, read_write> maps: array<Map>; // (rows, chunks)
 
 @compute @workgroup_size(LANES)
 fn main(

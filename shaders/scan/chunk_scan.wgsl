@@ -1,9 +1,10 @@
-// The states of a linear scan, given the state with which each chunk begins. It is the last of the three phases of a
+// The states of a scan, given the state with which each chunk begins. It is the last of the three phases of a
 // long scan, and the whole of a scan whose rows are one chunk each. A workgroup takes one chunk, a tile of
-// LANES x ITEMS steps at a time.
+// LANES x ITEMS steps at a time; or several rows so short that each is a tile of ROW_LANES x ITEMS steps.
 
 struct Params {
-    groups: u32, // rows x chunks
+    groups: u32, // rows x chunks, by ROWS
+    total: u32,  // rows x chunks
     length: u32, // steps in a row
     chunk: u32,  // steps in a chunk, a multiple of the tile
     chunks: u32, // chunks in a row
@@ -11,13 +12,13 @@ struct Params {
 
 const LANES: u32 = 256;
 const ITEMS: u32 = 8; // steps a lane
-const HAS_CARRY: bool = true; // without, chunks begin with 0 and `carries` is not read
+const ROWS: u32 = LANES / ROW_LANES; // of a workgroup
+const HAS_CARRY: bool = true; // without, chunks begin with the operator's START and `carries` is not read
+const EXCLUSIVE: bool = false; // a step is given the state before it, and not the one after
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<a_word>; // (rows, length)
-@group(0) @binding(2) var<storage, read> b: array<b_word>; // (rows, length)
-@group(0) @binding(3) var<storage, read> carries: array<f32>; // (rows, chunks)
-@group(0) @binding(4) var<storage, read_write> last: array<f32>; // (rows), what is left after the last step
+@group(0) @binding(1) var<storage, read> carries: array<Value>; // (rows, chunks)
+@group(0) @binding(2) var<storage, read_write> last: array<Value>; // (rows), what is left after the last step
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -32,32 +33,48 @@ fn main(
 }
 
 fn scan_chunk(lane: Lane, group: u32) {
-    let chunk = group % params.chunks;
-    let row = (group / params.chunks) * params.length;
-    let first = row + chunk_place(chunk) * params.chunk;
-    let end = min(first + params.chunk, row + params.length);
-    var state = 0.0;
-    if (HAS_CARRY) {
-        state = carries[group];
+    // All rows of a workgroup have as many tiles; loops around barriers must be seen to be the same for all lanes.
+    let tiles = chunk_tiles(group * ROWS);
+    var index = group * ROWS;
+    if (ROWS > 1u) {
+        index += rank(lane) / ROW_LANES;
     }
-    for (var i = 0u; i < tile_count(first, end); i++) {
-        let start = lane_start(tile_start(i, first, end), rank(lane));
+    // Lanes past the last row look at it, and take none of its steps.
+    let inside = index < params.total;
+    index = min(index, params.total - 1u);
+    let chunk = index % params.chunks;
+    let row = index / params.chunks * params.length;
+    let first = row + chunk_place(chunk) * params.chunk;
+    let limit = min(first + params.chunk, row + params.length);
+    let end = select(first, limit, inside);
+    var state = START;
+    if (HAS_CARRY) {
+        state = carries[index];
+    }
+    for (var i = 0u; i < tiles; i++) {
+        let start = lane_start(tile_start(i, first, limit), rank(lane));
         let steps = load_steps(row, start, end);
         let scan = scan_lanes(lane, compose_steps(steps));
         take_steps(row, start, end, apply(scan.before, state), steps);
         state = apply(scan.total, state);
     }
-    if (rank(lane) == 0u && chunk == params.chunks - 1u) {
-        last[group / params.chunks] = row_result(row, state);
+    if (inside && rank(lane) % ROW_LANES == 0u && chunk == params.chunks - 1u) {
+        last[index / params.chunks] = row_result(row, state);
     }
 }
 
-fn take_steps(row: u32, start: u32, end: u32, before: f32, steps: array<vec2<f32>, ITEMS>) {
+fn chunk_tiles(index: u32) -> u32 {
+    let first = chunk_place(index % params.chunks) * params.chunk;
+    return tile_count(first, min(first + params.chunk, params.length));
+}
+
+fn take_steps(row: u32, start: u32, end: u32, before: Value, steps: array<Map, ITEMS>) {
     var state = before;
-    var states: array<f32, ITEMS>;
+    var states: array<Value, ITEMS>;
     for (var i = 0u; i < ITEMS; i++) {
-        state = take_step(steps[i], state);
-        states[turn(i)] = state;
+        let after = take_step(steps[i], state);
+        states[turn(i)] = select(after, state, EXCLUSIVE);
+        state = after;
     }
     store_states(row, start, end, states);
 }

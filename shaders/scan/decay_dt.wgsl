@@ -24,7 +24,7 @@ fn raw_weight(at: u32, head: u32) -> f32 {
 
 fn smooth_weight(raw: f32) -> f32 {
     if (HAS_SOFTPLUS) {
-        return softplus(raw);
+        return softplus(vec4<f32>(raw)).x;
     }
     return raw;
 }
@@ -32,8 +32,8 @@ fn smooth_weight(raw: f32) -> f32 {
 fn weight_of(raw: f32) -> f32 {
     let weight = smooth_weight(raw);
     if (HAS_LIMITS) {
-        // A NaN passes, as it must.
-        return select(select(weight, params.high, weight > params.high), params.low, weight < params.low);
+        let limited = max(min(weight, params.high), params.low);
+        return select(limited, weight, is_nan(vec4<f32>(weight)).x);
     }
     return weight;
 }
@@ -45,7 +45,7 @@ fn weight_slope(raw: f32) -> f32 {
         return 0.0;
     }
     if (HAS_SOFTPLUS && raw <= 20.0) {
-        return sigmoid(raw);
+        return sigmoid(vec4<f32>(raw)).x;
     }
     return 1.0;
 }

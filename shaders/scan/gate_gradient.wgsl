@@ -23,12 +23,13 @@ fn main(
     let at = 4u * (flat_group(group_id, group_counts) * LANES + lane);
     let gate = z_load4(at, params.count);
     let gradient = dout_load4(at, params.count);
+    let share = sigmoid(gate);
+    let slope = silu_slope(gate);
     var slopes: vec4<f32>;
     for (var n = 0u; n < 4u; n++) {
         if (at + n < params.count) {
-            let s = sigmoid(gate[n]);
-            slopes[n] = gradient[n] * y[at + n] * (s * (1.0 + gate[n] * (1.0 - s)));
-            y[at + n] = gradient[n] * gate[n] * s;
+            slopes[n] = gradient[n] * y[at + n] * slope[n];
+            y[at + n] = gradient[n] * gate[n] * share[n];
         }
     }
     dz_store4(at, params.count, slopes);

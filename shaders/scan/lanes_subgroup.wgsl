@@ -2,6 +2,8 @@
 // through workgroup memory. The kernel declares LANES and `compose`; the plan makes LANES a multiple of every size
 // that subgroups may have, so that none is part-filled.
 
+const ROW_LANES: u32 = 256; // all lanes
+
 // Subgroups have at least four lanes.
 const SUBGROUPS: u32 = LANES / 4u;
 

@@ -3,25 +3,34 @@
 // A lane takes four states of one channel, and STATE_LANES neighbouring lanes the channel; so the coefficients that all
 // channels of a workgroup share come from the cache. The kernel declares LANES, STATE_LANES, B_VARIES, C_VARIES,
 // DELTA_SOFTPLUS, the tensors u, delta, b and c, and `held`: A, then B and C where they do not vary from step to step,
-// D and the bias, and from `first_border` on the states with which chunks begin.
+// D and the bias, and from `first_border` on the states with which chunks begin. A dispatch takes a slice: some batches,
+// and of their rows some chunks. What lies in `held` and between kernels is that of the slice.
 
 const_assert LANES % STATE_LANES == 0u;
 
 const CHANNELS: u32 = LANES / STATE_LANES;
 
 struct Place {
-    batch: u32,
-    chunk: u32,
-    group: u32,   // of channels, among all batches'
-    tile: u32,    // of channels, within the group
+    chunk: u32,       // of the slice's
+    part: u32,        // the same, among those of all the slice's batches
+    group: u32,       // of channels, among all batches'
+    slice_group: u32, // among the slice's
+    tile: u32,        // of channels, within the group
     channel: u32,
-    row: u32,     // batch x channel
-    state: u32,   // the lane's first
-    share: u32,   // which of the channel's lanes it is
-    inside: bool, // a lane past the group's channels has nothing to do
+    row: u32,         // batch x channel
+    slice_row: u32,   // among the slice's
+    state: u32,       // the lane's first
+    share: u32,       // which of the channel's lanes it is
+    inside: bool,     // a lane past the group's channels has nothing to do
 }
 
 // The chunk of a workgroup. Browsers' compilers take a Place as a whole for different in each lane, this not.
+fn chunk_of(index: u32) -> u32 {
+    return index / params.tiles / params.channel_groups % params.chunks;
+}
+
+// The chunk of a workgroup, of the slice's. Some compilers take a Place for different in each lane, whole as it is: loops
+// that all lanes leave together are bounded by this.
 fn chunk_of(index: u32) -> u32 {
     return index / params.tiles / params.channel_groups % params.chunks;
 }
@@ -30,17 +39,34 @@ fn locate(lane: u32, index: u32) -> Place {
     var place: Place;
     place.tile = index % params.tiles;
     let group = index / params.tiles % params.channel_groups;
+    place.part = index / params.tiles / params.channel_groups;
     place.chunk = chunk_of(index);
-    place.batch = index / params.tiles / params.channel_groups / params.chunks;
-    place.group = place.batch * params.channel_groups + group;
+    let slice_batch = place.part / params.chunks;
+    let batch = params.first_batch + slice_batch;
+    place.group = batch * params.channel_groups + group;
+    place.slice_group = slice_batch * params.channel_groups + group;
     let among = params.channels / params.channel_groups;
     let channel = place.tile * CHANNELS + lane / STATE_LANES;
     place.inside = channel < among;
     place.channel = group * among + min(channel, among - 1u);
-    place.row = place.batch * params.channels + place.channel;
+    place.row = batch * params.channels + place.channel;
+    place.slice_row = slice_batch * params.channels + place.channel;
     place.share = lane % STATE_LANES;
     place.state = place.share * 4u;
     return place;
+}
+
+// The slice's first step, and how many there are of a row.
+fn slice_start() -> u32 {
+    return params.first_chunk * params.chunk;
+}
+
+fn slice_steps() -> u32 {
+    return min(params.chunks * params.chunk, params.length - slice_start());
+}
+
+fn chunk_start(chunk: u32) -> u32 {
+    return slice_start() + chunk * params.chunk;
 }
 
 // Where a lane stops reading its row: nowhere before the chunk's end, or at once.
@@ -62,17 +88,10 @@ fn load_raw_delta(place: Place, t: u32, end: u32) -> vec4<f32> {
 fn step_sizes(raw: vec4<f32>, place: Place, t: u32, end: u32) -> vec4<f32> {
     var sizes = raw;
     if (DELTA_SOFTPLUS) {
-        sizes = select(softplus(raw), raw, raw > vec4<f32>(20.0));
+        sizes = softplus(raw);
     }
     let steps = vec4<u32>(t, t + 1u, t + 2u, t + 3u);
     return select(vec4<f32>(), sizes, steps < vec4<u32>(select(0u, end, place.inside)));
-}
-
-// log(1 + exp(x)); where the exponential is small, by the series, since 1 would swallow it.
-fn softplus(x: vec4<f32>) -> vec4<f32> {
-    let e = exp(min(x, vec4<f32>(20.0)));
-    let series = e * fma(e, fma(e, fma(e, vec4<f32>(-0.25), vec4<f32>(0.33333333)), vec4<f32>(-0.5)), vec4<f32>(1.0));
-    return select(log(1.0 + e), series, e < vec4<f32>(0.02));
 }
 
 // The lane's states of a list in `held` that begins at `first`, where those of a channel lie `stride` apart.
@@ -95,7 +114,7 @@ fn channel_states(place: Place, list: u32) -> States {
 }
 
 fn border_states(place: Place, first: u32, chunk: u32) -> States {
-    let row = place.row * params.states + place.state;
+    let row = place.slice_row * params.states + place.state;
     return held_states(place, first + (row * params.chunks + chunk) * PARTS, params.chunks);
 }
 

@@ -5,14 +5,16 @@
 // Sums over steps, channels and batches are left as parts in `held`, to be summed in a fixed order.
 
 struct Params {
-    groups: u32,         // batch x chunks x groups of channels x tiles
+    groups: u32,         // batches x chunks of the slice, x groups of channels x tiles
     channels: u32,
     length: u32,         // steps in a row
     states: u32,         // of a channel
     channel_groups: u32, // groups of channels that share b and c
     tiles: u32,          // of a group's channels
     chunk: u32,          // steps in a chunk: STEP_TILES tiles
-    chunks: u32,         // chunks in a row
+    chunks: u32,         // the slice's chunks in a row
+    first_batch: u32,    // the slice's first batch
+    first_chunk: u32,    // and the first of its rows' chunks
     first_skip: u32,     // where in `held` D begins, and the bias behind it
     first_border: u32,   // where in `held` the states begin with which chunks do
     first_back: u32,     // where the gradients begin that come from behind, the last chunk first
@@ -72,7 +74,7 @@ var<private> dbias: f32;
 
 fn backward_chunk(lane: Lane, place: Place) {
     let a = channel_states(place, 0u);
-    let first = place.chunk * params.chunk;
+    let first = chunk_start(place.chunk);
     let end = min(first + params.chunk, params.length);
     var h = border_states(place, params.first_border, place.chunk);
     for (var tile = 0u; tile < STEP_TILES; tile++) {
@@ -201,7 +203,8 @@ fn finish_steps(
 // Sums what the workgroup's channels add to the gradient of a coefficient that they share, and leaves it for the sum
 // over the tiles of the group.
 fn collect_terms(lane: Lane, place: Place, first: u32, t: u32, end: u32, terms: array<States, 4>) {
-    let line = (place.group * params.tiles + place.tile) * params.states;
+    let line = (place.slice_group * params.tiles + place.tile) * params.states;
+    let column = t - slice_start();
     for (var part = 0u; part < PARTS; part++) {
         for (var n = 0u; n < 4u; n++) {
             shared_terms[rank(lane)][n] = select(vec4<f32>(), part_of(terms[n], part), vec4<bool>(place.inside));
@@ -215,7 +218,7 @@ fn collect_terms(lane: Lane, place: Place, first: u32, t: u32, end: u32, terms: 
                 sum += shared_terms[channel * STATE_LANES + state / 4u][step][state % 4u];
             }
             if (state < params.states && t + step < end) {
-                held[first + ((line + state) * params.length + t + step) * PARTS + part] = sum;
+                held[first + ((line + state) * slice_steps() + column + step) * PARTS + part] = sum;
             }
         }
         // The next call overwrites the terms.
@@ -225,24 +228,23 @@ fn collect_terms(lane: Lane, place: Place, first: u32, t: u32, end: u32, terms: 
 
 // The chunk's parts of what is summed over all steps and batches.
 fn store_parts(place: Place) {
-    let part = place.batch * params.chunks + place.chunk;
     if (place.inside) {
-        store_states(place, params.first_da, part, da);
+        store_states(place, params.first_da, da);
         if (!B_VARIES) {
-            store_states(place, params.first_db, part, db);
+            store_states(place, params.first_db, db);
         }
         if (!C_VARIES) {
-            store_states(place, params.first_dc, part, dc);
+            store_states(place, params.first_dc, dc);
         }
         if (place.share == 0u) {
-            held[params.first_dskip + part * params.channels + place.channel] = dskip;
-            held[params.first_dbias + part * params.channels + place.channel] = dbias;
+            held[params.first_dskip + place.part * params.channels + place.channel] = dskip;
+            held[params.first_dbias + place.part * params.channels + place.channel] = dbias;
         }
     }
 }
 
-fn store_states(place: Place, first: u32, part: u32, sum: States) {
-    let row = (part * params.channels + place.channel) * params.states + place.state;
+fn store_states(place: Place, first: u32, sum: States) {
+    let row = (place.part * params.channels + place.channel) * params.states + place.state;
     for (var n = 0u; n < 4u; n++) {
         if (place.state + n < params.states) {
             for (var number = 0u; number < PARTS; number++) {

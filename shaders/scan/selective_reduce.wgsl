@@ -2,14 +2,16 @@
 // backward pass what it does to the gradient of a state that comes from the other end. Both multiply by the same.
 
 struct Params {
-    groups: u32,         // batch x chunks x groups of channels x tiles
+    groups: u32,         // batches x chunks of the slice, x groups of channels x tiles
     channels: u32,
     length: u32,         // steps in a row
     states: u32,         // of a channel
     channel_groups: u32, // groups of channels that share b and c
     tiles: u32,          // of a group's channels
     chunk: u32,          // steps in a chunk, a multiple of four
-    chunks: u32,         // chunks in a row
+    chunks: u32,         // the slice's chunks in a row
+    first_batch: u32,    // the slice's first batch
+    first_chunk: u32,    // and the first of its rows' chunks
     first_skip: u32,     // where in `held` D begins, and the bias behind it
     first_border: u32,   // where in `held` the states begin with which chunks do
 }
@@ -43,11 +45,12 @@ fn main(
 
 fn reduce_chunk(place: Place) {
     let a = channel_states(place, 0u);
-    let end = min((place.chunk + 1u) * params.chunk, params.length);
+    let first = chunk_start(place.chunk);
+    let end = min(first + params.chunk, params.length);
     var factor = ONES;
     var term = States();
     var back = States();
-    for (var t = place.chunk * params.chunk; t < end; t += 4u) {
+    for (var t = first; t < end; t += 4u) {
         let delta4 = step_sizes(load_raw_delta(place, t, end), place, t, end);
         let u4 = load_u(place, t, end);
         let b4 = load_b(place, t, end);
@@ -76,7 +79,7 @@ fn reduce_chunk(place: Place) {
 }
 
 fn store_maps(place: Place, n: u32, factor: States, term: States, back: States) {
-    let row = (place.row * params.states + place.state + n) * params.chunks;
+    let row = (place.slice_row * params.states + place.state + n) * params.chunks;
     for (var part = 0u; part < PARTS; part++) {
         let i = (row + place.chunk) * 2u * PARTS + part;
         maps[i] = part_of(factor, part)[n];

@@ -3,14 +3,16 @@
 // time.
 
 struct Params {
-    groups: u32,         // batch x chunks x groups of channels x tiles
+    groups: u32,         // batches x chunks of the slice, x groups of channels x tiles
     channels: u32,
     length: u32,         // steps in a row
     states: u32,         // of a channel
     channel_groups: u32, // groups of channels that share b and c
     tiles: u32,          // of a group's channels
     chunk: u32,          // steps in a chunk, a multiple of four
-    chunks: u32,         // chunks in a row
+    chunks: u32,         // the slice's chunks in a row
+    first_batch: u32,    // the slice's first batch
+    first_chunk: u32,    // and the first of its rows' chunks
     first_skip: u32,     // where in `held` D begins, and the bias behind it
     first_border: u32,   // where in `held` the states begin with which chunks do
 }
@@ -49,12 +51,13 @@ fn main(
 fn scan_chunk(lane: Lane, place: Place, chunk: u32) {
     let a = channel_states(place, 0u);
     let skip = vec4<f32>(held[params.first_skip + place.channel]);
-    let end = min((chunk + 1u) * params.chunk, params.length);
+    let first = chunk_start(chunk);
+    let end = min(first + params.chunk, params.length);
     var h = States();
     if (HAS_BORDER) {
         h = border_states(place, params.first_border, chunk);
     }
-    for (var t = chunk * params.chunk; t < end; t += 4u) {
+    for (var t = first; t < end; t += 4u) {
         let delta4 = step_sizes(load_raw_delta(place, t, end), place, t, end);
         let u4 = load_u(place, t, end);
         let b4 = load_b(place, t, end);

@@ -4,18 +4,24 @@
 @group(0) @binding(0) var<storage, read> sequences: array<i32>; // (batch, length)
 
 // The values that link the four steps from `t` with those `lag` steps earlier, and 0 where such a pair belongs to two
-// sequences. What lies before a row belongs to the sequence of its first step.
+// sequences.
 fn within(row: u32, t: i32, lag: u32, values: vec4<f32>) -> vec4<f32> {
     var kept: vec4<f32>;
     for (var n = 0; n < 4; n++) {
-        if (sequence_at(row, t + n) == sequence_at(row, t + n - i32(lag))) {
+        if (same_sequence(row / params.channels, t + n, lag)) {
             kept[n] = values[n];
         }
     }
     return kept;
 }
 
-fn sequence_at(row: u32, t: i32) -> i32 {
+// Whether a step and the one `lag` steps before it belong together. What lies before a row belongs to the sequence of its
+// first step.
+fn same_sequence(batch: u32, t: i32, lag: u32) -> bool {
+    return sequence_at(batch, t) == sequence_at(batch, t - i32(lag));
+}
+
+fn sequence_at(batch: u32, t: i32) -> i32 {
     let step = clamp(t, 0, i32(params.length) - 1);
-    return sequences[row / params.channels * params.length + u32(step)];
+    return sequences[batch * params.length + u32(step)];
 }

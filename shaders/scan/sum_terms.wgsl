@@ -1,6 +1,5 @@
 // Sums what workgroups left apart, always in the same order: `sums` (outer, inner) of `terms` (outer, count, inner),
-// which begin at `first`. A workgroup takes QUADS times four neighbouring sums, and splits the terms of each among
-// LANES / QUADS lanes.
+// which begin at `first`. A workgroup takes QUADS times four neighbouring sums.
 
 struct Params {
     groups: u32, // sums, by 4 QUADS
@@ -8,18 +7,15 @@ struct Params {
     total: u32,  // outer x inner
     count: u32,  // terms of a sum
     inner: u32,
+    to: u32,     // where in `sums` they go, a multiple of four
 }
 
 const LANES: u32 = 64;
 const QUADS: u32 = 8;
 
-const_assert LANES % QUADS == 0u;
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> terms: array<f32>;
 @group(0) @binding(2) var<storage, read_write> sums: array<sums_word>;
-
-var<workgroup> shares: array<vec4<f32>, LANES>;
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -39,20 +35,12 @@ fn sum_group(lane: u32, group: u32) {
     for (var n = 0u; n < 4u; n++) {
         let i = start + n;
         if (i < params.total) {
-            var place = params.first + i / params.inner * params.count * params.inner + i % params.inner;
-            place += lane / QUADS * params.inner;
-            for (var term = lane / QUADS; term < params.count; term += LANES / QUADS) {
-                share[n] += terms[place];
-                place += LANES / QUADS * params.inner;
-            }
+            let first = params.first + i / params.inner * params.count * params.inner + i % params.inner;
+            share[n] = share_of(lane, first, params.count, params.inner);
         }
     }
-    shares[lane] = share;
-    workgroupBarrier();
+    let sum = sum_shares(lane, share);
     if (lane < QUADS) {
-        for (var other = lane + QUADS; other < LANES; other += QUADS) {
-            share += shares[other];
-        }
-        sums_store4(start, params.total, share);
+        sums_store4(params.to + start, params.to + params.total, sum);
     }
 }

@@ -43,17 +43,17 @@ fn main(
 fn take_token(lane: Lane, record: u32, first_row: u32) {
     let head = record % params.heads;
     // The first of the record's fours.
-    let decay = exp(bitcast<f32>(records[record * RECORD + 1u].x));
     let weight = bitcast<f32>(records[record * RECORD + 2u].x);
     let row = first_row + rank(lane) / REDUCE_LANES * 4u;
     let line = record * params.x_dim;
     let four = x_load4(line + row, line + params.x_dim);
-    let added = weight * four;
+    let added = weight * (four - held_under_key(lane, record, row));
     let shared_line = record / params.b_share * params.b_dim;
     var sums = vec4<f32>();
     for (var column = rank(lane) % REDUCE_LANES; column < params.b_dim; column += REDUCE_LANES) {
         let key = b_load(shared_line + column);
         let query = c_load(shared_line + column);
+        let decay = decay_of(record, column);
         for (var n = 0u; n < 4u; n++) {
             if (row + n < params.x_dim) {
                 let at = (line + row + n) * params.b_dim + column;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::caps::MatrixUnits;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_turns};
 use crate::shader::{Format, Linker, Shader, ShaderError, Storage};
@@ -245,12 +246,10 @@ impl MatmulPlan {
 
     /// The same product on matrix units, if the adapter has them for these operands and the problem fills their tiles.
     ///
-    /// Which lanes make a subgroup must be known, so its size must be; other storages than f16 would lose range.
+    /// Other storages than f16 would lose range.
     fn on_matrices(&self, spec: &MatmulSpec, caps: &Caps) -> Option<Self> {
         let [a, b, _] = self.storage;
-        let shape = caps.matrices.iter().filter(|shape| shape.f32_accumulator);
-        let side = shape.filter(|s| s.m == s.n && s.n == s.k && matches!(s.m, 8 | 16)).map(|s| s.m).max()?;
-        let subgroup = caps.subgroups.filter(|sizes| sizes.min == sizes.max)?.max;
+        let MatrixUnits { side, subgroup_lanes } = caps.matrix_units()?;
         if ![a, b].iter().all(|storage| storage.format == Format::F16 && storage.vectors) {
             return None;
         }
@@ -258,7 +257,7 @@ impl MatmulPlan {
         // Larger tiles read less; a problem too small for many of them is better off with more of the smaller.
         [[2, 2], [2, 1], [1, 1]].into_iter().find_map(|subgroups: [u32; 2]| {
             let [m, n] = subgroups.map(|count| count * SUBGROUP_MATRICES * side);
-            let path = MatmulPath::Matrices { side, subgroups, subgroup_lanes: subgroup };
+            let path = MatmulPath::Matrices { side, subgroups, subgroup_lanes };
             let plan = Self { tile: [m, n, 2 * side], path, bound: Bound::Registers, ..*self };
             let [rows, columns] = plan.tiles(spec);
             let filled = spec.m * 2 > m as usize && spec.n * 2 > n as usize;
@@ -414,11 +413,13 @@ pub fn shaders(plan: &MatmulPlan) -> Result<Vec<Shader>, ShaderError> {
         }
         MatmulPath::Matrices { side, subgroups, subgroup_lanes } => linker
             .module(if side == 16 { "common/matrix_16" } else { "common/matrix_8" })
-            .module("common/matrix_tile")
             .module("common/lane_subgroup")
             .set("SUBGROUPS_M", subgroups[0])
             .set("SUBGROUPS_N", subgroups[1])
-            .set("SUBGROUP_LANES", subgroup_lanes),
+            .set("SUBGROUP_LANES", subgroup_lanes)
+            .each("m", SUBGROUP_MATRICES)
+            .each("n", SUBGROUP_MATRICES)
+            .each("k", k / side),
     };
     let linker = linker.set("B_TRANSPOSED", plan.b_transposed);
     Ok(vec![linker.tensor("a", a).tensor("b", b).tensor("c", c).link()?])

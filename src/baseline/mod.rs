@@ -12,8 +12,12 @@ mod attention;
 mod butterfly;
 mod matmul;
 mod scan;
+mod transpose;
 
-pub use attention::{AttentionScratch, SoftmaxPlan, UnfusedAttention, UnfusedAttentionPlan};
+pub use attention::{
+    AttentionBackwardScratch, AttentionScratch, SoftmaxPlan, UnfusedAttention, UnfusedAttentionBackward,
+    UnfusedAttentionBackwardPlan, UnfusedAttentionPlan,
+};
 pub use butterfly::{
     ButterflyScratch, Dense, MonarchScratch, UnfusedButterfly, UnfusedButterflyPlan, UnfusedMonarch,
     UnfusedMonarchPlan,
@@ -22,17 +26,27 @@ pub use matmul::{Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand};
 pub use scan::{
     ScanScratch, SequentialLinearScan, SequentialLinearScanPlan, UnfusedLinearScan, UnfusedLinearScanPlan,
 };
+pub use transpose::TransposePlan;
 
 pub use scan::{DirectLongConv, DirectLongConvPlan, LongConvScratch, UnfusedLongConv, UnfusedLongConvPlan};
+pub use scan::{
+    PlainConv1dPlan, SelectiveScanScratch, SequentialConv1d, SequentialRecurrence, SequentialRecurrencePlan,
+    SsdScratch, UnfusedConv1d, UnfusedSelectiveScan, UnfusedSelectiveScanPlan, UnfusedSsd, UnfusedSsdPlan,
+};
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
+    pub use super::attention::backward_shaders as attention_backward;
     pub use super::attention::shaders as attention;
     pub use super::butterfly::butterfly_shaders as butterfly;
     pub use super::butterfly::shaders as monarch;
     pub use super::matmul::shaders as matmul;
+    pub use super::scan::conv1d_shaders as conv1d;
     pub use super::scan::direct_long_conv_shaders as direct_long_conv;
     pub use super::scan::long_conv_shaders as long_conv;
+    pub use super::scan::selective_scan_shaders as selective_scan;
+    pub use super::scan::sequential_recurrence_shaders as sequential_recurrence;
     pub use super::scan::sequential_shaders as sequential_linear_scan;
     pub use super::scan::shaders as linear_scan;
+    pub use super::scan::ssd_shaders as ssd;
 }

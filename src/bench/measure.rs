@@ -26,6 +26,7 @@ pub async fn measure(
         flops: workload.flops(),
         least_bytes: workload.least_bytes(),
         width: workload.width(),
+        length: workload.length(),
         fused,
         yardsticks,
     })
@@ -75,6 +76,7 @@ impl Bench<'_> {
             peak_bytes,
             flops_per_second: flops / seconds,
             bytes_per_second: bytes as f64 / seconds,
+            copy_fraction: bytes as f64 / seconds / self.ceilings.copy_bytes_per_second,
             ceiling_fraction: self.ceilings.floor(flops, bytes) / seconds,
         })
     }

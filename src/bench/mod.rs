@@ -5,6 +5,7 @@
 //! holds the speed of a wrong result.
 
 mod attention;
+mod backward;
 mod butterfly;
 mod ceilings;
 mod measure;
@@ -12,6 +13,7 @@ mod scan;
 mod suite;
 
 pub use attention::{Attempt, Reach, Seconds, longest};
+pub use backward::{Backward, Trainable};
 pub use ceilings::{CeilingsPlan, ceilings, shaders};
 pub use measure::{Bench, measure};
 pub use suite::suite;
@@ -66,6 +68,11 @@ pub trait Workload: fmt::Display {
         None
     }
 
+    /// Steps of a row, if it has any.
+    fn length(&self) -> Option<usize> {
+        None
+    }
+
     /// The spec's own fields.
     #[cfg(feature = "serde")]
     fn fields(&self) -> serde_json::Value;
@@ -100,6 +107,8 @@ pub struct Figures {
     pub flops_per_second: f64,
     /// [`Workload::least_bytes`] each second.
     pub bytes_per_second: f64,
+    /// [`bytes_per_second`](Self::bytes_per_second) over what copying reaches: how near a workload is that only reads.
+    pub copy_fraction: f64,
     /// The least time that the ceilings allow, over the time taken. Above 1 where caches hold the whole workload,
     /// or matrix units do the arithmetic.
     pub ceiling_fraction: f64,
@@ -154,6 +163,8 @@ pub struct Report {
     pub least_bytes: u64,
     /// [`Workload::width`].
     pub width: Option<usize>,
+    /// [`Workload::length`].
+    pub length: Option<usize>,
     /// The fused kernels of this library.
     pub fused: Figures,
     /// What they are measured against: the unfused version first, others of interest after it.
@@ -166,16 +177,20 @@ impl Report {
         self.yardsticks.first().and_then(|yardstick| yardstick.measured.figures())
     }
 
+    /// How many times faster fused is than the yardstick of that name, if that was measured.
+    pub fn over(&self, name: &str) -> Option<f64> {
+        let other = self.yardsticks.iter().find(|yardstick| yardstick.name == name)?.measured.figures()?;
+        Some(other.timing.median().as_secs_f64() / self.fused.timing.median().as_secs_f64())
+    }
+
     /// How many times faster fused is than the dense product that it stands for, if that was measured.
     pub fn over_dense(&self) -> Option<f64> {
-        let dense = self.yardsticks.iter().find(|yardstick| yardstick.name == "dense")?.measured.figures()?;
-        Some(dense.timing.median().as_secs_f64() / self.fused.timing.median().as_secs_f64())
+        self.over("dense")
     }
 
     /// How many times faster fused is than unfused, if that runs here.
     pub fn speed_up(&self) -> Option<f64> {
-        let unfused = self.unfused()?.timing.median().as_secs_f64();
-        Some(unfused / self.fused.timing.median().as_secs_f64())
+        self.over(self.yardsticks.first()?.name)
     }
 
     /// How many times less memory fused takes than unfused, if that runs here.

@@ -6,6 +6,7 @@
 mod attention;
 mod butterfly;
 mod scan;
+mod slice_sum;
 
 pub use attention::{
     Append, AppendInputs, Attention, AttentionBackward, AttentionGradients, AttentionInputs,
@@ -19,13 +20,17 @@ pub use butterfly::{
     PixelflyGradients, PixelflyInputs, PixelflyLinear,
 };
 pub use scan::{
-    CoefficientGradient, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs,
-    Conv1dOutputs, Conv1dStep, Conv1dStepInputs, H3, H3Backward, H3Gradients, H3Inputs, H3States, H3Step,
-    Hyena, HyenaBackward, HyenaGradients, HyenaInputs, HyenaStates, HyenaStep, LinearAttention,
-    LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs, LinearAttentionOutputGradients,
-    LinearAttentionOutputs, LinearAttentionStep, LinearScan, LinearScanBackward, LinearScanBackwardInputs,
-    LinearScanGradients, LinearScanInputs, LinearScanOutputs, LongConv, LongConvBackward, LongConvGradients,
-    LongConvInputs, LongConvStep, Projection, S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep,
+    AssociativeScan, AssociativeScanBackward, AssociativeScanBackwardInputs, AssociativeScanGradients,
+    AssociativeScanInputs, AssociativeScanOutputs, CoefficientGradient, CoefficientTensor, Conv1d,
+    Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dStep, Conv1dStepInputs, DeltaRule,
+    DeltaRuleBackward, DeltaRuleGradients, DeltaRuleInputs, DeltaRuleStep, H3, H3Backward, H3Gradients,
+    H3Inputs, H3States, H3Step, Hyena, HyenaBackward, HyenaGradients, HyenaInputs, HyenaStates, HyenaStep,
+    LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
+    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionStep, LinearScan,
+    LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs, LinearScanOutputs,
+    LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvStep, Mamba, Mamba2,
+    Mamba2Backward, Mamba2Gradients, Mamba2Inputs, Mamba2Step, MambaBackward, MambaGradients, MambaInputs,
+    MambaOutputs, MambaStates, MambaStep, Projection, S4d, S4dBackward, S4dGradients, S4dInputs, S4dStep,
     SelectiveScan, SelectiveScanBackward, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs,
     SelectiveScanStep, SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
     SsdOutputs, SsdStep,
@@ -40,8 +45,9 @@ pub mod shaders {
     pub use super::attention::{
         append_shaders as append, backward_shaders as attention_backward,
         backward_shaders_with_mods as attention_backward_with_mods, merge_shaders as merge,
-        probabilities_shaders as attention_probabilities, rotate_shaders as rotate, shaders as attention,
-        shaders_with_mods as attention_with_mods,
+        probabilities_shaders as attention_probabilities,
+        probabilities_shaders_with_mods as attention_probabilities_with_mods, rotate_shaders as rotate,
+        shaders as attention, shaders_with_mods as attention_with_mods,
     };
     pub use super::butterfly::{
         block_softmax_shaders as block_softmax, block_sparse_shaders as block_sparse,
@@ -53,9 +59,11 @@ pub mod shaders {
     pub use super::scan::{
         chunked_backward_shaders as chunked_backward, chunked_shaders as chunked,
         conv1d_backward_shaders as conv1d_backward, conv1d_shaders as conv1d,
-        conv1d_step_shaders as conv1d_step, linear_scan_backward_shaders as linear_scan_backward,
-        linear_scan_shaders as linear_scan, long_conv_backward_shaders as long_conv_backward,
-        long_conv_shaders as long_conv, long_conv_step_shaders as long_conv_step, s4d_shaders as s4d,
+        conv1d_step_shaders as conv1d_step, delta_rule_backward_shaders as delta_rule_backward,
+        delta_rule_shaders as delta_rule, linear_attention_backward_shaders as linear_attention_backward,
+        linear_attention_shaders as linear_attention, long_conv_backward_shaders as long_conv_backward,
+        long_conv_shaders as long_conv, long_conv_step_shaders as long_conv_step,
+        row_scan_backward_shaders as row_scan_backward, row_scan_shaders as row_scan, s4d_shaders as s4d,
         selective_scan_backward_shaders as selective_scan_backward, selective_scan_shaders as selective_scan,
         token_shaders as token,
     };

@@ -22,11 +22,13 @@ pub use butterfly::{
     pixelfly_backward,
 };
 pub use scan::{
-    Conv1dDerivatives, Conv1dResult, Conv1dTensors, H3Operands, H3Result, LinearAttentionGradient,
+    AssociativeScanDerivatives, AssociativeScanResult, Conv1dDerivatives, Conv1dResult, Conv1dTensors,
+    DeltaRuleGradient, DeltaRuleResult, DeltaRuleValues, H3Operands, H3Result, LinearAttentionGradient,
     LinearAttentionResult, LinearAttentionValues, LinearScanDerivatives, LinearScanResult, LongConv,
     LongConvGradients, LongConvOperands, SelectiveScanDerivatives, SelectiveScanResult, SelectiveScanTensors,
-    SsdGradient, SsdResult, SsdValues, conv1d, conv1d_backward, h3, linear_attention,
-    linear_attention_backward, linear_scan, linear_scan_backward, s4d_kernel, selective_scan,
+    SsdGradient, SsdResult, SsdValues, associative_scan, associative_scan_backward, conv1d, conv1d_backward,
+    delta_rule, delta_rule_backward, h3, linear_attention, linear_attention_backward, linear_scan,
+    linear_scan_backward, mamba, mamba_backward, mamba2, mamba2_backward, s4d_kernel, selective_scan,
     selective_scan_backward, ssd, ssd_backward,
 };
 

@@ -7,28 +7,33 @@
 mod attention;
 mod butterfly;
 mod scan;
+mod slice_sum;
 
 pub use attention::{
-    AppendPlan, AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan, AttentionStructure,
-    AttentionTile, CacheStructure, MaskMods, MergePlan, ModsStructure, Parts, RotatePlan, RowsPlan,
-    VisitTable,
+    AppendPlan, AttentionBackwardPlan, AttentionPath, AttentionPlan, AttentionProbabilitiesPlan,
+    AttentionStructure, AttentionTile, CacheStructure, MatrixTile, MergePlan, ModsStructure, Parts,
+    RotatePlan, RowsPlan, VisitTable,
 };
 pub(crate) use attention::{VISIT_LANES, block_words};
 pub use butterfly::{
     BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ButterflyBackwardPlan,
     ButterflyLinearPlan, ButterflyPass, ButterflyPlan, ButterflyTile, ColumnSumsPlan, MonarchBackwardPlan,
     MonarchLinearPlan, MonarchPath, MonarchPlan, MonarchRows, OuterPlan, PixelflyBackwardPlan, PixelflyPlan,
-    PixelflyStorage, SliceSumPlan, SparseProductPlan,
+    PixelflyStorage, SparseProductPlan,
 };
-pub(crate) use butterfly::{
-    COLUMN_LANES, DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, SUM_LANES, Side, Sides, gradient_cells,
+pub(crate) use butterfly::{DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, Side, Sides, Window, gradient_cells};
+pub(crate) use scan::{
+    ChunkKernel, DeltaKernel, DeltaPair, DeltaProduct, KeyedKernel, KeyedProduct, LongConvStage, Mixed,
+    Reads, TOKEN_ROOM, Writes, record_words,
 };
-pub(crate) use scan::{ChunkKernel, LongConvStage, Mixed, Reads, TOKEN_ROOM, Writes, record_words};
 pub use scan::{
-    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
-    LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
-    SelectiveScanPlan, Steps, SumPlan, TokenPlan,
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaPass,
+    DeltaRuleBackwardPlan, DeltaRulePlan, KeyedBackwardPlan, KeyedPlan, LinearAttentionBackwardPlan,
+    LinearAttentionPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, RowScanBackwardPlan,
+    RowScanPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, Steps, SumPlan, TokenPlan,
 };
+
+pub use slice_sum::SliceSumPlan;
 
 use std::fmt;
 

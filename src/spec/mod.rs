@@ -19,10 +19,11 @@ pub use butterfly::{
     PixelflyWeights,
 };
 pub use scan::{
-    Coefficients, Conv1dSpec, Discretization, Gate, H3Spec, HyenaSpec, LinearAttentionSpec, LinearScanSpec,
-    LongConvSpec, S4dParameters, S4dSpec, SelectiveScanSpec, Sequences, Skip, SsdSpec,
+    AssociativeOperator, AssociativeScanSpec, Coefficients, Conv1dSpec, DeltaRuleSpec, Discretization, Gate,
+    H3Spec, HyenaSpec, LinearAttentionSpec, LinearScanSpec, LongConvSpec, Mamba2Spec, MambaSpec,
+    S4dParameters, S4dSpec, ScanOperator, SelectiveScanSpec, Sequences, Skip, SsdSpec,
 };
-pub(crate) use scan::{Complex, Decay, LONGEST_CHUNK, Recurrence, Run};
+pub(crate) use scan::{Complex, Decay, Recurrence, RowScan, Run};
 
 use crate::SpecError;
 

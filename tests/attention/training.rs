@@ -5,7 +5,7 @@ use tilewise::oracle::kept;
 use tilewise::verify::Inputs;
 use tilewise::{
     Alibi, Attention, AttentionBackward, AttentionInputs, AttentionProbabilities, AttentionSpec, CuSeqlens,
-    DType, Element, Gpu, Tensor,
+    DType, Element, Gpu, Tensor, by_dtype,
 };
 
 use crate::common;
@@ -84,16 +84,24 @@ fn value(bits: u64) -> f64 {
     f64::from_bits(bits)
 }
 
+/// Every option, dense and packed; mods and masks of blocks repeat in `tests/mods.rs`, caches in `cached.rs`.
 #[test]
 fn gradients_repeat_bit_for_bit() {
+    let dense = AttentionSpec::new(DType::F16, 2, (113, 203), 4, 59).kv_heads(2).causal().softcap(20.0);
+    let dense = dense.alibi(Alibi::PerHead).dropout(0.17).sinks();
+    let packed = AttentionSpec { head_dim: 24, value_dim: 24, ..dense }.packed(150, 230);
     for (name, gpu) in common::gpus() {
-        let spec = AttentionSpec::new(DType::F16, 2, (113, 203), 4, 59).kv_heads(2).causal().softcap(20.0);
-        let spec = spec.alibi(Alibi::PerHead).dropout(0.17).sinks();
-        let given = given(&spec);
-        let first = train::<f16>(&gpu, spec, &given);
-        assert!(first.iter().all(|part| part.iter().any(|&bits| value(bits) != 0.0)), "{name}");
-        for repeat in 1..50 {
-            assert!(train::<f16>(&gpu, spec, &given) == first, "repeat {repeat} differs ({name})");
+        for spec in [dense, packed] {
+            let mut given = given(&spec);
+            given.sums = [vec![0, 113, 150], vec![0, 203, 230]];
+            let first = train::<f16>(&gpu, spec, &given);
+            assert!(first.iter().all(|part| part.iter().any(|&bits| value(bits) != 0.0)), "{name}");
+            for repeat in 1..50 {
+                assert!(
+                    train::<f16>(&gpu, spec, &given) == first,
+                    "{spec}: repeat {repeat} differs ({name})"
+                );
+            }
         }
     }
 }
@@ -107,47 +115,80 @@ fn causal(length: usize) -> AttentionSpec {
 }
 
 /// Every head's row of a tensor (1, rows, heads, dim).
-fn row(tensor: &mut [f64], row: usize) -> &mut [f64] {
-    &mut tensor[row * HEADS * DIM..(row + 1) * HEADS * DIM]
+fn row(tensor: &mut [f64], rows: usize, row: usize) -> &mut [f64] {
+    let width = tensor.len() / rows;
+    &mut tensor[row * width..(row + 1) * width]
 }
 
 /// Fails unless these rows are the same.
-fn same_rows(what: &str, found: &[u64], clean: &[u64], rows: impl Iterator<Item = usize>) {
+fn same_rows(what: &str, (found, clean): (&[u64], &[u64]), count: usize, rows: impl Iterator<Item = usize>) {
+    let width = found.len() / count;
     for row in rows {
-        let range = row * HEADS * DIM..(row + 1) * HEADS * DIM;
+        let range = row * width..(row + 1) * width;
         assert!(found[range.clone()] == clean[range], "{what}: row {row} was reached");
     }
 }
 
 #[test]
 fn infinities_and_nans_stay_within_reach() {
-    for (name, gpu) in common::gpus() {
-        let spec = causal(70);
-        let clean = given(&spec);
-        let expected = train::<f32>(&gpu, spec, &clean);
+    let square = causal(70);
+    let shared = AttentionSpec { causal: false, ..square.kv_heads(1) }.window(Some(9), Some(4));
+    for spec in [
+        square,
+        shared.sinks().softcap(5.0).alibi(Alibi::PerHead),
+        AttentionSpec { dtype: DType::F16, ..square.dropout(0.17) },
+        AttentionSpec { dtype: DType::Bf16, q_len: 50, head_dim: 3, value_dim: 5, ..square },
+    ] {
+        for (name, gpu) in common::gpus() {
+            by_dtype!(spec.dtype, T => spoil::<T>(&gpu, spec, &format!("{spec} ({name})")));
+        }
+    }
+}
 
-        // Queries see keys up to their own number: those before 40 see none of these.
-        let mut spoilt = clean.clone();
-        row(&mut spoilt.v, 40).fill(f64::INFINITY);
-        row(&mut spoilt.v, 41).fill(f64::NAN);
-        row(&mut spoilt.k, 50).fill(f64::NAN);
-        row(&mut spoilt.k, 51).fill(f64::NEG_INFINITY);
-        let found = train::<f32>(&gpu, spec, &spoilt);
-        same_rows(&format!("o ({name})"), &found[0], &expected[0], 0..40);
-        same_rows(&format!("dq ({name})"), &found[2], &expected[2], 0..40);
-        assert!(value(found[0][60 * HEADS * DIM]).is_nan(), "query 60 sees them ({name})");
+/// Puts infinities and NaNs into keys and values, and then into queries and gradients, and looks where they come out.
+fn spoil<T: Element>(gpu: &Gpu, spec: AttentionSpec, name: &str) {
+    let AttentionSpec { q_len, k_len, heads, .. } = spec;
+    let clean = given(&spec);
+    let expected = train::<T>(gpu, spec, &clean);
+    let sees = |query: usize, keys: &[usize]| {
+        let (first, end) = spec.keys_seen(query);
+        keys.iter().any(|key| (first..end).contains(key))
+    };
+    let is_nan = |bits: &[u64], rows: usize, row: usize| value(bits[bits.len() / rows * row]).is_nan();
 
-        // Nothing that a query holds reaches another, nor keys that it does not see.
-        let mut spoilt = clean.clone();
-        row(&mut spoilt.q, 20).fill(f64::NAN);
-        row(&mut spoilt.d_o, 30).fill(f64::INFINITY);
-        let found = train::<f32>(&gpu, spec, &spoilt);
-        let others = || (0..70).filter(|&query| query != 20 && query != 30);
-        same_rows(&format!("o ({name})"), &found[0], &expected[0], others());
-        same_rows(&format!("dq ({name})"), &found[2], &expected[2], others());
-        same_rows(&format!("dk ({name})"), &found[3], &expected[3], 31..70);
-        same_rows(&format!("dv ({name})"), &found[4], &expected[4], 31..70);
-        assert!(value(found[3][10 * HEADS * DIM]).is_nan(), "query 20 sees key 10 ({name})");
+    let mut spoilt = clean.clone();
+    row(&mut spoilt.v, k_len, 40).fill(f64::INFINITY);
+    row(&mut spoilt.v, k_len, 41).fill(f64::NAN);
+    row(&mut spoilt.k, k_len, 50).fill(f64::NAN);
+    row(&mut spoilt.k, k_len, 51).fill(f64::NEG_INFINITY);
+    let found = train::<T>(gpu, spec, &spoilt);
+    let others = || (0..q_len).filter(|&query| !sees(query, &[40, 41, 50, 51]));
+    assert!(others().count() > 10, "{name}");
+    for (part, what) in [(0, "o"), (2, "dq")] {
+        same_rows(&format!("{what} of {name}"), (&found[part], &expected[part]), q_len, others());
+    }
+    for (at, query) in (0..heads).flat_map(|head| others().map(move |query| (head * q_len + query, query))) {
+        assert!(found[1][at] == expected[1][at], "the log-sum-exp of query {query} of {name} was reached");
+    }
+    let reached = (0..q_len).find(|&query| sees(query, &[50])).expect("a query sees key 50");
+    assert!(is_nan(&found[0], q_len, reached) && is_nan(&found[2], q_len, reached), "{name}");
+
+    // Nothing that a query holds reaches another, nor keys that it does not see.
+    let mut spoilt = clean.clone();
+    row(&mut spoilt.q, q_len, 20).fill(f64::NAN);
+    row(&mut spoilt.d_o, q_len, 30).fill(f64::INFINITY);
+    let found = train::<T>(gpu, spec, &spoilt);
+    let others = || (0..q_len).filter(|&query| query != 20 && query != 30);
+    for (part, what) in [(0, "o"), (2, "dq")] {
+        same_rows(&format!("{what} of {name}"), (&found[part], &expected[part]), q_len, others());
+    }
+    let hidden = || (0..k_len).filter(|&key| !sees(20, &[key]) && !sees(30, &[key]));
+    assert!(hidden().count() > 10, "{name}");
+    for (part, what) in [(3, "dk"), (4, "dv")] {
+        same_rows(&format!("{what} of {name}"), (&found[part], &expected[part]), k_len, hidden());
+        // Not every key: dropout leaves some out.
+        let mut reached = (0..k_len).filter(|&key| sees(20, &[key]));
+        assert!(reached.any(|key| is_nan(&found[part], k_len, key)), "{what} of {name}");
     }
 }
 

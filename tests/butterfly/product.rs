@@ -1,9 +1,10 @@
 //! The butterfly product beyond its acceptance grid.
 
+use tilewise::plan::{ButterflyBackwardPlan, ButterflyPlan};
 use tilewise::verify::Inputs;
 use tilewise::{
     Butterfly, ButterflyBackward, ButterflyInputs, ButterflyLinear, ButterflyLinearInputs,
-    ButterflyLinearSpec, ButterflySpec, DType, Error, Gpu, Tensor,
+    ButterflyLinearSpec, ButterflySpec, Caps, DType, Element, Error, Gpu, Tensor, by_dtype,
 };
 
 use crate::common;
@@ -35,6 +36,69 @@ fn gradients_repeat_to_the_bit() {
             let first = run();
             assert!(first.1.iter().any(|value| *value != 0.0));
             assert!((0..3).all(|_| run() == first), "{spec}: {} ({name})", backward.plan());
+        }
+    }
+}
+
+/// What a product and its gradients come to, on that machine.
+fn everything<T: Element>(gpu: &Gpu, spec: ButterflySpec) -> [Vec<f64>; 3] {
+    let mut inputs = Inputs::new(3);
+    let mut given = |shape: &[usize], deviation| {
+        let values = inputs.normal(shape.iter().product(), deviation).into_iter().map(T::from_f64);
+        Tensor::from_slice(gpu, shape, &values.collect::<Vec<_>>()).unwrap()
+    };
+    let terms = (2 * spec.entry * spec.parts()) as f64;
+    let twiddle = given(&spec.twiddle_shape(), terms.powf(-0.5));
+    let (x, dy) = (given(&spec.x_shape(), 1.0), given(&spec.y_shape(), 1.0));
+    let inputs = ButterflyInputs { x: &x, twiddle: &twiddle };
+    let y = Butterfly::new(gpu, spec).unwrap().run(inputs).unwrap();
+    let gradients = ButterflyBackward::new(gpu, spec).unwrap().run(inputs, &dy).unwrap();
+    [y, gradients.dx, gradients.dtwiddle]
+        .map(|tensor| tensor.read_blocking().unwrap().into_iter().map(T::to_f64).collect())
+}
+
+/// Machines that bind 64 KiB or 4 at once stand for one that binds 128 MiB, and rows of a thousand nodes for a million. Of
+/// rows of 16 nodes several factors lie between two places where a window may start.
+#[test]
+fn twiddles_past_a_binding_are_bound_in_windows() {
+    for ceiling in
+        [tilewise::caps::WEBGPU_BASELINE, tilewise::caps::profile("lavapipe").unwrap().caps.clone()]
+    {
+        let Some(whole) = common::open(Some(ceiling.clone())) else { return };
+        let [narrow, narrowest] = [64 << 10, 4 << 10].map(|binding_bytes| {
+            common::open(Some(Caps { binding_bytes, ..ceiling.clone() })).expect("it opened before")
+        });
+        let new = |batch, n| ButterflySpec::new(DType::F32, batch, n);
+        for (narrow, spec) in [
+            (&narrow, new(3, 1024).increasing_stride()),
+            (&narrow, new(5, 1024).nblocks(2).transposed()),
+            (&narrow, new(2, 512).nstacks(3).nblocks(2).n_in(500)),
+            (&narrow, new(3, 512).complex().nblocks(2).increasing_stride()),
+            (&narrow, new(9, 64).entry(4).nblocks(2).nstacks(2)),
+            (&narrow, new(4, 32).entry(5).complex().nblocks(2).transposed()),
+            (&narrow, ButterflySpec { dtype: DType::F16, ..new(3, 1024).nblocks(3) }),
+            (&narrowest, ButterflySpec { dtype: DType::Bf16, ..new(3, 16).nblocks(6).nstacks(3) }),
+        ] {
+            let plans = |gpu: &Gpu| {
+                let forth = ButterflyPlan::new(&spec, gpu.caps()).unwrap();
+                (forth.windows, ButterflyBackwardPlan::new(&spec, gpu.caps()).unwrap().windows)
+            };
+            assert_eq!((plans(&whole), plans(narrow)), ((false, false), (true, true)), "{spec}");
+            let [expected, found] =
+                [&whole, narrow].map(|gpu| by_dtype!(spec.dtype, T => everything::<T>(gpu, spec)));
+            // Rows between passes are f32, so that the passes do not matter beyond that.
+            let unit = match spec.dtype {
+                DType::F32 => 2e-6,
+                DType::F16 => 1e-3,
+                DType::Bf16 => 8e-3,
+            };
+            for ((name, found), expected) in ["y", "dx", "dtwiddle"].iter().zip(&found).zip(&expected) {
+                let largest = expected.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
+                assert!(largest > 0.1, "{spec}: {name}");
+                for (i, (x, y)) in found.iter().zip(expected).enumerate() {
+                    assert!((x - y).abs() <= unit * largest, "{spec}: {name} at {i}: {x} against {y}");
+                }
+            }
         }
     }
 }

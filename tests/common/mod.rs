@@ -36,27 +36,34 @@ fn set(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|value| value == "1")
 }
 
-/// Runs a family's grid on every adapter, and fails with the list of what is wrong.
+/// Runs a family's grid on every adapter, and fails with the list of what is wrong. With `TILEWISE_CASES` set, only the cases
+/// whose names contain it, and each outcome is printed.
 pub fn verify_family(family: Family) {
     let grid = if set("TILEWISE_FULL") { Grid::Full } else { Grid::Thin };
+    let only = std::env::var("TILEWISE_CASES").unwrap_or_default();
     let mut failures = Vec::new();
     let mut checked = 0;
     for (name, gpu) in gpus() {
-        for case in verify::cases(family, grid) {
+        for case in verify::cases(family, grid).iter().filter(|case| case.to_string().contains(&only)) {
             let outcomes =
                 pollster::block_on(case.run(&gpu)).unwrap_or_else(|error| panic!("{case} ({name}): {error}"));
             for outcome in outcomes {
                 checked += 1;
+                let words = format!(
+                    "{case} ({name}), {}: error {:.3e}, allowed {:.3e}, largest value {:.3e}",
+                    outcome.tensor, outcome.error, outcome.allowed, outcome.largest
+                );
+                if !only.is_empty() {
+                    println!("{words}");
+                }
                 if !outcome.passed() {
-                    failures.push(format!(
-                        "{case} ({name}), {}: error {:.3e}, allowed {:.3e}, largest value {:.3e}",
-                        outcome.tensor, outcome.error, outcome.allowed, outcome.largest
-                    ));
+                    failures.push(words);
                 }
             }
         }
     }
     println!("{checked} outputs compared with the oracle");
+    assert!(checked > 0 || gpus().is_empty(), "no case has {only:?} in its name");
     assert!(
         failures.is_empty(),
         "{} of {checked} outputs are wrong:\n{}",

@@ -3,10 +3,10 @@
 use super::zeros;
 use tilewise::caps::PROFILES;
 use tilewise::{
-    Append, AppendInputs, AppendSpec, Attention, AttentionInputs, AttentionOutputs, AttentionSpec, BlockMask,
-    CacheIndex, CacheSpec, CacheView, CachedAttention, CachedAttentionInputs, CachedAttentionSpec, DType,
-    Element, Gpu, KvCache, Merge, MergeSpec, Mods, Rotary, RotaryPairs, RotaryTables, Rotate, RotateSpec,
-    Table, Tensor, by_dtype, mods,
+    Alibi, Append, AppendInputs, AppendSpec, Attention, AttentionInputs, AttentionOutputs, AttentionSpec,
+    BlockMask, CacheIndex, CacheSpec, CacheView, CachedAttention, CachedAttentionInputs, CachedAttentionSpec,
+    DType, Element, Gpu, KvCache, Merge, MergeSpec, Mods, Rotary, RotaryPairs, RotaryTables, Rotate,
+    RotateSpec, Table, Tensor, by_dtype, mods,
 };
 
 pub fn attention<T: Element>(gpu: &Gpu, spec: AttentionSpec) {
@@ -69,6 +69,23 @@ fn modified(gpu: &Gpu) {
     attention.run(AttentionInputs::new(&q, &k, &v).tables(&tables)).unwrap();
 }
 
+/// An 8-bit cache with everything of each head.
+fn decoding(gpu: &Gpu) {
+    let attention = AttentionSpec::new(DType::F32, 2, (1, 30), 4, 64).kv_heads(2).sinks();
+    let attention = attention.alibi(Alibi::PerBatchHead);
+    let cache = CacheSpec::slots(DType::F32, 2, 30, 2, 64).int8();
+    let kept = KvCache::zeros_int8(gpu, cache, &[0.1; 2], &[0.1; 2]).unwrap();
+    let index = CacheIndex::new(gpu, &cache, &CacheView::new([9, 30]), 1).unwrap();
+    let (q, slopes) = (zeros::<f32>(gpu, &attention.q_shape()), zeros::<f32>(gpu, &[2, 4]));
+    let sinks = zeros::<f32>(gpu, &[4]);
+    let prefix = Tensor::from_slice(gpu, &[2], &[5_u32, 7]).unwrap();
+    let tables = [("prefix", Table::from(&prefix))];
+    let inputs = CachedAttentionInputs::new(&q, &kept, &index).alibi(&slopes).sinks(&sinks).tables(&tables);
+    let mods = Mods::new().mask(mods::prefix_lm());
+    let spec = CachedAttentionSpec::new(attention, cache);
+    CachedAttention::with_mods(gpu, spec, &mods).unwrap().run(inputs).unwrap();
+}
+
 pub fn run_all(gpu: &Gpu) {
     for dtype in DType::ALL {
         for (head_dim, q_len) in [(64, 97), (111, 1), (256, 203)] {
@@ -85,6 +102,7 @@ pub fn run_all(gpu: &Gpu) {
         }
     }
     modified(gpu);
+    decoding(gpu);
 }
 
 #[test]

@@ -2,10 +2,14 @@
 
 use super::zeros;
 use tilewise::{
-    Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, Element, Gate,
-    Gpu, LinearAttention, LinearAttentionBackward, LinearAttentionInputs, LinearAttentionOutputGradients,
-    LinearAttentionSpec, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs,
-    LinearScanSpec, LongConv, LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, S4d, S4dBackward,
+    AssociativeOperator, AssociativeScan, AssociativeScanBackward, AssociativeScanBackwardInputs,
+    AssociativeScanInputs, AssociativeScanSpec, CoefficientTensor, Conv1d, Conv1dBackward, Conv1dInputs,
+    Conv1dSpec, Conv1dStep, Conv1dStepInputs, DType, DeltaRule, DeltaRuleBackward, DeltaRuleInputs,
+    DeltaRuleSpec, DeltaRuleStep, Element, Gate, Gpu, LinearAttention, LinearAttentionBackward,
+    LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionSpec, LinearScan,
+    LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, LongConv,
+    LongConvBackward, LongConvInputs, LongConvSpec, LongConvStep, Mamba, Mamba2, Mamba2Backward,
+    Mamba2Inputs, Mamba2Spec, Mamba2Step, MambaBackward, MambaInputs, MambaSpec, MambaStep, S4d, S4dBackward,
     S4dInputs, S4dParameters, S4dSpec, S4dStep, SelectiveScan, SelectiveScanBackward, SelectiveScanInputs,
     SelectiveScanSpec, SelectiveScanStep, SequenceIndices, Skip, Ssd, SsdBackward, SsdInputs,
     SsdOutputGradients, SsdSpec, SsdStep, by_dtype,
@@ -18,6 +22,15 @@ pub fn linear_scan<T: Element>(gpu: &Gpu, spec: LinearScanSpec) {
     let h = scan.run(LinearScanInputs { a: &a, b: &b, initial: initial.as_ref() }).unwrap().h;
     let inputs = LinearScanBackwardInputs { a: &a, h: &h, initial: initial.as_ref(), dh: &b };
     LinearScanBackward::new(gpu, spec).unwrap().run(inputs).unwrap();
+}
+
+fn associative_scan<T: Element>(gpu: &Gpu, spec: AssociativeScanSpec) {
+    let x = zeros::<T>(gpu, &spec.shape());
+    let initial = spec.initial.then(|| zeros::<f32>(gpu, &spec.state_shape()));
+    let given = AssociativeScanInputs { x: &x, initial: initial.as_ref() };
+    let y = AssociativeScan::new(gpu, spec).unwrap().run(given).unwrap().y;
+    let inputs = AssociativeScanBackwardInputs { given, y: &y, dy: &x };
+    AssociativeScanBackward::new(gpu, spec).unwrap().run(inputs).unwrap();
 }
 
 pub fn long_conv<T: Element>(gpu: &Gpu, spec: LongConvSpec) {
@@ -140,11 +153,97 @@ fn linear_attention<T: Element>(gpu: &Gpu, spec: &LinearAttentionSpec) {
     LinearAttentionBackward::new(gpu, spec.clone()).unwrap().run(inputs, of).unwrap();
 }
 
+fn delta_rule<T: Element>(gpu: &Gpu, spec: &DeltaRuleSpec) {
+    let (q, k) = (zeros::<T>(gpu, &spec.q_shape()), zeros(gpu, &spec.q_shape()));
+    let (v, beta) = (zeros(gpu, &spec.v_shape()), zeros(gpu, &spec.beta_shape()));
+    let g = spec.gated.then(|| zeros(gpu, &spec.beta_shape()));
+    let inputs = DeltaRuleInputs { q: &q, k: &k, v: &v, beta: &beta, g: g.as_ref(), initial: None };
+    let outputs = DeltaRule::new(gpu, spec.clone()).unwrap().run(inputs).unwrap();
+    let of = LinearAttentionOutputGradients { o: &outputs.o, last: Some(&outputs.last) };
+    DeltaRuleBackward::new(gpu, spec.clone()).unwrap().run(inputs, of).unwrap();
+    let step = DeltaRuleStep::new(gpu, spec.clone()).unwrap();
+    let (q, k) = (zeros::<T>(gpu, &step.q_shape()), zeros(gpu, &step.q_shape()));
+    let (v, beta) = (zeros(gpu, &step.v_shape()), zeros(gpu, &step.beta_shape()));
+    let g = spec.gated.then(|| zeros(gpu, &step.beta_shape()));
+    let inputs = DeltaRuleInputs { q: &q, k: &k, v: &v, beta: &beta, g: g.as_ref(), initial: None };
+    step.run(inputs, &outputs.last).unwrap();
+}
+
+fn mamba<T: Element>(gpu: &Gpu, spec: MambaSpec) {
+    let (conv, scan) = (spec.conv(), spec.scan);
+    let (weight, bias) = (zeros(gpu, &conv.weight_shape()), zeros(gpu, &conv.bias_shape()));
+    let conv_initial = scan.initial.then(|| zeros(gpu, &conv.state_shape()));
+    let (a, channels) = (zeros(gpu, &scan.a_shape()), zeros(gpu, &scan.channel_shape()));
+    let initial = scan.initial.then(|| zeros(gpu, &scan.state_shape()));
+    let tensors =
+        |scan: SelectiveScanSpec| (zeros::<T>(gpu, &scan.shape()), zeros::<T>(gpu, &scan.b_shape()));
+    let (x, b) = tensors(scan);
+    let inputs = MambaInputs {
+        x: &x,
+        weight: &weight,
+        bias: Some(&bias),
+        conv_initial: conv_initial.as_ref(),
+        delta: &x,
+        a: &a,
+        b: CoefficientTensor::PerStep(&b),
+        c: CoefficientTensor::PerStep(&b),
+        skip: Some(&channels),
+        z: Some(&x),
+        delta_bias: Some(&channels),
+        initial: initial.as_ref(),
+    };
+    let outputs = Mamba::new(gpu, spec).unwrap().run(inputs).unwrap();
+    MambaBackward::new(gpu, spec).unwrap().run(inputs, &outputs.out).unwrap();
+    let (x, b) = tensors(SelectiveScanSpec { length: 1, ..scan });
+    let (b, c) = (CoefficientTensor::PerStep(&b), CoefficientTensor::PerStep(&b));
+    let (conv_initial, initial) = (None, None);
+    let inputs = MambaInputs { x: &x, delta: &x, z: Some(&x), b, c, conv_initial, initial, ..inputs };
+    MambaStep::new(gpu, spec).unwrap().run(inputs, &mut outputs.states()).unwrap();
+}
+
+fn mamba2<T: Element>(gpu: &Gpu, spec: &Mamba2Spec) {
+    let (conv, ssd) = (spec.conv(), &spec.ssd);
+    let (weight, bias) = (zeros(gpu, &conv.weight_shape()), zeros(gpu, &conv.bias_shape()));
+    let conv_initial = ssd.initial.then(|| zeros(gpu, &conv.state_shape()));
+    let (xbc, dt) = (zeros::<T>(gpu, &conv.shape()), zeros(gpu, &ssd.dt_shape()));
+    let (heads, d, z) =
+        (zeros(gpu, &ssd.head_shape()), zeros(gpu, &ssd.d_shape()), zeros(gpu, &ssd.x_shape()));
+    let initial = ssd.initial.then(|| zeros(gpu, &ssd.state_shape()));
+    let inputs = Mamba2Inputs {
+        xbc: &xbc,
+        weight: &weight,
+        bias: Some(&bias),
+        conv_initial: conv_initial.as_ref(),
+        dt: &dt,
+        a: &heads,
+        d: Some(&d),
+        z: Some(&z),
+        dt_bias: Some(&heads),
+        initial: initial.as_ref(),
+    };
+    let outputs = Mamba2::new(gpu, spec.clone()).unwrap().run(inputs).unwrap();
+    let of = SsdOutputGradients { out: &outputs.out, last: Some(&outputs.last) };
+    Mamba2Backward::new(gpu, spec.clone()).unwrap().run(inputs, of).unwrap();
+    let (xbc, dt) = (zeros::<T>(gpu, &[ssd.batch, conv.channels]), zeros(gpu, &[ssd.batch, ssd.heads]));
+    let z = zeros(gpu, &[ssd.batch, ssd.heads, ssd.head_dim]);
+    let (conv_initial, initial) = (None, None);
+    let inputs = Mamba2Inputs { xbc: &xbc, dt: &dt, z: Some(&z), conv_initial, initial, ..inputs };
+    Mamba2Step::new(gpu, spec.clone()).unwrap().run(inputs, &mut outputs.states()).unwrap();
+}
+
 pub fn run_all(gpu: &Gpu) {
     for dtype in DType::ALL {
         for spec in [LinearScanSpec::new(dtype, 2, 3, 97), LinearScanSpec::new(dtype, 1, 2, 100_000)] {
-            for spec in [spec, spec.initial()] {
+            for spec in [spec, spec.initial(), spec.complex().exclusive().reverse()] {
                 by_dtype!(dtype, T => linear_scan::<T>(gpu, spec));
+            }
+        }
+        for operator in AssociativeOperator::ALL {
+            for length in [97, 100_000] {
+                let spec = AssociativeScanSpec::new(dtype, operator, 2, 3, length);
+                for spec in [spec, spec.initial().reverse().exclusive()] {
+                    by_dtype!(dtype, T => associative_scan::<T>(gpu, spec));
+                }
             }
         }
         by_dtype!(dtype, T => s4d::<T>(gpu, S4dSpec::new(LongConvSpec::new(dtype, 2, 3, 97), 4)));
@@ -162,12 +261,25 @@ pub fn run_all(gpu: &Gpu) {
         for spec in [SsdSpec { length: 0, ..spec.clone() }, spec, whole] {
             by_dtype!(dtype, T => ssd::<T>(gpu, &spec));
         }
-        for gate in [Gate::Constant, Gate::PerStep] {
+        for gate in [Gate::Constant, Gate::PerStep, Gate::PerKey] {
             let spec = LinearAttentionSpec::new(dtype, 1, 70, 2, (16, 12), gate);
             by_dtype!(dtype, T => linear_attention::<T>(gpu, &spec));
         }
+        let spec = DeltaRuleSpec::new(dtype, 2, 97, 2, (13, 7));
+        for spec in [DeltaRuleSpec { length: 0, ..spec.clone() }, spec.clone(), spec.gated()] {
+            by_dtype!(dtype, T => delta_rule::<T>(gpu, &spec));
+        }
+        let spec = MambaSpec::new(dtype, 2, 3, 97, 4);
+        for spec in [spec, MambaSpec { scan: spec.scan.initial(), ..spec }] {
+            by_dtype!(dtype, T => mamba::<T>(gpu, spec));
+        }
+        let spec = Mamba2Spec::new(dtype, 2, 97, (4, 13), 7);
+        for ssd in [spec.ssd.clone(), spec.ssd.clone().groups(2).initial()] {
+            let spec = Mamba2Spec { ssd, ..spec.clone() };
+            by_dtype!(dtype, T => mamba2::<T>(gpu, &spec));
+        }
         let spec = Conv1dSpec::new(dtype, 2, 3, 97, 4);
-        for spec in [spec, spec.bias().silu().sequences().initial()] {
+        for spec in [spec, spec.bias().silu().sequences().initial(), spec.channels_last()] {
             by_dtype!(dtype, T => conv1d::<T>(gpu, spec));
         }
     }

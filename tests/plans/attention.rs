@@ -1,6 +1,6 @@
 //! Plans of the attention family.
 
-use tilewise::baseline::{self, UnfusedAttentionPlan};
+use tilewise::baseline::{self, UnfusedAttentionBackwardPlan, UnfusedAttentionPlan};
 use tilewise::plan::{
     AppendPlan, AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan, MergePlan, RotatePlan,
 };
@@ -19,13 +19,15 @@ pub fn attention(name: &str, spec: AttentionSpec, caps: &Caps) -> Planned {
     Planned::new(name, AttentionPlan::new(&spec, caps), ops::shaders::attention)
 }
 
-/// Forward and backward.
-fn modified(name: &str, spec: AttentionSpec, mods: &Mods, caps: &Caps) -> [Planned; 2] {
+/// Forward, backward and the probabilities.
+fn modified(name: &str, spec: AttentionSpec, mods: &Mods, caps: &Caps) -> [Planned; 3] {
     let forward = AttentionPlan::with_mods(&spec, mods, caps);
     let backward = AttentionBackwardPlan::with_mods(&spec, mods, caps);
+    let probabilities = AttentionProbabilitiesPlan::with_mods(&spec, mods, caps);
     [
         Planned::new(name, forward, |plan| ops::shaders::attention_with_mods(plan, mods)),
         Planned::new(name, backward, |plan| ops::shaders::attention_backward_with_mods(plan, mods)),
+        Planned::new(name, probabilities, |plan| ops::shaders::attention_probabilities_with_mods(plan, mods)),
     ]
 }
 
@@ -37,6 +39,7 @@ fn with_mods(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let all = mods::all().into_iter().fold(Mods::new(), |mods, snippet| {
         if is_mask(&snippet) { mods.mask(snippet) } else { mods.score(snippet) }
     });
+    let all_mods = all.clone();
     let cases = [
         ("every ready-made mod", all.clone()),
         ("and blocks across tiles", all.blocks(blocks((20, 30)))),
@@ -44,7 +47,18 @@ fn with_mods(dtype: DType, caps: &Caps) -> Vec<Planned> {
         ("blocks across tiles", Mods::new().blocks(blocks((20, 30)))),
         ("a score mod alone", Mods::new().score(mods::identity())),
     ];
-    cases.iter().flat_map(|(name, mods)| modified(&format!("{spec:?}, {name}"), spec, mods, caps)).collect()
+    let dense =
+        cases.iter().flat_map(|(name, mods)| modified(&format!("{spec:?}, {name}"), spec, mods, caps));
+    let packed = spec.packed(300, 500).alibi(Alibi::PerHead).sinks();
+    let packed = modified(&format!("{packed:?}, every ready-made mod"), packed, &all_mods, caps);
+    let attention = AttentionSpec { q_len: 3, ..spec }.kv_heads(2).alibi(Alibi::PerBatchHead).sinks();
+    let cache = CacheSpec::pages(dtype, 40, 16, 2, 40).int8();
+    let spec = CachedAttentionSpec::new(attention, cache);
+    let plan = AttentionPlan::cached_with_mods(&spec, &all_mods, caps);
+    let cached = Planned::new(&format!("{spec}, every ready-made mod"), plan, |plan| {
+        ops::shaders::attention_with_mods(plan, &all_mods)
+    });
+    dense.chain(packed).chain([cached]).collect()
 }
 
 pub fn backward(name: &str, spec: AttentionSpec, caps: &Caps) -> Planned {
@@ -95,6 +109,10 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let plan = UnfusedAttentionPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::attention));
     }
+    let spec = AttentionSpec::new(dtype, 2, (30, 45), 2, 20);
+    let plan = UnfusedAttentionBackwardPlan::new(&spec, caps);
+    let name = format!("{spec:?}, backward, unfused");
+    planned.push(Planned::new(&name, plan, baseline::shaders::attention_backward));
     planned
 }
 
@@ -134,6 +152,7 @@ fn cached(dtype: DType, caps: &Caps) -> Vec<Planned> {
             (spec(1), slots),
             (spec(2).sinks(), pages),
             (spec(1).alibi(Alibi::PerHead), pages.int8()),
+            (spec(1).alibi(Alibi::PerBatchHead).sinks(), slots.int8()),
             (spec(20), slots.int8()),
         ] {
             let spec = CachedAttentionSpec::new(attention, cache);

@@ -59,12 +59,13 @@ fn matmuls(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned
 }
 
-/// One plan a family, small enough to be read.
+/// One plan a family, and the backward pass of another operator than its first; small enough to be read.
 pub fn reviewed(caps: &Caps) -> Vec<Planned> {
     let attention_spec = AttentionSpec::new(DType::F16, 1, (4096, 4096), 8, 64).causal();
     vec![
         attention::attention("attention", attention_spec, caps),
         scan::linear_scan("linear-scan", LinearScanSpec::new(DType::F16, 1, 4, 65_536).initial(), caps),
+        scan::running_max_backward("running-max", caps),
         butterfly::monarch("monarch", MonarchSpec::square(DType::F16, 512, 64), caps),
     ]
 }

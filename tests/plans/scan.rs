@@ -1,22 +1,24 @@
 //! Plans of the scan family.
 
 use tilewise::baseline::{
-    self, DirectLongConvPlan, SequentialLinearScanPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
+    self, DirectLongConvPlan, PlainConv1dPlan, SequentialLinearScanPlan, SequentialRecurrencePlan,
+    UnfusedLinearScanPlan, UnfusedLongConvPlan, UnfusedSelectiveScanPlan, UnfusedSsdPlan,
 };
 use tilewise::plan::{
-    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, LinearScanBackwardPlan,
-    LinearScanPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, S4dPlan, SelectiveScanBackwardPlan,
+    ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan,
+    DeltaRulePlan, LinearAttentionBackwardPlan, LinearAttentionPlan, LongConvBackwardPlan, LongConvPlan,
+    LongConvStepPlan, RowScanBackwardPlan, RowScanPlan, S4dPlan, SelectiveScanBackwardPlan,
     SelectiveScanPlan, TokenPlan,
 };
 use tilewise::{
-    Caps, Coefficients, Conv1dSpec, DType, Gate, LinearAttentionSpec, LinearScanSpec, LongConvSpec, S4dSpec,
-    SelectiveScanSpec, Skip, SsdSpec, ops,
+    AssociativeOperator, AssociativeScanSpec, Caps, Coefficients, Conv1dSpec, DType, DeltaRuleSpec, Gate,
+    LinearAttentionSpec, LinearScanSpec, LongConvSpec, S4dSpec, SelectiveScanSpec, Skip, SsdSpec, ops,
 };
 
 use super::Planned;
 
 pub fn linear_scan(name: &str, spec: LinearScanSpec, caps: &Caps) -> Planned {
-    Planned::new(name, LinearScanPlan::new(&spec, caps), ops::shaders::linear_scan)
+    Planned::new(name, RowScanPlan::linear(&spec, caps), ops::shaders::row_scan)
 }
 
 pub fn long_conv(name: &str, spec: LongConvSpec, caps: &Caps) -> Planned {
@@ -47,6 +49,29 @@ fn long_convs(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned
 }
 
+/// Sums and maxima by ones and by fours, in one pass and in three phases.
+fn associative_scans(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let mut planned = Vec::new();
+    for (operator, length) in AssociativeOperator::ALL.into_iter().flat_map(|op| [(op, 97), (op, 100_000)]) {
+        let spec = AssociativeScanSpec::new(dtype, operator, 1, 2, length);
+        for spec in [spec, spec.initial().reverse(), spec.exclusive()] {
+            let (plan, shaders) = (RowScanPlan::associative(&spec, caps), ops::shaders::row_scan);
+            planned.push(Planned::new(&format!("{spec:?}"), plan, shaders));
+            let (plan, shaders) =
+                (RowScanBackwardPlan::associative(&spec, caps), ops::shaders::row_scan_backward);
+            planned.push(Planned::new(&format!("{spec:?}, backward"), plan, shaders));
+        }
+    }
+    planned
+}
+
+/// The backward pass of maxima of many rows.
+pub fn running_max_backward(name: &str, caps: &Caps) -> Planned {
+    let spec = AssociativeScanSpec::new(DType::F16, AssociativeOperator::Max, 1, 2000, 4096).initial();
+    let plan = RowScanBackwardPlan::associative(&spec, caps);
+    Planned::new(name, plan, ops::shaders::row_scan_backward)
+}
+
 /// A convolution, its backward pass and its step.
 fn conv1d(spec: Conv1dSpec, caps: &Caps) -> [Planned; 3] {
     let name = |pass| format!("{spec:?}, {pass}");
@@ -65,6 +90,37 @@ fn selective_scan(spec: SelectiveScanSpec, caps: &Caps) -> [Planned; 2] {
         Planned::new(&format!("{spec:?}"), forward, ops::shaders::selective_scan),
         Planned::new(&format!("{spec:?}, backward"), backward, ops::shaders::selective_scan_backward),
     ]
+}
+
+/// The loops and array operations that the family is measured against.
+fn yardsticks(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let conv = Conv1dSpec::new(dtype, 2, 3, 96, 3);
+    let scan = SelectiveScanSpec::new(dtype, 2, 6, 97, 16);
+    let ssd = SsdSpec::new(dtype, 2, 96, (4, 13), 7).groups(2);
+    let mut planned = Vec::new();
+    for spec in [conv, conv.bias().silu().initial()] {
+        for plan in [PlainConv1dPlan::unfused(&spec, caps), PlainConv1dPlan::sequential(&spec, caps)] {
+            let name = format!(
+                "{spec}, {}",
+                if plan.as_ref().is_ok_and(|p| p.sequential) { "loop" } else { "unfused" }
+            );
+            planned.push(Planned::new(&name, plan, baseline::shaders::conv1d));
+        }
+    }
+    let sequential = baseline::shaders::sequential_recurrence;
+    for spec in [scan, scan.skip().gated().delta_bias().delta_softplus().initial()] {
+        let plan = UnfusedSelectiveScanPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, unfused"), plan, baseline::shaders::selective_scan));
+        let plan = SequentialRecurrencePlan::selective_scan(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, loop"), plan, sequential));
+    }
+    for spec in [ssd.clone(), ssd.skip(Skip::PerChannel).gated().dt_bias().dt_softplus().initial()] {
+        let plan = UnfusedSsdPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, unfused"), plan, baseline::shaders::ssd));
+        let plan = SequentialRecurrencePlan::ssd(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, loop"), plan, sequential));
+    }
+    planned
 }
 
 /// Chunked recurrences with their gradients and steps: widths by fours and by ones, of one tile and of two, and every
@@ -87,13 +143,35 @@ fn chunked(dtype: DType, caps: &Caps) -> Vec<Planned> {
             ops::shaders::token,
         ));
     }
-    for gate in [Gate::Constant, Gate::PerStep] {
+    for gate in [Gate::Constant, Gate::PerStep, Gate::PerKey] {
         let spec = LinearAttentionSpec::new(dtype, 1, 97, 2, (8, 20), gate);
-        let plan = ChunkedPlan::linear_attention(&spec, caps);
-        planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::chunked));
-        let backward = ChunkedBackwardPlan::linear_attention(&spec, caps);
-        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::chunked_backward));
+        let plan = LinearAttentionPlan::new(&spec, caps);
+        planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::linear_attention));
+        let backward = LinearAttentionBackwardPlan::new(&spec, caps);
+        let shaders = ops::shaders::linear_attention_backward;
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, shaders));
         let step = TokenPlan::linear_attention(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, step"), step, ops::shaders::token));
+    }
+    planned
+}
+
+/// The delta rule with its gradients and its step: widths by fours and by ones, states whose rows one lane's fours hold and
+/// such that take several, with and without decays.
+fn delta_rule(dtype: DType, caps: &Caps) -> Vec<Planned> {
+    let specs = [
+        DeltaRuleSpec::new(dtype, 1, 97, 2, (16, 8)).chunk(20),
+        DeltaRuleSpec::new(dtype, 1, 97, 2, (128, 64)).gated(),
+        DeltaRuleSpec::new(dtype, 1, 203, 2, (13, 7)).gated(),
+        DeltaRuleSpec::new(dtype, 1, 97, 2, (500, 130)),
+    ];
+    let mut planned = Vec::new();
+    for spec in specs {
+        let plan = DeltaRulePlan::new(&spec, caps);
+        planned.push(Planned::new(&spec.to_string(), plan, ops::shaders::delta_rule));
+        let backward = DeltaRuleBackwardPlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, backward"), backward, ops::shaders::delta_rule_backward));
+        let step = TokenPlan::delta_rule(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, step"), step, ops::shaders::token));
     }
     planned
@@ -101,19 +179,23 @@ fn chunked(dtype: DType, caps: &Caps) -> Vec<Planned> {
 
 pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let mut planned = Vec::new();
-    for (channels, length) in [(1, 5), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)] {
+    for (channels, length) in [(1, 5), (5, 50), (1, 100), (1, 100_000), (2000, 1), (2000, 4096), (3, 99_999)]
+    {
         let spec = LinearScanSpec::new(dtype, 1, channels, length);
         planned.push(linear_scan(&format!("{spec:?}"), spec, caps));
         planned.push(linear_scan(&format!("{spec:?}, initial"), spec.initial(), caps));
         planned.push(linear_scan(&format!("{spec:?}, reverse"), spec.reverse(), caps));
-        for spec in [spec, spec.initial().reverse()] {
-            let backward = LinearScanBackwardPlan::new(&spec, caps);
-            let shaders = ops::shaders::linear_scan_backward;
+        planned.push(linear_scan(&format!("{spec:?}, complex"), spec.complex().exclusive(), caps));
+        for spec in [spec, spec.initial().reverse(), spec.exclusive(), spec.complex().initial()] {
+            let backward = RowScanBackwardPlan::linear(&spec, caps);
+            let shaders = ops::shaders::row_scan_backward;
             planned.push(Planned::new(&format!("{spec:?}, backward"), backward, shaders));
         }
     }
+    planned.extend(associative_scans(dtype, caps));
     planned.extend(long_convs(dtype, caps));
     planned.extend(chunked(dtype, caps));
+    planned.extend(delta_rule(dtype, caps));
     for spec in [LinearScanSpec::new(dtype, 1, 3, 99), LinearScanSpec::new(dtype, 1, 3, 100).initial()] {
         let plan = UnfusedLinearScanPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec:?}, unfused"), plan, baseline::shaders::linear_scan));
@@ -121,10 +203,13 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let shaders = baseline::shaders::sequential_linear_scan;
         planned.push(Planned::new(&format!("{spec:?}, sequential"), plan, shaders));
     }
+    planned.extend(yardsticks(dtype, caps));
     let conv = Conv1dSpec::new(dtype, 2, 3, 96, 2);
     planned.extend(conv1d(conv, caps));
     planned.extend(conv1d(Conv1dSpec { length: 97, width: 3, ..conv }.bias().silu(), caps));
     planned.extend(conv1d(Conv1dSpec { width: 4, ..conv }.bias().silu().sequences().initial(), caps));
+    planned.extend(conv1d(Conv1dSpec { width: 3, channels: 8, ..conv }.silu().channels_last(), caps));
+    planned.extend(conv1d(conv.bias().sequences().initial().channels_last(), caps));
     let plain = SelectiveScanSpec::new(dtype, 1, 6, 64, 1);
     planned.extend(selective_scan(plain, caps));
     let all = plain.skip().gated().delta_bias().delta_softplus().initial();

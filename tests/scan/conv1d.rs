@@ -39,6 +39,19 @@ fn steps_continue<T: Element>(gpu: &Gpu, spec: Conv1dSpec, head: usize) {
         Conv1d::new(gpu, spec).unwrap().run(inputs).unwrap()
     };
     let whole = prefill(spec, &x).y.read_blocking().unwrap();
+    let innermost = spec.channels_last();
+    let turned = |values: &[T], [batch, rows, columns]: [usize; 3]| -> Vec<T> {
+        let element = |i: usize| {
+            let (b, row, column) = (i / columns / rows, i % rows, i / rows % columns);
+            values[(b * rows + row) * columns + column]
+        };
+        (0..batch * rows * columns).map(element).collect()
+    };
+    let laid = turned(&values, spec.shape());
+    let laid = prefill(innermost, &Tensor::from_slice(gpu, &innermost.shape(), &laid).unwrap());
+    let bits = |values: Vec<T>| values.into_iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(laid.y.read_blocking().unwrap()), bits(turned(&whole, spec.shape())), "{innermost}");
+    assert_eq!(laid.last.read_blocking().unwrap(), prefill(spec, &x).last.read_blocking().unwrap());
     let begun = Conv1dSpec { length: head, ..spec };
     let cut: Vec<T> = values.chunks(spec.length).flat_map(|row| row[..head].iter().copied()).collect();
     let state = prefill(begun, &Tensor::from_slice(gpu, &begun.shape(), &cut).unwrap()).last;

@@ -1,6 +1,6 @@
 //! What the selective scan promises beyond the acceptance grid.
 
-use tilewise::verify::Inputs;
+use tilewise::verify::{Case as _, Inputs};
 use tilewise::{
     CoefficientGradient, Coefficients, DType, Element, Gpu, SelectiveScan, SelectiveScanBackward,
     SelectiveScanInputs, SelectiveScanSpec, SelectiveScanStep, Tensor, by_dtype,
@@ -216,4 +216,28 @@ fn sizes_that_make_no_sense_are_refused_with_numbers() {
     assert_eq!(error, "delta has shape [1, 6, 7], expected [1, 6, 8]");
     let error = scan.run(SelectiveScanInputs { z: Some(&given.z), ..plain }).unwrap_err().to_string();
     assert_eq!(error, "z is given, but the spec has no use for it");
+}
+
+/// Where little can be bound at once, the backward pass goes by batches, or by parts of a row.
+#[test]
+fn slices_have_the_gradients_of_the_whole() {
+    let all = |batch| spec(DType::F32, batch, 6, 1001, 16).initial();
+    let constant = all(3).coefficients(Coefficients::PerChannel, Coefficients::PerStep);
+    let narrow = SelectiveScanSpec { dtype: DType::F16, ..all(1) };
+    let cases = [
+        (all(3), 200 << 10, false),
+        (all(1), 68 << 10, true),
+        (narrow.complex(), 72 << 10, true),
+        (SelectiveScanSpec { initial: false, gated: false, length: 1000, ..constant }, 192 << 10, false),
+    ];
+    for (spec, binding_bytes, in_rows) in cases {
+        let caps = tilewise::Caps { binding_bytes, ..tilewise::caps::WEBGPU_BASELINE };
+        let Some(gpu) = common::open(Some(caps)) else { return };
+        let plan = *SelectiveScanBackward::new(&gpu, spec).unwrap().plan();
+        assert_eq!(plan.slice_chunks < plan.forward.chunks, in_rows, "{spec}: {plan}");
+        assert!(in_rows || plan.batch_slices > 1, "{spec}: {plan}");
+        for outcome in pollster::block_on(spec.run(&gpu)).unwrap() {
+            assert!(outcome.passed(), "{spec}, {plan}: {outcome:?}");
+        }
+    }
 }

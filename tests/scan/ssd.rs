@@ -194,6 +194,23 @@ fn decays_that_forget_everything_are_exact() {
     }
 }
 
+/// States that grow without bound become too large and do not stop anything, forward or backward.
+#[test]
+fn growing_states_overflow_and_end() {
+    for (_, gpu) in common::gpus() {
+        let spec = SsdSpec::new(DType::F32, 1, 2000, (1, 4), 4);
+        let given = Given::new(&gpu, &spec);
+        let ones = Tensor::from_slice(&gpu, &spec.dt_shape(), &[1.0_f32; 2000]).unwrap();
+        let a = Tensor::from_slice(&gpu, &[1], &[1.0_f32]).unwrap();
+        let inputs = SsdInputs { a: &a, dt: &ones, ..given.inputs() };
+        let out = read(&Ssd::new(&gpu, spec.clone()).unwrap().run(inputs).unwrap().out);
+        assert!(out[..20].iter().all(|x| x.is_finite()) && !out[out.len() - 1].is_finite());
+        let of = SsdOutputGradients { out: &given.x, last: None };
+        let x = read(&SsdBackward::new(&gpu, spec).unwrap().run(inputs, of).unwrap().x);
+        assert!(x[x.len() - 8..].iter().all(|x| x.is_finite()) && !x[0].is_finite());
+    }
+}
+
 /// The first steps at once and then one at a time are all steps at once.
 #[test]
 fn a_prefill_and_steps_are_one_prefill() {
@@ -239,7 +256,7 @@ fn a_prefill_and_steps_are_one_prefill() {
 #[test]
 fn linear_attention_in_steps_is_linear_attention() {
     for (_, gpu) in common::gpus() {
-        for gate in [Gate::Constant, Gate::PerStep] {
+        for gate in [Gate::Constant, Gate::PerStep, Gate::PerKey] {
             let spec = LinearAttentionSpec::new(DType::F32, 1, 35, 2, (13, 7), gate).chunk(64);
             let mut inputs = Inputs::new(5);
             let [q, k, v] =
@@ -268,7 +285,7 @@ fn linear_attention_in_steps_is_linear_attention() {
             let step = LinearAttentionStep::new(&gpu, spec).unwrap();
             for t in 0..35 {
                 let row = |values: &[f32], width: usize| values[t * width..(t + 1) * width].to_vec();
-                let g = if gate == Gate::Constant { g.clone() } else { row(&g, 2) };
+                let g = if gate == Gate::Constant { g.clone() } else { row(&g, g.len() / 35) };
                 let rows = [
                     upload(&step.q_shape(), &row(&q, 26)),
                     upload(&step.q_shape(), &row(&k, 26)),

@@ -69,7 +69,7 @@ impl Compiler {
     }
 
     /// What [`build`](Self::build) made.
-    pub fn built(&self) -> Result<PathBuf> {
+    pub fn built() -> Result<PathBuf> {
         Ok(target_dir()?.join(TARGET).join(PROFILE).join("tilewise_web.wasm"))
     }
 }

@@ -43,7 +43,7 @@ pub fn build() -> Result<()> {
     for (features, folder) in MODULES {
         shell::run(&mut compiler.build(features)?)?;
         let mut bindgen = shell::built("debug", "tilewise-bindgen", "")?;
-        shell::run(bindgen.arg(compiler.built()?).arg(folder_of_web(folder)))?;
+        shell::run(bindgen.arg(Compiler::built()?).arg(folder_of_web(folder)))?;
     }
     shell::run(&mut node("build.mjs"))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use tilewise::bench::{Attempt, Figures, Measured, Reach, Report, longest};
+use tilewise::bench::{Attempt, Ceilings, Figures, Measured, Reach, Report, longest};
 use tilewise::timing::Spread;
 use tilewise::verify::Family;
 use tilewise::{Bytes, Gpu};
@@ -101,9 +101,10 @@ fn in_words(record: &Record) -> String {
     let Versions { tilewise, wgpu } = versions;
     let checks = if record.shader_checks { ", with shader checks" } else { "" };
     format!(
-        "on {name} ({driver}), tilewise {tilewise}, wgpu {wgpu}, {date}{checks}\nceilings: {ceilings}\n\n{}{}",
+        "on {name} ({driver}), tilewise {tilewise}, wgpu {wgpu}, {date}{checks}\nceilings: {ceilings}\n\n{}{}{}",
         table(reports),
-        against_dense(reports)
+        against_dense(reports),
+        by_length(reports, ceilings)
     )
 }
 
@@ -134,6 +135,39 @@ fn against_dense(reports: &[Report]) -> String {
         let _ = write!(text, "\n{name} over dense: {}; {pays}", widths.join(", "));
     }
     if text.is_empty() { text } else { format!("{text}\n") }
+}
+
+/// For what goes along rows: how many times faster it is than either yardstick, length by length, and how much of the copy
+/// bandwidth its least traffic takes.
+fn by_length(reports: &[Report], ceilings: &Ceilings) -> String {
+    let mut table = Table::new(&[
+        Column::Left("workload"),
+        Column::Right("length"),
+        Column::Right("fused ms"),
+        Column::Right("over unfused"),
+        Column::Right("over sequential"),
+        Column::Right("of copy"),
+    ]);
+    let times = |over: Option<f64>| over.map_or_else(|| "-".to_owned(), |over| format!("{over:.1}×"));
+    let mut any = false;
+    for report in reports {
+        let Some(length) = report.length else { continue };
+        any = true;
+        let Figures { timing, bytes_per_second, .. } = &report.fused;
+        table.row([
+            report.workload.as_str().into(),
+            length.into(),
+            milliseconds(timing.median()).into(),
+            times(report.over("unfused")).into(),
+            times(report.over("sequential")).into(),
+            format!("{:.0} %", 100.0 * bytes_per_second / ceilings.copy_bytes_per_second).into(),
+        ]);
+    }
+    if any {
+        format!("\nby length, beside array operations and a loop a channel:\n{table}")
+    } else {
+        String::new()
+    }
 }
 
 /// The least width from which on every ratio is above 1.
@@ -193,6 +227,7 @@ pub fn table(reports: &[Report]) -> Table {
         Column::Right("memory"),
         Column::Right("GFLOP/s"),
         Column::Right("GB/s"),
+        Column::Right("of copy"),
         Column::Right("of ceiling"),
     ]);
     for report in reports {
@@ -201,7 +236,7 @@ pub fn table(reports: &[Report]) -> Table {
             match &yardstick.measured {
                 Measured::Figures(figures) => table.row(row("", yardstick.name, figures)),
                 Measured::Refused(_) => {
-                    let mut cells = ["", yardstick.name, "", "", "", "", "", "", ""].map(Cell::from);
+                    let mut cells = ["", yardstick.name, "", "", "", "", "", "", "", ""].map(Cell::from);
                     cells[2] = Cell::from("none");
                     table.row(cells);
                 }
@@ -211,7 +246,7 @@ pub fn table(reports: &[Report]) -> Table {
     table
 }
 
-fn row(workload: &str, version: &str, figures: &Figures) -> [Cell; 9] {
+fn row(workload: &str, version: &str, figures: &Figures) -> [Cell; 10] {
     let Figures { timing, peak_bytes, flops_per_second, bytes_per_second, ceiling_fraction, .. } = figures;
     // Quartiles of the clock that counts.
     let Spread { lower, upper, .. } = timing.device.unwrap_or(timing.wall);
@@ -225,6 +260,7 @@ fn row(workload: &str, version: &str, figures: &Figures) -> [Cell; 9] {
         Bytes(*peak_bytes).into(),
         format!("{:.1}", flops_per_second / 1e9).into(),
         format!("{:.1}", bytes_per_second / 1e9).into(),
+        format!("{:.0} %", 100.0 * figures.copy_fraction).into(),
         format!("{:.0} %", 100.0 * ceiling_fraction).into(),
     ]
 }

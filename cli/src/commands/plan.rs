@@ -33,6 +33,7 @@ pub struct Plan {
 }
 
 /// What to plan, or to write the shaders of.
+#[allow(clippy::large_enum_variant, reason = "there is one of it, for as long as a command runs")]
 #[derive(Debug, Subcommand)]
 pub enum PlanOp {
     #[command(flatten)]

@@ -93,8 +93,7 @@ impl Project {
             ("projected", format!("{name} to {spec}")),
             ("relative_error", format!("{relative_error:e}")),
         ];
-        let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
-        draft.write(&pollster::block_on(tensors::file(&outputs, metadata))?)?;
+        draft.write(&pollster::block_on(tensors::file(&outputs, &metadata))?)?;
         let report = Report {
             error: projection.error,
             norm: projection.norm,

@@ -68,8 +68,7 @@ impl Run {
         let made_by = format!("tilewise {}", env!("CARGO_PKG_VERSION"));
         let metadata =
             [("made_by", made_by), ("adapter", adapter.clone()), ("operation", operation.to_string())];
-        let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
-        draft.write(&pollster::block_on(tensors::file(&outputs, metadata))?)?;
+        draft.write(&pollster::block_on(tensors::file(&outputs, &metadata))?)?;
         drop(progress);
         let written =
             |output: Output| Written { name: output.name, dtype: output.type_name(), shape: output.shape };

@@ -173,6 +173,13 @@ fn translate(shader: &tilewise::shader::Shader, target: Target, checks: bool) ->
         Target::Wgsl => Code::Source(shader.source.clone()),
         Target::Spirv => Code::Words(spirv(shader, checks).map_err(|error| bug(kernel, target, &error))?),
         Target::Msl => Code::Source(metal(shader, checks).map_err(|error| bug(kernel, target, &error))?),
+        // Nor does any DX12 adapter report matrix units to wgpu.
+        Target::Hlsl if shader.source.contains("coop_mat") => {
+            return Err(Failure::Input(format!(
+                "{kernel} runs on matrix units, which naga does not write in HLSL; plan for a machine without, such as \
+                 --profile webgpu-baseline"
+            )));
+        }
         Target::Hlsl => Code::Source(hlsl(shader, checks).map_err(|error| bug(kernel, target, &error))?),
     };
     Ok(Translated { kernel, target, code })

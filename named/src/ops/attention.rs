@@ -7,11 +7,12 @@ use clap::Args;
 use tilewise::ops::shaders;
 use tilewise::plan::{AttentionBackwardPlan, AttentionPlan, AttentionProbabilitiesPlan};
 use tilewise::{
-    Alibi, Attention, AttentionBackward, AttentionInputs, AttentionProbabilities, AttentionSpec, BlockMask,
-    Caps, CuSeqlens, DType, Gpu, Mods, Window, by_dtype,
+    Alibi, Attention, AttentionBackward, AttentionInputs, AttentionProbabilities, AttentionSpec, Caps,
+    CuSeqlens, DType, Gpu, Mods, Window, by_dtype,
 };
 
-use super::attention_mods::ModOptions;
+use super::attention_mods::{ModOptions, fmt_mods};
+use super::cached_attention::CacheSizes;
 use super::{FromFile, FromSizes, List, Operation, Planned, apart, cached_attention, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
@@ -55,6 +56,8 @@ pub struct Sizes {
     packed: Option<List<2>>,
     #[command(flatten)]
     mathematics: Mathematics,
+    #[command(flatten)]
+    cache: CacheSizes,
 }
 
 options! {
@@ -83,9 +86,9 @@ options! {
         /// Turn neighbouring elements together, where rotary_cos and rotary_sin are given, instead of the two halves
         #[arg(long)]
         rotary_interleaved: bool,
-        /// The seed of the dropout, 64 bits
-        #[arg(long, requires = "dropout", default_value_t = 0)]
-        seed: u64,
+        /// The seed of the dropout, 64 bits [default: 0]
+        #[arg(long, requires = "dropout")]
+        seed: Option<u64>,
         /// Also write p, the weights of the values: (batch, heads, q_len, k_len)
         #[arg(long)]
         probabilities: bool,
@@ -156,6 +159,9 @@ impl FromSizes for Sizes {
         let spec = AttentionSpec { sinks: self.sinks, ..spec };
         let spec = self.packed.map_or(spec, |List([total_q, total_k])| spec.packed(total_q, total_k));
         let spec = self.mathematics.apply(spec);
+        if let Some(step) = self.cache.step(spec)? {
+            return Ok(step);
+        }
         spec.check()?;
         Ok(Box::new(OfFile::new(spec)))
     }
@@ -172,9 +178,22 @@ pub(super) fn alibi(slopes: Option<&Stored<'_>>) -> Alibi {
 
 impl FromFile for Options {
     fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
+        if let (None, Some(seed)) = (self.mathematics.dropout, self.seed) {
+            let message = format!("the seed is {seed}, but nothing is dropped: dropout needs a share");
+            return Err(Failure::Input(message));
+        }
         if cached_attention::is_cached(file) {
+            if self.probabilities {
+                let message = "--probabilities is not for attention to a cache; there is a tensor of a cache";
+                return Err(Failure::Input(message.to_owned()));
+            }
             let complete = |spec| self.mathematics.apply(spec);
-            return cached_attention::operation(file, complete, self.rotary_interleaved);
+            return cached_attention::operation(
+                file,
+                complete,
+                self.rotary_interleaved,
+                self.mods.mods(file)?,
+            );
         }
         if self.rotary_interleaved {
             let message = "--rotary-interleaved is for attention to a cache; there is no tensor \"k_cache\"";
@@ -220,17 +239,7 @@ impl FromFile for Options {
                 true
             }
         };
-        let modified = mods.blocks.is_some() || !mods.scores.is_empty() || !mods.masks.is_empty();
-        if self.probabilities && modified {
-            let message =
-                "--probabilities goes with the built-in options alone, not with mods or a block_mask";
-            return Err(Failure::Input(message.to_owned()));
-        }
-        if spec.dropout.is_none() && self.seed != 0 {
-            let message = format!("the seed is {}, but nothing is dropped: dropout needs a share", self.seed);
-            return Err(Failure::Input(message));
-        }
-        let seed = spec.dropout.map(|_| self.seed);
+        let seed = spec.dropout.map(|_| self.seed.unwrap_or(0));
         let of_file = OfFile { spec, mods, backward, sums, seed, probabilities: self.probabilities };
         spec.spans(of_file.cu_seqlens())?;
         Ok(Box::new(of_file))
@@ -305,13 +314,7 @@ impl OfFile {
 impl fmt::Display for OfFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.spec.fmt(f)?;
-        for snippet in self.mods.scores.iter().chain(&self.mods.masks) {
-            write!(f, ", {}", snippet.name)?;
-        }
-        match self.mods.blocks.as_ref().map(BlockMask::block) {
-            Some((queries, keys)) => write!(f, ", blocks of {queries} × {keys}"),
-            None => Ok(()),
-        }
+        fmt_mods(&self.mods, f)
     }
 }
 
@@ -331,8 +334,9 @@ impl Operation for OfFile {
             plans.push(Planned::new("backward", &plan, shaders)?);
         }
         if self.probabilities {
-            let plan = AttentionProbabilitiesPlan::new(spec, caps)?;
-            plans.push(Planned::new("probabilities", &plan, shaders::attention_probabilities)?);
+            let plan = AttentionProbabilitiesPlan::with_mods(spec, mods, caps)?;
+            let shaders = |plan: &_| shaders::attention_probabilities_with_mods(plan, mods);
+            plans.push(Planned::new("probabilities", &plan, shaders)?);
         }
         Ok(plans)
     }
@@ -355,7 +359,7 @@ impl Operation for OfFile {
             let mut written =
                 vec![Output::on_device("o", &outputs.o), Output::on_device("lse", &outputs.lse)];
             if self.probabilities {
-                let p = AttentionProbabilities::new(gpu, *spec)?.run(inputs, &outputs.lse)?;
+                let p = AttentionProbabilities::with_mods(gpu, *spec, mods)?.run(inputs, &outputs.lse)?;
                 written.push(Output::on_device("p", &p));
             }
             if *backward {

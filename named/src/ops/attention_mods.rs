@@ -1,5 +1,7 @@
 //! Mods and masks of blocks, as options of `run attention`.
 
+use std::fmt;
+
 use clap::Args;
 use tilewise::{BlockMask, Gpu, Mods, Snippet, Table, Tensor, Word};
 
@@ -101,6 +103,17 @@ impl ModOptions {
             Ok((buffer.name, uploaded))
         };
         mods.buffers().into_iter().map(upload).collect()
+    }
+}
+
+/// What there is of mods, behind the name of the operation.
+pub fn fmt_mods(mods: &Mods, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for snippet in mods.scores.iter().chain(&mods.masks) {
+        write!(f, ", {}", snippet.name)?;
+    }
+    match mods.blocks.as_ref().map(BlockMask::block) {
+        Some((queries, keys)) => write!(f, ", blocks of {queries} × {keys}"),
+        None => Ok(()),
     }
 }
 

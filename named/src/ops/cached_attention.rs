@@ -1,16 +1,18 @@
-//! `run attention` on a cache of keys and values.
+//! `attention` to a cache of keys and values.
 
 use std::fmt;
 
+use clap::Args;
 use tilewise::ops::shaders;
 use tilewise::plan::{AppendPlan, AttentionPlan, RotatePlan};
 use tilewise::{
     Append, AppendInputs, AppendSpec, AttentionSpec, CacheIndex, CacheSpec, CacheView, CachedAttention,
-    CachedAttentionInputs, CachedAttentionSpec, Caps, Element, Gpu, KvCache, Rotary, RotaryPairs,
-    RotaryTables, Rotate, RotateSpec, by_dtype,
+    CachedAttentionInputs, CachedAttentionSpec, Caps, Element, Gpu, KvCache, Mods, Rotary, RotaryPairs,
+    RotaryTables, Rotate, RotateSpec, Window, by_dtype,
 };
 
 use super::attention::alibi;
+use super::attention_mods::{ModOptions, fmt_mods};
 use super::{Operation, Planned, apart, fields};
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
@@ -20,9 +22,74 @@ pub fn is_cached(file: &TensorFile<'_>) -> bool {
     file.has("k_cache") || file.has("block_table")
 }
 
+// What a plan of attention is told of a cache. Not a doc comment: clap would give it to the command.
+#[derive(Debug, Args)]
+pub struct CacheSizes {
+    /// Attend to a cache with a slot of k-len keys for each batch
+    #[arg(long)]
+    cache: bool,
+    /// The cache consists of pages of so many keys instead, enough for k-len keys of each batch
+    #[arg(long, requires = "cache", value_name = "KEYS")]
+    page_len: Option<usize>,
+    /// The cache keeps 8-bit integers, with a scale for each head
+    #[arg(long, requires = "cache")]
+    int8: bool,
+    /// New keys of each batch that are appended first; 0 for none [default: one for each query]
+    #[arg(long, requires = "cache", value_name = "KEYS")]
+    append: Option<usize>,
+    /// Turn so many elements of new keys and of queries by their positions
+    #[arg(long, requires = "cache", value_name = "DIM")]
+    rotary: Option<usize>,
+    /// Turn neighbouring elements together, instead of the two halves
+    #[arg(long, requires = "rotary")]
+    rotary_interleaved: bool,
+}
+
+impl CacheSizes {
+    /// A step of decoding with that attention, checked, if there is a cache.
+    pub fn step(&self, attention: AttentionSpec) -> Result<Option<Box<dyn Operation>>, Failure> {
+        if !self.cache {
+            return Ok(None);
+        }
+        let AttentionSpec { dtype, batch, q_len, k_len, kv_heads, head_dim, value_dim, .. } = attention;
+        let cache = match self.page_len {
+            None => CacheSpec::slots(dtype, batch, k_len, kv_heads, head_dim),
+            Some(page_len) => {
+                let pages = batch.saturating_mul(k_len.div_ceil(page_len.max(1)));
+                CacheSpec::pages(dtype, pages, page_len, kv_heads, head_dim)
+            }
+        };
+        let cache = CacheSpec { int8: self.int8, ..cache.value_dim(value_dim) };
+        let spec = CachedAttentionSpec::new(attention, cache);
+        spec.check()?;
+        let pairs = if self.rotary_interleaved { RotaryPairs::Interleaved } else { RotaryPairs::Half };
+        let rotary = self.rotary.map(|dim| Rotary::new(dim, pairs, k_len));
+        let new = self.append.unwrap_or(q_len);
+        let append = (new > 0).then(|| AppendSpec { rotary, ..AppendSpec::new(cache, batch, new) });
+        let rotate = rotary.map(|rotary| rotate(&attention, rotary));
+        append.map_or(Ok(()), |append| append.check())?;
+        rotate.map_or(Ok(()), |rotate| rotate.check())?;
+        let view = CacheView::new(vec![k_len as u32; batch]);
+        let (mods, names) = (Mods::new(), NAMES);
+        Ok(Some(Box::new(Step { spec, mods, append, rotate, view, names })))
+    }
+}
+
+/// The names of a cache's tensors.
+const NAMES: [&str; 2] = ["k_cache", "v_cache"];
+
+/// How queries are turned.
+fn rotate(attention: &AttentionSpec, rotary: Rotary) -> RotateSpec {
+    let AttentionSpec { dtype, batch, q_len, heads, head_dim, causal, window, .. } = *attention;
+    let spec = RotateSpec::new(dtype, batch, q_len, heads, head_dim, rotary);
+    // Without a mask by position all queries stand where the first one does.
+    if causal || window != Window::default() { spec } else { spec.in_place() }
+}
+
 /// A step of decoding: new keys turned and appended if there are any, queries turned, and attention to it all.
 struct Step {
     spec: CachedAttentionSpec,
+    mods: Mods,
     append: Option<AppendSpec>,
     rotate: Option<RotateSpec>,
     /// After the append.
@@ -37,11 +104,12 @@ pub fn operation(
     file: &TensorFile<'_>,
     complete: impl FnOnce(AttentionSpec) -> AttentionSpec,
     interleaved: bool,
+    mods: Mods,
 ) -> Result<Box<dyn Operation>, Failure> {
     let q = file.get("q")?;
     let [batch, q_len, heads, head_dim] = q.sizes("batch, q_len, heads, head_dim")?;
     // Pages may also go by the names of keys and values, if nothing is to be appended to them.
-    let names = if file.has("k_cache") { ["k_cache", "v_cache"] } else { ["k", "v"] };
+    let names = if file.has("k_cache") { NAMES } else { ["k", "v"] };
     let [k_shape, v_shape] = [file.shape(names[0])?, file.shape(names[1])?];
     let table = file.find_integers("block_table")?;
     let sizes = |shape: &[usize], name: &str| -> Result<[usize; 4], Failure> {
@@ -107,12 +175,7 @@ pub fn operation(
         }
         _ => return Err(Failure::Input("rotary_cos and rotary_sin go together; one is missing".to_owned())),
     };
-    let rotate = rotary.map(|rotary| {
-        let spec = RotateSpec::new(q.dtype, batch, q_len, heads, head_dim, rotary);
-        // Without a mask by position all queries stand where the first one does.
-        let positions = attention.causal || attention.window != tilewise::Window::default();
-        if positions { spec } else { spec.in_place() }
-    });
+    let rotate = rotary.map(|rotary| rotate(&attention, rotary));
     let append = appended.then(|| AppendSpec { rotary, ..AppendSpec::new(cache, batch, new) });
     if let Some(append) = &append {
         append.check()?;
@@ -124,7 +187,7 @@ pub fn operation(
     }
     let spec = CachedAttentionSpec::new(attention, cache);
     spec.check()?;
-    Ok(Box::new(Step { spec, append, rotate, view, names }))
+    Ok(Box::new(Step { spec, mods, append, rotate, view, names }))
 }
 
 /// Where sequences lie, with the lengths that they have after the append.
@@ -168,6 +231,7 @@ fn view(
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.spec.fmt(f)?;
+        fmt_mods(&self.mods, f)?;
         if let Some(append) = &self.append {
             write!(f, ", {} keys appended", append.len)?;
         }
@@ -188,7 +252,9 @@ impl Operation for Step {
         if let Some(rotate) = &self.rotate {
             planned.push(Planned::new("rotate", &RotatePlan::new(rotate, caps)?, shaders::rotate)?);
         }
-        planned.push(Planned::new("forward", &AttentionPlan::cached(&self.spec, caps)?, shaders::attention)?);
+        let plan = AttentionPlan::cached_with_mods(&self.spec, &self.mods, caps)?;
+        let shaders = |plan: &_| shaders::attention_with_mods(plan, &self.mods);
+        planned.push(Planned::new("forward", &plan, shaders)?);
         Ok(planned)
     }
 
@@ -199,7 +265,9 @@ impl Operation for Step {
 
 impl Step {
     fn compute_as<T: Element>(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        let Self { spec: CachedAttentionSpec { attention, cache }, append, rotate, view, .. } = self;
+        let Self { spec: CachedAttentionSpec { attention, cache }, mods, append, rotate, view, .. } = self;
+        let buffers = ModOptions::upload(mods, gpu, file)?;
+        let read: Vec<_> = buffers.iter().map(|(name, buffer)| (name.as_str(), buffer.table())).collect();
         let kept = self.cache::<T>(gpu, file)?;
         let tables = (file.upload_f32(gpu, "rotary_cos")?, file.upload_f32(gpu, "rotary_sin")?);
         let tables = match &tables {
@@ -223,7 +291,7 @@ impl Step {
         let index = CacheIndex::new(gpu, cache, view, attention.q_len)?;
         let inputs =
             CachedAttentionInputs::new(&q, &kept, &index).alibi(slopes.as_ref()).sinks(sinks.as_ref());
-        let outputs = CachedAttention::new(gpu, self.spec)?.run(inputs)?;
+        let outputs = CachedAttention::with_mods(gpu, self.spec, mods)?.run(inputs.tables(&read))?;
         let mut written = vec![Output::on_device("o", &outputs.o), Output::on_device("lse", &outputs.lse)];
         if append.is_some() {
             if let Some((k, v)) = kept.tensors() {

@@ -3,8 +3,12 @@
 use clap::Args;
 use tilewise::ops::shaders;
 use tilewise::plan::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan};
-use tilewise::{Caps, Conv1d, Conv1dBackward, Conv1dInputs, Conv1dSpec, DType, Gpu, by_dtype};
+use tilewise::{
+    Caps, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dSpec, DType, Element, Gpu,
+    SequenceIndices, by_dtype,
+};
 
+use super::ssd::indices;
 use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
@@ -34,15 +38,19 @@ pub struct Sizes {
     /// Take an initial state
     #[arg(long)]
     initial: bool,
+    /// Take the sequence of each step
+    #[arg(long)]
+    sequences: bool,
     #[command(flatten)]
     options: Options,
 }
 
 options! {
-    /// Reads x, weight, and bias and initial_state if there are any; writes y and last_state, and gradients if there is a dy
+    /// Reads x, weight, and bias, seq_idx and initial_state if there are any; writes y and last_state, and gradients if there is a dy
     ///
     /// x, y and dy (batch, channels, length); weight (channels, width), bias (channels) and initial_state (batch, channels,
-    /// width - 1) in any of the types; last_state and the gradients dweight, dbias and dinitial_state in F32, dx as x.
+    /// width - 1) in any of the types; seq_idx (batch, length), whose changes begin sequences, in I32, U32 or I64; last_state
+    /// and the gradients dweight, dbias and dinitial_state in F32, dx as x.
     #[derive(Clone, Copy, Debug, Args)]
     pub struct Options {
         /// Pass the outputs through silu
@@ -54,7 +62,8 @@ options! {
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
         let spec = Conv1dSpec::new(self.dtype, self.batch, self.channels, self.length, self.width);
-        let spec = Conv1dSpec { bias: self.bias, initial: self.initial, silu: self.options.silu, ..spec };
+        let Self { bias, initial, sequences, options: Options { silu }, .. } = *self;
+        let spec = Conv1dSpec { bias, silu, sequences, initial, ..spec };
         spec.check()?;
         Ok(Box::new(spec))
     }
@@ -68,7 +77,8 @@ impl FromFile for Options {
         let [_, width] = weight.sizes("channels, width")?;
         let spec = Conv1dSpec::new(x.dtype, batch, channels, length, width);
         let (has_bias, has_initial) = (bias.is_some(), initial.is_some());
-        let spec = Conv1dSpec { bias: has_bias, initial: has_initial, silu: self.silu, ..spec };
+        let sequences = indices(file, batch, length)?.is_some();
+        let spec = Conv1dSpec { bias: has_bias, silu: self.silu, sequences, initial: has_initial, ..spec };
         spec.check()?;
         weight.expect_shape(&spec.weight_shape())?;
         if let Some(bias) = bias {
@@ -83,6 +93,31 @@ impl FromFile for Options {
         }
         Ok(Box::new(spec))
     }
+}
+
+/// The gradients of a convolution, those of `x` and of the initial state under these names.
+pub(super) fn gradients<T: Element>(
+    x: &'static str,
+    initial: &'static str,
+    found: &Conv1dGradients<T>,
+) -> Vec<Output> {
+    let mut outputs = vec![Output::on_device(x, &found.dx), Output::on_device("dweight", &found.dweight)];
+    for (name, gradient) in [("dbias", &found.dbias), (initial, &found.dinitial)] {
+        outputs.extend(gradient.as_ref().map(|gradient| Output::on_device(name, gradient)));
+    }
+    outputs
+}
+
+/// The same sequences by numbers that count changes, which fit whatever the file's are.
+fn counted(indices: &[i64]) -> Vec<i32> {
+    let mut count = 0;
+    let mut before = indices.first();
+    let number = |index| {
+        count += i32::from(before != Some(index));
+        before = Some(index);
+        count
+    };
+    indices.iter().map(number).collect()
 }
 
 impl Operation for Conv1dSpec {
@@ -104,18 +139,21 @@ impl Operation for Conv1dSpec {
             let (weight, bias, initial) = (in_f32("weight")?, in_f32("bias")?, in_f32("initial_state")?);
             let weight = weight.as_ref().expect("the weight was there when the operation was made");
             let x = file.upload::<T>(gpu, "x")?;
-            let inputs =
-                Conv1dInputs { bias: bias.as_ref(), initial: initial.as_ref(), ..Conv1dInputs::new(&x, weight) };
+            let sequences = indices(file, self.batch, self.length)?
+                .map(|indices| SequenceIndices::new(gpu, self.sequences_shape(), &counted(&indices)))
+                .transpose()?;
+            let inputs = Conv1dInputs {
+                bias: bias.as_ref(),
+                sequences: sequences.as_ref(),
+                initial: initial.as_ref(),
+                ..Conv1dInputs::new(&x, weight)
+            };
             let found = Conv1d::new(gpu, *self)?.run(inputs)?;
             let mut outputs = vec![Output::on_device("y", &found.y), Output::on_device("last_state", &found.last)];
             if file.find("dy")?.is_some() {
                 let dy = file.upload::<T>(gpu, "dy")?;
                 let gradients = Conv1dBackward::new(gpu, *self)?.run(inputs, &dy)?;
-                outputs.push(Output::on_device("dx", &gradients.dx));
-                outputs.push(Output::on_device("dweight", &gradients.dweight));
-                for (name, gradient) in [("dbias", gradients.dbias), ("dinitial_state", gradients.dinitial)] {
-                    outputs.extend(gradient.map(|gradient| Output::on_device(name, &gradient)));
-                }
+                outputs.extend(self::gradients("dx", "dinitial_state", &gradients));
             }
             Ok(outputs)
         }))

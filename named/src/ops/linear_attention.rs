@@ -2,17 +2,18 @@
 
 use clap::Args;
 use tilewise::ops::shaders;
-use tilewise::plan::{ChunkedBackwardPlan, ChunkedPlan, TokenPlan};
+use tilewise::plan::{LinearAttentionBackwardPlan, LinearAttentionPlan, TokenPlan};
 use tilewise::{
     Caps, DType, Element, Gate, Gpu, LinearAttention, LinearAttentionBackward, LinearAttentionInputs,
     LinearAttentionOutputGradients, LinearAttentionSpec, by_dtype,
 };
 
-use super::ssd::sequences;
+use super::ssd::{refuse_alone, sequences};
 use super::{Operation, Planned, apart, fields};
+use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
-use crate::tensors::{Output, TensorFile};
+use crate::tensors::{Output, Stored, TensorFile, expect_shapes};
 
 // What a user may choose. Not a doc comment: clap would give it to the command.
 options! {
@@ -27,18 +28,42 @@ options! {
     }
 }
 
-/// The operation of these sizes: batch, length, heads, and the elements of keys and of values.
-pub fn of_sizes(
+// The sizes of both. Not a doc comment either.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct CommonSizes {
+    /// Storage of the tensors
+    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
     dtype: DType,
-    [batch, length, heads, key_dim, value_dim]: [usize; 5],
-    gate: Gate,
-    Given { chunk, scale }: Given,
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Steps
+    #[arg(long, default_value_t = 8192)]
+    length: usize,
+    #[arg(long, default_value_t = 16)]
+    heads: usize,
+    /// Elements of q and k
+    #[arg(long, default_value_t = 64)]
+    key_dim: usize,
+    /// Elements of v and o
+    #[arg(long, default_value_t = 128)]
+    value_dim: usize,
+    #[command(flatten)]
+    given: Given,
+    /// Take an initial state
+    #[arg(long)]
     initial: bool,
-) -> Result<Box<dyn Operation>, Failure> {
-    let spec = LinearAttentionSpec::new(dtype, batch, length, heads, (key_dim, value_dim), gate);
-    let spec = LinearAttentionSpec { chunk, scale, initial, ..spec };
-    spec.check()?;
-    Ok(Box::new(spec))
+}
+
+impl CommonSizes {
+    /// The operation, checked.
+    pub fn operation(self, gate: Gate) -> Result<Box<dyn Operation>, Failure> {
+        let Self { dtype, batch, length, heads, key_dim, value_dim, given: Given { chunk, scale }, initial } =
+            self;
+        let spec = LinearAttentionSpec::new(dtype, batch, length, heads, (key_dim, value_dim), gate);
+        let spec = LinearAttentionSpec { chunk, scale, initial, ..spec };
+        spec.check()?;
+        Ok(Box::new(spec))
+    }
 }
 
 /// The operation that a file's tensors say.
@@ -47,38 +72,63 @@ pub fn of_file(
     gate: Gate,
     Given { chunk, scale }: Given,
 ) -> Result<Box<dyn Operation>, Failure> {
-    let [q, k, v, g] = [file.get("q")?, file.get("k")?, file.get("v")?, file.get("g")?];
-    let [initial, dout, dfinal] =
-        [file.find("initial_states")?, file.find("do")?, file.find("dfinal_states")?];
-    let [batch, length, heads, key_dim] = q.sizes("batch, length, heads, key_dim")?;
-    let [_, _, _, value_dim] = v.sizes("batch, length, heads, value_dim")?;
-    for tensor in [Some(&k), Some(&v), dout.as_ref()].into_iter().flatten() {
-        tensor.expect_dtype_of(&q)?;
-    }
-    let spec = LinearAttentionSpec::new(q.dtype, batch, length, heads, (key_dim, value_dim), gate);
+    let (read, g) = (Read::new(file)?, file.get("g")?);
+    let Read { dtype, batch, length, heads, widths, .. } = read;
+    let spec = LinearAttentionSpec::new(dtype, batch, length, heads, widths, gate);
     let spec = LinearAttentionSpec {
         chunk,
         scale,
-        initial: initial.is_some(),
+        initial: read.initial.is_some(),
         sequences: sequences(file, batch, length)?,
         ..spec
     };
     spec.check()?;
-    let expected: [(Option<&_>, &[usize]); 6] = [
-        (Some(&k), &spec.q_shape()),
-        (Some(&v), &spec.v_shape()),
-        (Some(&g), &spec.g_shape()),
-        (initial.as_ref(), &spec.state_shape()),
-        (dout.as_ref(), &spec.v_shape()),
-        (dfinal.as_ref(), &spec.state_shape()),
-    ];
-    for (tensor, shape) in expected {
-        tensor.map_or(Ok(()), |tensor| tensor.expect_shape(shape))?;
-    }
-    if dfinal.is_some() && dout.is_none() {
-        return Err(Failure::Input("dfinal_states is there without do: no gradients follow".to_owned()));
-    }
+    read.expect([&spec.q_shape(), &spec.v_shape(), &spec.state_shape()])?;
+    g.expect_shape(&spec.g_shape())?;
     Ok(Box::new(spec))
+}
+
+/// What every recurrence reads that writes values under keys and reads them by queries.
+pub struct Read<'a> {
+    k: Stored<'a>,
+    v: Stored<'a>,
+    pub initial: Option<Stored<'a>>,
+    dout: Option<Stored<'a>>,
+    dfinal: Option<Stored<'a>>,
+    pub dtype: DType,
+    pub batch: usize,
+    pub length: usize,
+    pub heads: usize,
+    /// Of a key, and of a value.
+    pub widths: (usize, usize),
+}
+
+impl<'a> Read<'a> {
+    /// Those of a file, with their types checked.
+    pub fn new(file: &'a TensorFile<'_>) -> Result<Self, Failure> {
+        let [q, k, v] = [file.get("q")?, file.get("k")?, file.get("v")?];
+        let [initial, dout, dfinal] =
+            [file.find("initial_states")?, file.find("do")?, file.find("dfinal_states")?];
+        let [batch, length, heads, key_dim] = q.sizes("batch, length, heads, key_dim")?;
+        let [_, _, _, value_dim] = v.sizes("batch, length, heads, value_dim")?;
+        for tensor in [Some(&k), Some(&v), dout.as_ref()].into_iter().flatten() {
+            tensor.expect_dtype_of(&q)?;
+        }
+        let (dtype, widths) = (q.dtype, (key_dim, value_dim));
+        Ok(Self { k, v, initial, dout, dfinal, dtype, batch, length, heads, widths })
+    }
+
+    /// Fails if a shape is not that of queries, values or states, or a gradient is there alone.
+    pub fn expect(&self, [queries, values, states]: [&[usize]; 3]) -> Result<(), Failure> {
+        expect_shapes(&[
+            (Some(&self.k), queries),
+            (Some(&self.v), values),
+            (self.initial.as_ref(), states),
+            (self.dout.as_ref(), values),
+            (self.dfinal.as_ref(), states),
+        ])?;
+        refuse_alone(self.dfinal.as_ref(), self.dout.as_ref(), "do")
+    }
 }
 
 impl Operation for LinearAttentionSpec {
@@ -87,10 +137,10 @@ impl Operation for LinearAttentionSpec {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
-        let backward = ChunkedBackwardPlan::linear_attention(self, caps)?;
+        let backward = LinearAttentionBackwardPlan::new(self, caps)?;
         Ok(vec![
-            Planned::new("forward", &ChunkedPlan::linear_attention(self, caps)?, shaders::chunked)?,
-            Planned::new("backward", &backward, shaders::chunked_backward)?,
+            Planned::new("forward", &LinearAttentionPlan::new(self, caps)?, shaders::linear_attention)?,
+            Planned::new("backward", &backward, shaders::linear_attention_backward)?,
             Planned::new("step", &TokenPlan::linear_attention(self, caps)?, shaders::token)?,
         ])
     }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use tilewise::ops::shaders;
-use tilewise::plan::{LinearScanBackwardPlan, LinearScanPlan};
+use tilewise::plan::{RowScanBackwardPlan, RowScanPlan};
 use tilewise::{
     Caps, DType, Gpu, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs,
     LinearScanSpec, by_dtype,
@@ -17,38 +17,76 @@ use crate::tensors::{Output, TensorFile};
 /// Linear recurrence `h_t = a_t h_(t-1) + b_t`
 #[derive(Debug, Args)]
 pub struct Sizes {
-    /// Storage of the tensors
-    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
-    dtype: DType,
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
-    /// Channels of a batch
-    #[arg(long, default_value_t = 1024)]
-    channels: usize,
-    /// Steps
-    #[arg(long, default_value_t = 8192)]
-    length: usize,
-    /// Take an initial state
-    #[arg(long)]
-    initial: bool,
-    /// Take steps from the last to the first
-    #[arg(long)]
-    reverse: bool,
+    #[command(flatten)]
+    rows: Rows,
+    #[command(flatten)]
+    numbers: Numbers,
+    #[command(flatten)]
+    direction: Direction,
 }
 
 options! {
     /// Reads a, b, and h0 if there is one; writes h and last_state, and da, db and dh0 if there is a dh
     ///
     /// a, b, h and dh (batch, channels, length); h0 (batch, channels) in any of the types; last_state and dh0
-    /// (batch, channels) in F32.
+    /// (batch, channels) in F32. Complex tensors end in one more dimension of 2: real and imaginary part.
     #[derive(Debug, Args)]
-    pub struct Options {}
+    pub struct Options {
+        #[command(flatten)]
+        numbers: Numbers,
+        #[command(flatten)]
+        direction: Direction,
+    }
+}
+
+options! {
+    /// What factors, terms and states are.
+    #[derive(Clone, Copy, Debug, Args)]
+    struct Numbers {
+        /// Factors, terms and states are complex
+        #[arg(long)]
+        complex: bool,
+    }
+}
+
+/// The rows of a scan.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Rows {
+    /// Storage of the tensors
+    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
+    pub dtype: DType,
+    #[arg(long, default_value_t = 1)]
+    pub batch: usize,
+    /// Channels of a batch
+    #[arg(long, default_value_t = 1024)]
+    pub channels: usize,
+    /// Steps
+    #[arg(long, default_value_t = 8192)]
+    pub length: usize,
+    /// Take an initial state
+    #[arg(long)]
+    pub initial: bool,
+}
+
+options! {
+    /// In which order steps are taken, and what is given of them.
+    #[derive(Clone, Copy, Debug, Args)]
+    pub struct Direction {
+        /// Take steps from the last to the first
+        #[arg(long)]
+        pub reverse: bool,
+        /// Give what comes before each step
+        #[arg(long)]
+        pub exclusive: bool,
+    }
 }
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
-        let spec = LinearScanSpec::new(self.dtype, self.batch, self.channels, self.length);
-        let spec = LinearScanSpec { initial: self.initial, reverse: self.reverse, ..spec };
+        let Rows { dtype, batch, channels, length, initial } = self.rows;
+        let spec = LinearScanSpec::new(dtype, batch, channels, length);
+        let (Numbers { complex }, Direction { reverse, exclusive }) = (self.numbers, self.direction);
+        let spec = LinearScanSpec { complex, initial, reverse, exclusive, ..spec };
         spec.check()?;
         Ok(Box::new(spec))
     }
@@ -59,14 +97,23 @@ impl FromFile for Options {
         let (a, b) = (file.get("a")?, file.get("b")?);
         let (initial, dh) = (file.find("h0")?, file.find("dh")?);
         b.expect_dtype_of(&a)?;
-        let [batch, channels, length] = a.sizes("batch, channels, length")?;
+        let Numbers { complex } = self.numbers;
+        let (batch, channels, length) = if complex {
+            let [batch, channels, length, _] = a.sizes("batch, channels, length, 2")?;
+            a.expect_shape(&[batch, channels, length, 2])?;
+            (batch, channels, length)
+        } else {
+            let [batch, channels, length] = a.sizes("batch, channels, length")?;
+            (batch, channels, length)
+        };
         b.expect_shape(a.shape)?;
         if let Some(dh) = dh {
             dh.expect_dtype_of(&a)?;
             dh.expect_shape(a.shape)?;
         }
         let spec = LinearScanSpec::new(a.dtype, batch, channels, length);
-        let spec = LinearScanSpec { initial: initial.is_some(), ..spec };
+        let Direction { reverse, exclusive } = self.direction;
+        let spec = LinearScanSpec { complex, initial: initial.is_some(), reverse, exclusive, ..spec };
         if let Some(initial) = initial {
             initial.expect_shape(&spec.state_shape())?;
         }
@@ -81,10 +128,10 @@ impl Operation for LinearScanSpec {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
-        let backward = LinearScanBackwardPlan::new(self, caps)?;
+        let backward = RowScanBackwardPlan::linear(self, caps)?;
         Ok(vec![
-            Planned::new("forward", &LinearScanPlan::new(self, caps)?, shaders::linear_scan)?,
-            Planned::new("backward", &backward, shaders::linear_scan_backward)?,
+            Planned::new("forward", &RowScanPlan::linear(self, caps)?, shaders::row_scan)?,
+            Planned::new("backward", &backward, shaders::row_scan_backward)?,
         ])
     }
 

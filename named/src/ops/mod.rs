@@ -6,20 +6,28 @@
 
 #![allow(clippy::doc_markdown, reason = "clap prints these comments to people, backticks and all")]
 
+mod associative_scan;
 mod attention;
 mod attention_mods;
 mod block_sparse;
 mod butterfly;
+mod butterfly_linear;
 mod cached_attention;
 mod conv1d;
+mod delta_rule;
 mod gla;
+mod h3;
+mod hyena;
 mod linear_attention;
 mod linear_scan;
 mod long_conv;
+mod mamba;
+mod mamba2;
 mod merge;
 mod monarch;
 mod pixelfly;
 mod retnet;
+mod s4d;
 mod selective_scan;
 mod ssd;
 
@@ -226,11 +234,19 @@ operations! {
     Monarch in monarch, "monarch" of Butterfly;
     BlockSparse in block_sparse, "block-sparse" of Butterfly;
     Pixelfly in pixelfly, "pixelfly" of Butterfly;
+    ButterflyLinear in butterfly_linear, "butterfly-linear" of Butterfly;
     LinearScan in linear_scan, "linear-scan" of Scan;
+    AssociativeScan in associative_scan, "associative-scan" of Scan;
     LongConv in long_conv, "long-conv" of Scan;
     Ssd in ssd, "ssd" of Scan;
     Gla in gla, "gla" of Scan;
     Retnet in retnet, "retnet" of Scan;
+    DeltaRule in delta_rule, "delta-rule" of Scan;
+    S4d in s4d, "s4d" of Scan;
+    H3 in h3, "h3" of Scan;
+    Hyena in hyena, "hyena" of Scan;
+    Mamba in mamba, "mamba" of Scan;
+    Mamba2 in mamba2, "mamba2" of Scan;
     Conv1d in conv1d, "conv1d" of Scan;
     SelectiveScan in selective_scan, "selective-scan" of Scan;
 }

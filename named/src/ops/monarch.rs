@@ -2,8 +2,10 @@
 
 use clap::Args;
 use tilewise::ops::shaders;
-use tilewise::plan::{MonarchBackwardPlan, MonarchPlan};
-use tilewise::{Caps, DType, Element, Gpu, Monarch, MonarchBackward, MonarchInputs, MonarchSpec, by_dtype};
+use tilewise::plan::{MonarchBackwardPlan, MonarchLinearPlan, MonarchPlan};
+use tilewise::{
+    Caps, DType, Element, Gpu, MonarchInputs, MonarchLinear, MonarchLinearSpec, MonarchSpec, by_dtype,
+};
 
 use super::{FromFile, FromSizes, List, Operation, Planned, apart, fewer, fields};
 use crate::args::dtype_parser;
@@ -11,7 +13,7 @@ use crate::failure::Failure;
 use crate::options::options;
 use crate::tensors::{Output, TensorFile};
 
-/// Monarch product: two block-diagonal factors and the permutations between them
+/// Monarch product or layer: two block-diagonal factors and the permutations between them
 #[derive(Debug, Args)]
 pub struct Sizes {
     /// Storage of the tensors
@@ -29,12 +31,15 @@ pub struct Sizes {
     /// Blocks of the second factor: l blocks of s × r, with k q = l r
     #[arg(long, value_name = "L,S,R", requires = "w1")]
     w2: Option<List<3>>,
+    /// Add a bias
+    #[arg(long)]
+    bias: bool,
 }
 
 options! {
-    /// Reads x, w1, w2, and dy if there is one; writes y, and with dy also dx, dw1 and dw2
+    /// Reads x, w1, w2, and bias and dy if they are there; writes y, and with dy also dx, dw1, dw2 and dbias
     ///
-    /// x (batch, k p), w1 (k, q, p), w2 (l, s, r) with k q = l r; y and dy (batch, l s).
+    /// x (batch, k p), w1 (k, q, p), w2 (l, s, r) with k q = l r; bias (l s); y and dy (batch, l s).
     #[derive(Debug, Args)]
     pub struct Options {}
 }
@@ -43,7 +48,7 @@ impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
         let spec = self.spec()?;
         spec.check()?;
-        Ok(Box::new(Product { spec, backward: true }))
+        Ok(Box::new(Layer { spec: MonarchLinearSpec { product: spec, bias: self.bias }, backward: true }))
     }
 }
 
@@ -74,30 +79,34 @@ impl FromFile for Options {
         let spec = MonarchSpec::new(x.dtype, batch, w1.sizes("k, q, p")?, w2.sizes("l, s, r")?);
         spec.check()?;
         x.expect_shape(&[batch, spec.n_in()])?;
-        let dy = file.find("dy")?;
-        if let Some(dy) = &dy {
-            dy.expect_dtype_of(&x)?;
-            dy.expect_shape(&[batch, spec.n_out()])?;
+        let (bias, dy) = (file.find("bias")?, file.find("dy")?);
+        let shapes: [&[usize]; 2] = [&[spec.n_out()], &[batch, spec.n_out()]];
+        for (tensor, shape) in [&bias, &dy].into_iter().zip(shapes) {
+            if let Some(tensor) = tensor {
+                tensor.expect_dtype_of(&x)?;
+                tensor.expect_shape(shape)?;
+            }
         }
-        Ok(Box::new(Product { spec, backward: dy.is_some() }))
+        let spec = MonarchLinearSpec { product: spec, bias: bias.is_some() };
+        Ok(Box::new(Layer { spec, backward: dy.is_some() }))
     }
 }
 
-/// A product, and its gradients if they are asked for.
-struct Product {
-    spec: MonarchSpec,
+/// A product, with a bias if there is one, and its gradients if they are asked for.
+struct Layer {
+    spec: MonarchLinearSpec,
     backward: bool,
 }
 
-impl std::fmt::Display for Product {
+impl std::fmt::Display for Layer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.spec.fmt(f)
+        if self.spec.bias { self.spec.fmt(f) } else { self.spec.product.fmt(f) }
     }
 }
 
-impl Operation for Product {
+impl Operation for Layer {
     fn fields(&self) -> serde_json::Value {
-        fields(&self.spec)
+        if self.spec.bias { fields(&self.spec) } else { fields(&self.spec.product) }
     }
 
     fn note(&self) -> Option<String> {
@@ -105,31 +114,40 @@ impl Operation for Product {
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
-        let forward = MonarchPlan::new(&self.spec, caps)?;
+        if self.spec.bias {
+            let plan = MonarchLinearPlan::new(&self.spec, caps)?;
+            return Ok(vec![Planned::new("forward and backward", &plan, shaders::monarch_linear)?]);
+        }
+        let forward = MonarchPlan::new(&self.spec.product, caps)?;
         let mut plans = vec![Planned::new("forward", &forward, shaders::monarch)?];
         if self.backward {
-            let backward = MonarchBackwardPlan::new(&self.spec, caps)?;
+            let backward = MonarchBackwardPlan::new(&self.spec.product, caps)?;
             plans.push(Planned::new("backward", &backward, shaders::monarch_backward)?);
         }
         Ok(plans)
     }
 
     fn compute(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
-        by_dtype!(self.spec.dtype, T => apart(|| self.run::<T>(gpu, file)))
+        by_dtype!(self.spec.product.dtype, T => apart(|| self.run::<T>(gpu, file)))
     }
 }
 
-impl Product {
+impl Layer {
     fn run<T: Element>(&self, gpu: &Gpu, file: &TensorFile<'_>) -> Result<Vec<Output>, Failure> {
         let tensor = |name| file.upload::<T>(gpu, name);
         let (x, w1, w2) = (tensor("x")?, tensor("w1")?, tensor("w2")?);
+        let bias = self.spec.bias.then(|| tensor("bias")).transpose()?;
         let inputs = MonarchInputs { x: &x, w1: &w1, w2: &w2 };
-        let mut outputs = vec![Output::on_device("y", &Monarch::new(gpu, self.spec)?.run(inputs)?)];
+        let layer = MonarchLinear::new(gpu, self.spec)?;
+        let mut outputs = vec![Output::on_device("y", &layer.run(inputs, bias.as_ref())?)];
         if self.backward {
-            let gradients = MonarchBackward::new(gpu, self.spec)?.run(inputs, &tensor("dy")?)?;
-            outputs.push(Output::on_device("dx", &gradients.dx));
-            outputs.push(Output::on_device("dw1", &gradients.dw1));
-            outputs.push(Output::on_device("dw2", &gradients.dw2));
+            let gradients = layer.run_backward(inputs, &tensor("dy")?)?;
+            outputs.push(Output::on_device("dx", &gradients.product.dx));
+            outputs.push(Output::on_device("dw1", &gradients.product.dw1));
+            outputs.push(Output::on_device("dw2", &gradients.product.dw2));
+            if let Some(dbias) = &gradients.dbias {
+                outputs.push(Output::on_device("dbias", dbias));
+            }
         }
         Ok(outputs)
     }

@@ -1,11 +1,10 @@
 //! `retnet`.
 
 use clap::Args;
-use tilewise::{DType, Gate};
+use tilewise::Gate;
 
 use super::linear_attention::{self, Given};
 use super::{FromFile, FromSizes, Operation};
-use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
 use crate::tensors::TensorFile;
@@ -13,27 +12,8 @@ use crate::tensors::TensorFile;
 /// Retention, linear attention with a constant decay a head: `S_t = exp(g) S_(t-1) + v_t ⊗ k_t`, `o_t = scale S_t q_t`
 #[derive(Debug, Args)]
 pub struct Sizes {
-    /// Storage of the tensors
-    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
-    dtype: DType,
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
-    /// Steps
-    #[arg(long, default_value_t = 8192)]
-    length: usize,
-    #[arg(long, default_value_t = 16)]
-    heads: usize,
-    /// Elements of q and k
-    #[arg(long, default_value_t = 64)]
-    key_dim: usize,
-    /// Elements of v and o
-    #[arg(long, default_value_t = 128)]
-    value_dim: usize,
     #[command(flatten)]
-    given: Given,
-    /// Take an initial state
-    #[arg(long)]
-    initial: bool,
+    sizes: linear_attention::CommonSizes,
 }
 
 options! {
@@ -52,8 +32,7 @@ options! {
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
-        let sizes = [self.batch, self.length, self.heads, self.key_dim, self.value_dim];
-        linear_attention::of_sizes(self.dtype, sizes, Gate::Constant, self.given, self.initial)
+        self.sizes.operation(Gate::Constant)
     }
 }
 

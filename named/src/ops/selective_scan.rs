@@ -27,7 +27,7 @@ pub struct Sizes {
     #[arg(long, default_value_t = 2048)]
     channels: usize,
     /// Steps
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 8192)]
     length: usize,
     /// States of a channel, 1 to 256
     #[arg(long, default_value_t = 16)]
@@ -92,7 +92,7 @@ impl FromSizes for Sizes {
 }
 
 /// How coefficients vary, by their dimensions.
-fn coefficients(stored: &Stored<'_>, complex: bool) -> Result<Coefficients, Failure> {
+pub(super) fn coefficients(stored: &Stored<'_>, complex: bool) -> Result<Coefficients, Failure> {
     let dimensions = stored.shape.len() - usize::from(complex && !stored.shape.is_empty());
     match dimensions {
         2 => Ok(Coefficients::PerChannel),
@@ -152,13 +152,13 @@ impl FromFile for Options {
 }
 
 /// A tensor of coefficients on the device, in the type of its form.
-enum Held<T> {
+pub(super) enum Held<T> {
     PerChannel(Tensor<f32>),
     PerStep(Tensor<T>),
 }
 
 impl<T: Element> Held<T> {
-    fn upload(gpu: &Gpu, file: &TensorFile<'_>, name: &str, form: Coefficients) -> Result<Self, Failure> {
+    pub fn upload(gpu: &Gpu, file: &TensorFile<'_>, name: &str, form: Coefficients) -> Result<Self, Failure> {
         Ok(if form.vary() {
             Self::PerStep(file.upload(gpu, name)?)
         } else {
@@ -166,7 +166,7 @@ impl<T: Element> Held<T> {
         })
     }
 
-    fn tensor(&self) -> CoefficientTensor<'_, T> {
+    pub fn tensor(&self) -> CoefficientTensor<'_, T> {
         match self {
             Self::PerChannel(tensor) => CoefficientTensor::PerChannel(tensor),
             Self::PerStep(tensor) => CoefficientTensor::PerStep(tensor),
@@ -181,7 +181,8 @@ fn coefficients_of<T: Element>(name: &'static str, gradient: &CoefficientGradien
     }
 }
 
-fn outputs_of<T: Element>(gradients: &SelectiveScanGradients<T>) -> Vec<Output> {
+/// The gradients of a scan.
+pub(super) fn outputs_of<T: Element>(gradients: &SelectiveScanGradients<T>) -> Vec<Output> {
     let mut outputs = vec![
         Output::on_device("du", &gradients.du),
         Output::on_device("ddelta", &gradients.ddelta),

@@ -4,42 +4,22 @@ use clap::Args;
 use tilewise::ops::shaders;
 use tilewise::plan::{ChunkedBackwardPlan, ChunkedPlan, TokenPlan};
 use tilewise::{
-    Caps, DType, Element, Gpu, Sequences, Skip, Ssd, SsdBackward, SsdInputs, SsdOutputGradients, SsdSpec,
-    Tensor, by_dtype,
+    Caps, DType, Element, Gpu, Sequences, Skip, Ssd, SsdBackward, SsdGradients, SsdInputs,
+    SsdOutputGradients, SsdSpec, Tensor, by_dtype,
 };
 
 use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
-use crate::tensors::{Integers, Output, TensorFile};
+use crate::tensors::{Integers, Output, Stored, TensorFile, expect_shapes};
 
 /// State-space duality, the recurrence of Mamba-2: `S_t = exp(δ_t A) S_(t-1) + δ_t x_t ⊗ B_t`, `y_t = S_t C_t + D x_t`
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Sizes {
-    /// Storage of the tensors
-    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
-    dtype: DType,
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
-    /// Steps
-    #[arg(long, default_value_t = 8192)]
-    length: usize,
-    #[arg(long, default_value_t = 32)]
-    heads: usize,
-    /// Channels of a head
-    #[arg(long, default_value_t = 64)]
-    head_dim: usize,
-    /// Groups of heads that share B and C
-    #[arg(long, default_value_t = 1)]
-    groups: usize,
-    /// Columns of a head's state
-    #[arg(long, default_value_t = 128)]
-    state_dim: usize,
-    /// Steps of a chunk; planned where not given
-    #[arg(long)]
-    chunk: Option<usize>,
+    #[command(flatten)]
+    duality: Duality,
     /// Skip the recurrence with D, one a head
     #[arg(long)]
     skip: bool,
@@ -68,6 +48,51 @@ options! {
     /// there. States, and what belongs to a head, are written in F32.
     #[derive(Debug, Args)]
     pub struct Options {
+        #[command(flatten)]
+        given: Given,
+    }
+}
+
+// The sizes of a recurrence. Not a doc comment: clap would give it to the command.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Duality {
+    /// Storage of the tensors
+    #[arg(long, default_value = "f16", value_parser = dtype_parser())]
+    dtype: DType,
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Steps
+    #[arg(long, default_value_t = 8192)]
+    length: usize,
+    #[arg(long, default_value_t = 32)]
+    heads: usize,
+    /// Channels of a head
+    #[arg(long, default_value_t = 64)]
+    head_dim: usize,
+    /// Groups of heads that share B and C
+    #[arg(long, default_value_t = 1)]
+    groups: usize,
+    /// Columns of a head's state
+    #[arg(long, default_value_t = 128)]
+    state_dim: usize,
+    /// Steps of a chunk; planned where not given
+    #[arg(long)]
+    chunk: Option<usize>,
+}
+
+impl Duality {
+    /// The recurrence without any option.
+    pub fn spec(self) -> SsdSpec {
+        let Self { dtype, batch, length, heads, head_dim, groups, state_dim, chunk } = self;
+        let spec = SsdSpec::new(dtype, batch, length, (heads, head_dim), state_dim);
+        SsdSpec { groups, chunk, ..spec }
+    }
+}
+
+// What the shapes of tensors do not say. Not a doc comment either.
+options! {
+    #[derive(Clone, Copy, Debug, Args)]
+    pub struct Given {
         /// Steps of a chunk, 1 to 256; planned where not given
         #[arg(long)]
         chunk: Option<usize>,
@@ -77,6 +102,14 @@ options! {
         /// Keep dt, after bias and softplus, between two limits
         #[arg(long, value_name = "LOW,HIGH", allow_hyphen_values = true)]
         dt_limits: Option<Limits>,
+    }
+}
+
+impl Given {
+    /// A recurrence with these.
+    pub fn of(self, spec: SsdSpec) -> SsdSpec {
+        let Self { chunk, dt_softplus, dt_limits } = self;
+        SsdSpec { chunk, dt_softplus, dt_limits: dt_limits.map(|limits| limits.0), ..spec }
     }
 }
 
@@ -100,17 +133,13 @@ impl std::str::FromStr for Limits {
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
-        let spec =
-            SsdSpec::new(self.dtype, self.batch, self.length, (self.heads, self.head_dim), self.state_dim);
         let spec = SsdSpec {
-            groups: self.groups,
-            chunk: self.chunk,
             initial: self.initial,
             skip: if self.skip { Skip::PerHead } else { Skip::None },
             gated: self.gated,
             dt_bias: self.dt_bias,
             dt_softplus: self.dt_softplus,
-            ..spec
+            ..self.duality.spec()
         };
         spec.check()?;
         Ok(Box::new(spec))
@@ -119,7 +148,7 @@ impl FromSizes for Sizes {
 
 /// The sequences that a file divides its steps into.
 pub(super) fn sequences(file: &TensorFile<'_>, batch: usize, length: usize) -> Result<Sequences, Failure> {
-    match (file.integers("cu_seqlens")?, file.integers("seq_idx")?) {
+    match (file.integers("cu_seqlens")?, indices(file, batch, length)?) {
         (None, None) => Ok(Sequences::Whole),
         (Some(_), Some(_)) => {
             Err(Failure::Input("cu_seqlens and seq_idx are both there, expected one of them".to_owned()))
@@ -132,14 +161,44 @@ pub(super) fn sequences(file: &TensorFile<'_>, batch: usize, length: usize) -> R
             })?;
             Ok(Sequences::Packed(starts))
         }
-        (None, Some(Integers { shape, values })) => {
-            if shape != [batch, length] {
-                let expected = [batch, length];
-                return Err(Failure::Input(format!("seq_idx has shape {shape:?}, expected {expected:?}")));
-            }
-            Ok(Sequences::Indexed(values))
-        }
+        (None, Some(indices)) => Ok(Sequences::Indexed(indices)),
     }
+}
+
+/// How `x` skips the recurrence, by the dimensions of D.
+pub(super) fn skip_of(d: Option<&Stored<'_>>) -> Skip {
+    match d.map(|d| d.shape.len()) {
+        None => Skip::None,
+        Some(2) => Skip::PerChannel,
+        Some(_) => Skip::PerHead,
+    }
+}
+
+/// Fails if there is a gradient of the final states, and none of the result.
+pub(super) fn refuse_alone(
+    dfinal: Option<&Stored<'_>>,
+    dout: Option<&Stored<'_>>,
+    name: &str,
+) -> Result<(), Failure> {
+    if dfinal.is_some() && dout.is_none() {
+        let message = format!("dfinal_states is there without {name}: no gradients follow");
+        return Err(Failure::Input(message));
+    }
+    Ok(())
+}
+
+/// To which sequence of its batch each step belongs, if a file says so.
+pub(super) fn indices(
+    file: &TensorFile<'_>,
+    batch: usize,
+    length: usize,
+) -> Result<Option<Vec<i64>>, Failure> {
+    let Some(Integers { shape, values }) = file.integers("seq_idx")? else { return Ok(None) };
+    if shape != [batch, length] {
+        let expected = [batch, length];
+        return Err(Failure::Input(format!("seq_idx has shape {shape:?}, expected {expected:?}")));
+    }
+    Ok(Some(values))
 }
 
 impl FromFile for Options {
@@ -154,26 +213,19 @@ impl FromFile for Options {
         for tensor in [Some(&dt), Some(&b), Some(&c), z.as_ref(), dout.as_ref()].into_iter().flatten() {
             tensor.expect_dtype_of(&x)?;
         }
-        let skip = match d.as_ref().map(|d| d.shape.len()) {
-            None => Skip::None,
-            Some(2) => Skip::PerChannel,
-            Some(_) => Skip::PerHead,
-        };
         let spec = SsdSpec::new(x.dtype, batch, length, (heads, head_dim), state_dim);
         let spec = SsdSpec {
             groups,
-            chunk: self.chunk,
             initial: initial.is_some(),
-            skip,
+            skip: skip_of(d.as_ref()),
             gated: z.is_some(),
             dt_bias: bias.is_some(),
-            dt_softplus: self.dt_softplus,
-            dt_limits: self.dt_limits.map(|Limits(limits)| limits),
             sequences: sequences(file, batch, length)?,
             ..spec
         };
+        let spec = self.given.of(spec);
         spec.check()?;
-        let expected: [(Option<&_>, &[usize]); 10] = [
+        expect_shapes(&[
             (Some(&dt), &spec.dt_shape()),
             (Some(&a), &spec.head_shape()),
             (Some(&b), &spec.b_shape()),
@@ -184,15 +236,8 @@ impl FromFile for Options {
             (initial.as_ref(), &spec.state_shape()),
             (dout.as_ref(), &spec.x_shape()),
             (dfinal.as_ref(), &spec.state_shape()),
-        ];
-        for (tensor, shape) in expected {
-            tensor.map_or(Ok(()), |tensor| tensor.expect_shape(shape))?;
-        }
-        if dfinal.is_some() && dout.is_none() {
-            return Err(Failure::Input(
-                "dfinal_states is there without dout: no gradients follow".to_owned(),
-            ));
-        }
+        ])?;
+        refuse_alone(dfinal.as_ref(), dout.as_ref(), "dout")?;
         Ok(Box::new(spec))
     }
 }
@@ -240,25 +285,25 @@ fn compute<T: Element>(spec: &SsdSpec, gpu: &Gpu, file: &TensorFile<'_>) -> Resu
         vec![Output::on_device("out", &outputs.out), Output::on_device("final_states", &outputs.last)];
     let Some(dout) = dout else { return Ok(written) };
     let of = SsdOutputGradients { out: &dout, last: dfinal.as_ref() };
-    let gradients = SsdBackward::new(gpu, spec.clone())?.run(inputs, of)?;
-    written.extend([
+    written.extend(outputs_of(spec, &SsdBackward::new(gpu, spec.clone())?.run(inputs, of)?));
+    Ok(written)
+}
+
+/// The gradients of a recurrence.
+pub(super) fn outputs_of<T: Element>(spec: &SsdSpec, gradients: &SsdGradients<T>) -> Vec<Output> {
+    let mut written = vec![
         Output::on_device("dx", &gradients.x),
         Output::on_device("ddt", &gradients.dt),
         Output::on_device("dA", &gradients.a),
         Output::on_device("dB", &gradients.b),
         Output::on_device("dC", &gradients.c),
-    ]);
-    if let Some(d) = &gradients.d {
-        written.push(Output::on_device("dD", d));
+    ];
+    for (name, gradient) in [("dD", &gradients.d), ("ddt_bias", &gradients.dt_bias)] {
+        written.extend(gradient.as_ref().map(|gradient| Output::on_device(name, gradient)));
     }
-    if let Some(z) = &gradients.z {
-        written.push(Output::on_device("dz", z));
-    }
-    if let Some(bias) = &gradients.dt_bias {
-        written.push(Output::on_device("ddt_bias", bias));
-    }
+    written.extend(gradients.z.as_ref().map(|z| Output::on_device("dz", z)));
     if spec.initial {
         written.push(Output::on_device("dinitial_states", &gradients.initial));
     }
-    Ok(written)
+    written
 }

@@ -5,9 +5,7 @@ fn tensor_load(i: u32) -> f32 {
 }
 
 fn tensor_load4(i: u32, end: u32) -> vec4<f32> {
-    if (i < end) {
-        let word = tensor[i / 4u];
-        return vec4<f32>(unpack2x16float(word.x), unpack2x16float(word.y));
-    }
-    return vec4<f32>();
+    let word = tensor[select(0u, i / 4u, i < end)];
+    let four = vec4<f32>(unpack2x16float(word.x), unpack2x16float(word.y));
+    return select(vec4<f32>(), four, i < end);
 }

@@ -5,8 +5,6 @@ fn tensor_load(i: u32) -> f32 {
 }
 
 fn tensor_load4(i: u32, end: u32) -> vec4<f32> {
-    if (i < end) {
-        return vec4<f32>(unpack4xI8(tensor[i / 4u]));
-    }
-    return vec4<f32>();
+    let place = select(0u, i / 4u, i < end);
+    return select(vec4<f32>(), vec4<f32>(unpack4xI8(tensor[place])), i < end);
 }

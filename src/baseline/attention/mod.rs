@@ -1,5 +1,12 @@
 //! Attention with its scores in memory: a product, a softmax, a product.
 
+mod backward;
+
+pub use backward::{
+    AttentionBackwardScratch, UnfusedAttentionBackward, UnfusedAttentionBackwardPlan,
+    shaders as backward_shaders,
+};
+
 use std::fmt;
 
 use crate::baseline::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
@@ -188,10 +195,22 @@ impl UnfusedAttention {
         scratch: &AttentionScratch<T>,
     ) -> Result<(), Error> {
         let spec = &self.spec;
-        inputs.q.expect(&self.gpu, "q", spec.dtype, &spec.q_shape())?;
-        inputs.k.expect(&self.gpu, "k", spec.dtype, &spec.k_shape())?;
         inputs.v.expect(&self.gpu, "v", spec.dtype, &spec.v_shape())?;
         o.expect(&self.gpu, "o", spec.dtype, &spec.o_shape())?;
+        self.encode_weights(encoder, inputs, scratch)?;
+        self.values.encode(encoder, &scratch.weights, inputs.v, o)
+    }
+
+    /// Records the first two kernels: the weights of the values.
+    fn encode_weights<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: AttentionInputs<'_, T>,
+        scratch: &AttentionScratch<T>,
+    ) -> Result<(), Error> {
+        let spec = &self.spec;
+        inputs.q.expect(&self.gpu, "q", spec.dtype, &spec.q_shape())?;
+        inputs.k.expect(&self.gpu, "k", spec.dtype, &spec.k_shape())?;
         let needed = spec.alibi != Alibi::None;
         expect_optional(&self.gpu, inputs.alibi, "the ALiBi slopes", needed, &spec.alibi_shape())?;
         for (name, between) in
@@ -202,8 +221,7 @@ impl UnfusedAttention {
         let slopes = inputs.alibi.map_or(self.gpu.unused(), Tensor::buffer);
         self.scores.encode(encoder, inputs.q, inputs.k, &scratch.scores)?;
         let buffers = [scratch.scores.buffer(), slopes, scratch.weights.buffer()];
-        self.softmax.dispatch(&self.gpu, encoder, &self.params(), &buffers)?;
-        self.values.encode(encoder, &scratch.weights, inputs.v, o)
+        self.softmax.dispatch(&self.gpu, encoder, &self.params(), &buffers)
     }
 
     fn params(&self) -> SoftmaxParams {

@@ -3,16 +3,11 @@
 use std::fmt;
 
 use crate::baseline::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
-use crate::kernel::{Kernel, compile_array, params};
+use crate::baseline::transpose::{self, Transpose, TransposePlan};
 use crate::plan::{Footprint, Plan, check_binding};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError};
 use crate::spec::elements;
 use crate::{Caps, Element, Error, Gpu, MonarchInputs, MonarchSpec, PlanError, Tensor};
-
-const TRANSPOSE: &str = "baseline/transpose";
-
-/// The side of the square tile that a copying workgroup turns.
-const SIDE: usize = 32;
 
 /// How to run a [`MonarchSpec`] unfused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,10 +15,8 @@ const SIDE: usize = 32;
 pub struct UnfusedMonarchPlan {
     /// The block-diagonal products of the two factors.
     pub factors: [MatmulPlan; 2],
-    /// Invocations of a workgroup of the copies.
-    pub copy_lanes: u32,
-    /// How the permuting copy after each factor reads and writes.
-    pub copies: [[Storage; 2]; 2],
+    /// The permuting copy after each factor.
+    pub copies: [TransposePlan; 2],
 }
 
 impl UnfusedMonarchPlan {
@@ -32,15 +25,12 @@ impl UnfusedMonarchPlan {
         spec.check()?;
         let between = elements("the row between the factors", &[spec.batch, spec.n_mid()])?;
         check_binding("the row between the factors", between, spec.dtype, caps)?;
-        let storage = |row: usize| Storage::new(spec.dtype, caps.f16, row.is_multiple_of(4));
-        let [first, second] = turns(spec);
         Ok(Self {
             factors: [
                 MatmulPlan::on_lanes(&first_product(spec), caps)?,
                 MatmulPlan::on_lanes(&second_product(spec), caps)?,
             ],
-            copy_lanes: 256.min(caps.workgroup_lanes),
-            copies: [first, second].map(|[rows, columns]| [storage(columns), storage(rows)]),
+            copies: turns(spec).map(|size| TransposePlan::new(spec.dtype, size, caps)),
         })
     }
 }
@@ -77,42 +67,24 @@ fn turns(spec: &MonarchSpec) -> [[usize; 2]; 2] {
 
 impl Plan for UnfusedMonarchPlan {
     fn footprints(&self) -> Vec<Footprint> {
-        let copy = Footprint {
-            kernel: TRANSPOSE,
-            lanes: self.copy_lanes,
-            workgroup_bytes: 4 * (SIDE * (SIDE + 1)) as u32,
-            storage_buffers: 2,
-        };
-        let [first, second] = self.factors;
-        [first.footprints(), vec![copy], second.footprints(), vec![copy]].concat()
+        let Self { factors: [first, second], copies: [turn, turn_again] } = self;
+        [first.footprints(), turn.footprints(), second.footprints(), turn_again.footprints()].concat()
     }
 }
 
 impl fmt::Display for UnfusedMonarchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, second] = self.factors;
-        write!(f, "w1: {first} | copy | w2: {second} | copy, {} lanes", self.copy_lanes)
+        let Self { factors: [first, second], copies: [turn, turn_again] } = self;
+        write!(f, "w1: {first} | {turn} | w2: {second} | {turn_again}")
     }
-}
-
-params! {
-    /// `baseline/transpose`.
-    TransposeParams { rows: u32, columns: u32, tiles_rows: u32, tiles_columns: u32 }
 }
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &UnfusedMonarchPlan) -> Result<Vec<Shader>, ShaderError> {
-    let copy = |[source, turned]: [Storage; 2]| {
-        Linker::new(TRANSPOSE)
-            .set("LANES", plan.copy_lanes)
-            .tensor("source", source)
-            .tensor("turned", turned)
-            .link()
-    };
-    let [first, second] = plan.factors;
+    let UnfusedMonarchPlan { factors: [first, second], copies: [turn, turn_again] } = plan;
     let (first, second) =
-        (crate::baseline::shaders::matmul(&first)?, crate::baseline::shaders::matmul(&second)?);
-    Ok([first, vec![copy(plan.copies[0])?], second, vec![copy(plan.copies[1])?]].concat())
+        (crate::baseline::shaders::matmul(first)?, crate::baseline::shaders::matmul(second)?);
+    Ok([first, vec![transpose::shader(turn)?], second, vec![transpose::shader(turn_again)?]].concat())
 }
 
 /// The rows between the kernels: after `w1`, permuted, and after `w2`.
@@ -130,14 +102,14 @@ pub struct UnfusedMonarch {
     spec: MonarchSpec,
     plan: UnfusedMonarchPlan,
     factors: [Matmul; 2],
-    copies: [Kernel; 2],
+    copies: [Transpose; 2],
 }
 
 impl UnfusedMonarch {
     /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: MonarchSpec) -> Result<Self, Error> {
         let plan = UnfusedMonarchPlan::new(&spec, gpu.caps())?;
-        let [_, first, _, second] = compile_array(gpu, &shaders(&plan)?)?;
+        let [first, second] = plan.copies;
         Ok(Self {
             gpu: gpu.clone(),
             spec,
@@ -146,7 +118,7 @@ impl UnfusedMonarch {
                 Matmul::with_plan(gpu, first_product(&spec), plan.factors[0])?,
                 Matmul::with_plan(gpu, second_product(&spec), plan.factors[1])?,
             ],
-            copies: [first, second],
+            copies: [Transpose::new(gpu, first)?, Transpose::new(gpu, second)?],
         })
     }
 
@@ -185,30 +157,11 @@ impl UnfusedMonarch {
         {
             between.expect(&self.gpu, "the rows between the kernels", spec.dtype, &[spec.batch, width])?;
         }
-        let [first, second] = turns(spec);
+        let [first, second] = &self.copies;
         self.factors[0].encode(encoder, inputs.x, inputs.w1, &scratch.first)?;
-        self.turn(encoder, &self.copies[0], first, &scratch.first, &scratch.turned)?;
+        first.encode(encoder, spec.batch, &scratch.first, &scratch.turned)?;
         self.factors[1].encode(encoder, &scratch.turned, inputs.w2, &scratch.second)?;
-        self.turn(encoder, &self.copies[1], second, &scratch.second, y)
-    }
-
-    fn turn<T: Element>(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        kernel: &Kernel,
-        [rows, columns]: [usize; 2],
-        source: &Tensor<T>,
-        turned: &Tensor<T>,
-    ) -> Result<(), Error> {
-        let tiles = [rows.div_ceil(SIDE), columns.div_ceil(SIDE)];
-        let params = TransposeParams {
-            groups: (self.spec.batch * tiles[0] * tiles[1]) as u32,
-            rows: rows as u32,
-            columns: columns as u32,
-            tiles_rows: tiles[0] as u32,
-            tiles_columns: tiles[1] as u32,
-        };
-        kernel.dispatch(&self.gpu, encoder, &params, &[source.buffer(), turned.buffer()])
+        second.encode(encoder, spec.batch, &scratch.second, y)
     }
 }
 

@@ -44,11 +44,14 @@ impl UnfusedLinearScanPlan {
 /// Fails if the spec is wrong or asks for what yardsticks do not do.
 fn forward_only(spec: &LinearScanSpec) -> Result<(), SpecError> {
     spec.check()?;
-    if spec.reverse {
-        let expected = "false: the yardsticks take steps from the first to the last".to_owned();
-        return Err(SpecError::Value { name: "reverse", found: "true".to_owned(), expected });
+    let options = [("complex", spec.complex), ("reverse", spec.reverse), ("exclusive", spec.exclusive)];
+    match options.into_iter().find(|(_, on)| *on) {
+        Some((name, _)) => {
+            let expected = "false: the yardsticks take real steps from the first to the last".to_owned();
+            Err(SpecError::Value { name, found: "true".to_owned(), expected })
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn pairs_shape(spec: &LinearScanSpec) -> [usize; 3] {

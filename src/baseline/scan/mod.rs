@@ -1,7 +1,10 @@
 //! Yardsticks of the scan family.
 
+mod conv1d;
 mod linear_scan;
 mod long_conv;
+mod recurrence;
+mod ssd;
 
 pub use linear_scan::{
     ScanScratch, SequentialLinearScan, SequentialLinearScanPlan, UnfusedLinearScan, UnfusedLinearScanPlan,
@@ -11,3 +14,11 @@ pub use long_conv::{
     DirectLongConv, DirectLongConvPlan, LongConvScratch, UnfusedLongConv, UnfusedLongConvPlan,
 };
 pub use long_conv::{direct_shaders as direct_long_conv_shaders, shaders as long_conv_shaders};
+
+pub use conv1d::{PlainConv1dPlan, SequentialConv1d, UnfusedConv1d, shaders as conv1d_shaders};
+pub use recurrence::{
+    SelectiveScanScratch, SequentialRecurrence, SequentialRecurrencePlan, UnfusedSelectiveScan,
+    UnfusedSelectiveScanPlan, sequential_shaders as sequential_recurrence_shaders,
+    shaders as selective_scan_shaders,
+};
+pub use ssd::{SsdScratch, UnfusedSsd, UnfusedSsdPlan, shaders as ssd_shaders};

@@ -1,5 +1,7 @@
 //! Measuring workloads of the attention family.
 
+mod backward;
+mod cached;
 mod longest;
 mod mods;
 
@@ -11,7 +13,7 @@ use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, compare, fetch, spread};
 use crate::bench::suite::{Scale, boxed};
 use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
-use crate::oracle::{self, AttentionResult};
+use crate::oracle::{self, AttentionGiven, AttentionResult};
 use crate::verify::{Family, Inputs, Outcome, both, poisoned};
 use crate::{
     Alibi, Attention, AttentionInputs, AttentionOutputs, AttentionSpec, DType, Element, Error, Gpu,
@@ -45,6 +47,8 @@ pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
     if depth == Depth::Standard {
         suite.extend(boxed(decoding_suite(scale)));
     }
+    suite.extend(boxed(cached::suite(scale, depth)));
+    suite.extend(boxed(backward::suite(scale, depth)));
     suite.extend(boxed(mods::suite(scale, depth)));
     suite
 }
@@ -134,25 +138,7 @@ async fn measure<T: Element>(
     let fused = Attention::new(gpu, *spec)?;
     let given = Given::<T>::new(gpu, spec)?;
     let sample = Sample::new(spec, &given.host);
-    let figures = bench
-        .contend(
-            "fused",
-            fused.plan(),
-            || {
-                Ok(AttentionOutputs {
-                    o: poisoned(gpu, &spec.o_shape())?,
-                    lse: poisoned(gpu, &spec.lse_shape())?,
-                })
-            },
-            |encoder, outputs| fused.encode(encoder, given.inputs(), outputs),
-            async |outputs| {
-                Ok(vec![
-                    sample.check_o(fetch(&outputs.o).await?),
-                    sample.check_lse(fetch(&outputs.lse).await?),
-                ])
-            },
-        )
-        .await?;
+    let figures = contend(bench, "fused", &fused, given.inputs(), spec, &sample).await?;
     let unfused = Bench::yardstick("unfused", async || {
         let unfused = UnfusedAttention::new(gpu, *spec)?;
         bench
@@ -167,6 +153,37 @@ async fn measure<T: Element>(
     })
     .await?;
     Ok((figures, vec![unfused]))
+}
+
+/// Measures an attention, whose sampled outputs must be the oracle's.
+async fn contend<T: Element>(
+    bench: &Bench<'_>,
+    name: &'static str,
+    op: &Attention,
+    inputs: AttentionInputs<'_, T>,
+    spec: &AttentionSpec,
+    sample: &Sample,
+) -> Result<Figures, Error> {
+    let outputs = || {
+        Ok(AttentionOutputs {
+            o: poisoned::<T>(bench.gpu, &spec.o_shape())?,
+            lse: poisoned::<f32>(bench.gpu, &spec.lse_shape())?,
+        })
+    };
+    bench
+        .contend(
+            name,
+            op.plan(),
+            outputs,
+            |encoder, outputs| op.encode(encoder, inputs, outputs),
+            async |outputs| {
+                Ok(vec![
+                    sample.check_o(fetch(&outputs.o).await?),
+                    sample.check_lse(fetch(&outputs.lse).await?),
+                ])
+            },
+        )
+        .await
 }
 
 /// One query of one head as a problem of its own: the keys that it sees are all the keys there are, and no mask is left.
@@ -210,6 +227,12 @@ impl Alone {
         }
     }
 
+    /// The gradient of the query alone, exactly and plainly.
+    fn both_dq(&self, d_o: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let given = AttentionGiven::new(&self.q, &self.k, &self.v);
+        both(self.spec.dtype, |precision| oracle::attention_backward(&self.spec, precision, &given, d_o).dq)
+    }
+
     /// Exactly and plainly.
     fn both(&self) -> (AttentionResult, AttentionResult) {
         both(self.spec.dtype, |precision| {
@@ -225,6 +248,8 @@ struct Sample {
     queries: Vec<[usize; 3]>,
     reference: Vec<AttentionResult>,
     plain: Vec<AttentionResult>,
+    /// Gradients of the queries, exactly and plainly, where they are asked for.
+    gradients: Vec<(Vec<f64>, Vec<f64>)>,
 }
 
 impl Sample {
@@ -248,7 +273,30 @@ impl Sample {
             .iter()
             .map(|&query| Alone::seeing(spec, [q, k, v], query, &seen(query[2])).both())
             .unzip();
-        Self { spec: *spec, queries, reference, plain }
+        Self { spec: *spec, queries, reference, plain, gradients: vec![] }
+    }
+
+    /// With the gradients of the queries too.
+    fn with_gradients<T: Element>(spec: &AttentionSpec, host: &[Vec<T>; 3], d_o: &[T]) -> Self {
+        let sample = Self::new(spec, host);
+        let [q, k, v] = host;
+        let gradient = |&[batch, head, i]: &[usize; 3]| {
+            let row = ((batch * spec.q_len + i) * spec.heads + head) * spec.value_dim;
+            let d_o: Vec<_> = d_o[row..row + spec.value_dim].iter().map(|value| value.to_f64()).collect();
+            Alone::new(spec, [q, k, v], [batch, head, i]).both_dq(&d_o)
+        };
+        let gradients = sample.queries.iter().map(gradient).collect();
+        Self { gradients, ..sample }
+    }
+
+    fn check_dq<T: Element>(&self, (dq, whole): (Vec<T>, bool)) -> Outcome {
+        let spec = &self.spec;
+        let ours = self.queries.iter().flat_map(|&[batch, head, i]| {
+            let row = ((batch * spec.q_len + i) * spec.heads + head) * spec.head_dim;
+            dq[row..row + spec.head_dim].iter().map(|value| value.to_f64())
+        });
+        let (reference, plain): (Vec<_>, Vec<_>) = self.gradients.iter().cloned().unzip();
+        compare("dq", (ours.collect(), whole), &reference.concat(), &plain.concat())
     }
 
     fn check_o<T: Element>(&self, (o, whole): (Vec<T>, bool)) -> Outcome {

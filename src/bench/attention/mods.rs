@@ -2,16 +2,15 @@
 
 use std::fmt;
 
-use super::{Given, Sample};
+use super::{Given, Sample, contend};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
-use crate::bench::measure::{Bench, fetch};
+use crate::bench::measure::Bench;
 use crate::bench::suite::Scale;
 use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
-use crate::verify::{Family, poisoned};
+use crate::verify::Family;
 use crate::{
-    Attention, AttentionInputs, AttentionOutputs, AttentionSpec, BlockMask, DType, Element, Error, Mods,
-    Table, Tensor, by_dtype, mods,
+    Attention, AttentionSpec, BlockMask, DType, Element, Error, Mods, Table, Tensor, by_dtype, mods,
 };
 
 /// Attention with a mask beside its spec.
@@ -141,34 +140,4 @@ async fn measure<T: Element>(bench: &Bench<'_>, masked: &Masked) -> Result<(Figu
     })
     .await?;
     Ok((figures, vec![yardstick]))
-}
-
-async fn contend<T: Element>(
-    bench: &Bench<'_>,
-    name: &'static str,
-    op: &Attention,
-    inputs: AttentionInputs<'_, T>,
-    spec: &AttentionSpec,
-    sample: &Sample,
-) -> Result<Figures, Error> {
-    let outputs = || {
-        Ok(AttentionOutputs {
-            o: poisoned::<T>(bench.gpu, &spec.o_shape())?,
-            lse: poisoned::<f32>(bench.gpu, &spec.lse_shape())?,
-        })
-    };
-    bench
-        .contend(
-            name,
-            op.plan(),
-            outputs,
-            |encoder, outputs| op.encode(encoder, inputs, outputs),
-            async |outputs| {
-                Ok(vec![
-                    sample.check_o(fetch(&outputs.o).await?),
-                    sample.check_lse(fetch(&outputs.lse).await?),
-                ])
-            },
-        )
-        .await
 }

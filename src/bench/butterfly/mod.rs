@@ -1,6 +1,8 @@
 //! Workloads of the butterfly family.
 
 mod dense;
+mod dense_yardstick;
+mod linear;
 mod monarch;
 mod product;
 
@@ -10,6 +12,7 @@ use super::{Depth, Workload};
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
     let mut suite = boxed(monarch::suite(scale, depth));
     suite.extend(boxed(product::suite(scale, depth)));
+    suite.extend(boxed(linear::suite(scale, depth)));
     suite.extend(boxed(dense::suite(scale, depth)));
     suite
 }

@@ -1,17 +1,15 @@
 //! Measuring Monarch products.
 
-use crate::baseline::{Dense, UnfusedMonarch};
+use super::dense_yardstick::{dense, pick};
+use crate::baseline::UnfusedMonarch;
 #[cfg(feature = "serde")]
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, compare, fetch, spread};
 use crate::bench::suite::Scale;
 use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
-use crate::oracle::{self, Precision};
+use crate::oracle;
 use crate::verify::{Family, Inputs, Outcome, both, poisoned};
 use crate::{DType, Element, Error, LinearSpec, Monarch, MonarchInputs, MonarchSpec, Tensor, by_dtype};
-
-/// The most that a dense yardstick may compute, in seconds at the ceiling: it is there for scale, not to be waited for.
-const DENSE_SECONDS: f64 = 0.05;
 
 /// Square products in place of dense layers, from a width where these are cheap to one where they are not, and one that
 /// widens fourfold, as the first layer of an MLP does.
@@ -123,44 +121,11 @@ async fn measure<T: Element>(
             .await
     })
     .await?;
-    let mut yardsticks = vec![unfused];
-    let dense_flops =
-        2.0 * [spec.batch, spec.n_in(), spec.n_out()].map(|size| size as f64).iter().product::<f64>();
-    if bench.ceilings.floor(dense_flops, 0) < DENSE_SECONDS {
-        yardsticks.push(
-            Bench::yardstick("dense", async || {
-                let dense = Dense::new(gpu, spec)?;
-                let (weight, device) = given(&[spec.n_out(), spec.n_in()], (spec.n_in() as f64).powf(-0.5))?;
-                let weight = wide(&weight);
-                let (reference, plain) =
-                    both(spec.dtype, |precision| dense_rows(precision, spec.n_in(), &x_rows, &weight));
-                bench
-                    .contend(
-                        "dense",
-                        dense.plan(),
-                        || poisoned(gpu, &out),
-                        |encoder, y| dense.encode(encoder, &device_x, &device, y),
-                        async |y| check(y, &reference, &plain).await,
-                    )
-                    .await
-            })
-            .await?,
-        );
-    }
-    Ok((figures, yardsticks))
-}
-
-/// Every row of `x` times every row of `weight`.
-fn dense_rows(precision: Precision, width: usize, x: &[f64], weight: &[f64]) -> Vec<f64> {
-    let product =
-        |x: &[f64], w: &[f64]| precision.store(precision.dot(x.iter().copied().zip(w.iter().copied())));
-    x.chunks_exact(width).flat_map(|x| weight.chunks_exact(width).map(move |w| product(x, w))).collect()
+    let size = [spec.batch, spec.n_in(), spec.n_out()];
+    let dense = dense(bench, size, &device_x, (&rows, &x_rows)).await?;
+    Ok((figures, [unfused].into_iter().chain(dense).collect()))
 }
 
 fn wide<T: Element>(values: &[T]) -> Vec<f64> {
     values.iter().map(|value| value.to_f64()).collect()
-}
-
-fn pick<T: Element>(values: &[T], width: usize, rows: &[usize]) -> Vec<f64> {
-    rows.iter().flat_map(|row| wide(&values[row * width..(row + 1) * width])).collect()
 }

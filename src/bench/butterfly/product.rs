@@ -1,6 +1,7 @@
 //! Measuring butterfly products.
 
-use crate::baseline::{Matmul, MatmulSpec, UnfusedButterfly};
+use super::dense_yardstick::{dense, pick};
+use crate::baseline::UnfusedButterfly;
 #[cfg(feature = "serde")]
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, compare, fetch, spread};
@@ -9,9 +10,6 @@ use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::oracle;
 use crate::verify::{Family, Inputs, Outcome, both, poisoned};
 use crate::{Butterfly, ButterflyInputs, ButterflySpec, DType, Element, Error, Tensor, by_dtype};
-
-/// The most that a dense yardstick may compute, in seconds at the ceiling: it is there for scale, not to be waited for.
-const DENSE_SECONDS: f64 = 0.03;
 
 /// One block in place of a square dense layer: every width whose crossing with dense is of interest.
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<ButterflySpec> {
@@ -77,13 +75,14 @@ async fn measure<T: Element>(
     let given = ButterflyInputs { x: &device_x, twiddle: &device_twiddle };
     let rows = spread(spec.batch, 4);
     let sample = ButterflySpec { batch: rows.len(), ..*spec };
-    let x_rows = pick(&x, &rows);
+    let (x_row, y_row) = (x.len() / spec.batch, spec.nstacks * spec.width() * spec.parts());
+    let x_rows = pick(&x, x_row, &rows);
     let twiddle: Vec<f64> = twiddle.iter().map(|value| value.to_f64()).collect();
     let (reference, plain) =
         both(spec.dtype, |precision| oracle::butterfly(&sample, precision, &x_rows, &twiddle));
     let check = async |y: &Tensor<T>, reference: &[f64], plain: &[f64]| -> Result<Vec<Outcome>, Error> {
         let (y, whole) = fetch(y).await?;
-        Ok(vec![compare("y", (pick(&y, &rows), whole), reference, plain)])
+        Ok(vec![compare("y", (pick(&y, y_row, &rows), whole), reference, plain)])
     };
 
     let figures = bench
@@ -110,41 +109,9 @@ async fn measure<T: Element>(
         })
         .await?,
     ];
-    let dense = MatmulSpec::new(spec.dtype, spec.batch, spec.width(), spec.n_in).b_transposed();
-    let square = !spec.complex && spec.nstacks == 1;
-    if square && bench.ceilings.floor(dense.flops(), 0) < DENSE_SECONDS {
-        yardsticks.push(
-            Bench::yardstick("dense", async || {
-                let product = Matmul::new(gpu, dense)?;
-                let weight: Vec<T> =
-                    centred(&mut inputs, spec.width() * spec.n_in, (spec.n_in as f64).powf(-0.5));
-                let device = Tensor::from_slice(gpu, &[spec.width(), spec.n_in], &weight)?;
-                let (reference, plain) = both(spec.dtype, |precision| {
-                    let value = |x: &[f64], weight: &[T]| {
-                        let pairs = x.iter().copied().zip(weight.iter().map(|value| value.to_f64()));
-                        precision.store(precision.dot(pairs))
-                    };
-                    let row = |x| weight.chunks_exact(spec.n_in).map(move |weight| value(x, weight));
-                    x_rows.chunks_exact(spec.n_in).flat_map(row).collect::<Vec<f64>>()
-                });
-                bench
-                    .contend(
-                        "dense",
-                        product.plan(),
-                        || poisoned(gpu, &spec.y_shape()),
-                        |encoder, y| product.encode(encoder, &device_x, &device, y),
-                        async |y| check(y, &reference, &plain).await,
-                    )
-                    .await
-            })
-            .await?,
-        );
+    if !spec.complex && spec.nstacks == 1 {
+        let size = [spec.batch, spec.n_in, spec.width()];
+        yardsticks.extend(dense(bench, size, &device_x, (&rows, &x_rows)).await?);
     }
     Ok((figures, yardsticks))
-}
-
-/// Some rows of a batch, the last among them.
-fn pick<T: Element>(values: &[T], rows: &[usize]) -> Vec<f64> {
-    let width = values.len() / rows.last().map_or(1, |last| last + 1);
-    rows.iter().flat_map(|row| &values[row * width..(row + 1) * width]).map(|value| value.to_f64()).collect()
 }

@@ -1,5 +1,6 @@
 //! Measuring linear scans.
 
+use super::sample::pick;
 use crate::baseline::{SequentialLinearScan, UnfusedLinearScan};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
@@ -36,6 +37,16 @@ pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<LinearScanSpec> {
     suite
 }
 
+/// A real scan with about that many elements of `a`.
+pub(super) fn of_length(scale: Scale, length: usize) -> LinearScanSpec {
+    let elements: usize = match scale {
+        Scale::Software => 1 << 16,
+        Scale::Modest => 1 << 22,
+        Scale::Large => 1 << 25,
+    };
+    LinearScanSpec::new(DType::F32, 1, (elements / length).max(1), length)
+}
+
 impl Workload for LinearScanSpec {
     fn family(&self) -> Family {
         Family::Scan
@@ -46,11 +57,15 @@ impl Workload for LinearScanSpec {
     }
 
     fn flops(&self) -> f64 {
-        2.0 * (self.rows() * self.length) as f64
+        (if self.complex { 8.0 } else { 2.0 }) * (self.rows() * self.length) as f64
     }
 
     fn least_bytes(&self) -> u64 {
         self.least_bytes()
+    }
+
+    fn length(&self) -> Option<usize> {
+        Some(self.length)
     }
 
     #[cfg(feature = "serde")]
@@ -69,7 +84,7 @@ async fn measure<T: Element>(
 ) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = LinearScan::new(gpu, *spec)?;
-    let count = spec.rows() * spec.length;
+    let count = spec.shape().iter().product();
     let mut inputs = Inputs::new(1);
     // Decays near 1 remember for long, which is what makes a wrong carry visible.
     let a: Vec<T> = uniform(&mut inputs, count, 0.9, 1.0);
@@ -152,9 +167,4 @@ impl Sample {
     fn check_h<T: Element>(&self, (h, whole): (Vec<T>, bool)) -> Outcome {
         compare("h", (pick(&h, self.length, &self.rows), whole), &self.reference, &self.plain)
     }
-}
-
-fn pick<T: Element>(values: &[T], width: usize, rows: &[usize]) -> Vec<f64> {
-    let row = |row: &usize| values[row * width..(row + 1) * width].iter().map(|value| value.to_f64());
-    rows.iter().flat_map(row).collect()
 }

@@ -55,6 +55,10 @@ impl Workload for LongConvSpec {
         self.least_bytes()
     }
 
+    fn length(&self) -> Option<usize> {
+        Some(self.length)
+    }
+
     #[cfg(feature = "serde")]
     fn fields(&self) -> serde_json::Value {
         fields(self)

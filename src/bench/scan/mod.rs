@@ -1,13 +1,53 @@
 //! Workloads of the scan family.
 
+mod conv1d;
 mod linear_scan;
 mod long_conv;
+mod sample;
+mod selective_scan;
+mod ssd;
 
 use super::suite::{Scale, boxed};
-use super::{Depth, Workload};
+use super::{Backward, Depth, Workload};
+use crate::DType;
 
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
     let mut suite = boxed(linear_scan::suite(scale, depth));
     suite.extend(boxed(long_conv::suite(scale, depth)));
+    if scale == Scale::Large && depth == Depth::Standard {
+        let scans = [DType::F32, DType::F16].map(selective_scan::of_model);
+        suite.extend(boxed(scans));
+        suite.extend(boxed(scans.map(Backward)));
+        suite.extend(boxed([ssd::of_model()]));
+        suite.extend(boxed([Backward(ssd::of_model())]));
+    }
+    suite.extend(sweep(lengths(scale, depth), scale));
     suite
+}
+
+/// Lengths of a sweep. A software adapter takes too long for most of them.
+fn lengths(scale: Scale, depth: Depth) -> &'static [usize] {
+    const ALL: [usize; 7] = [1 << 9, 1 << 11, 1 << 13, 1 << 15, 1 << 17, 1 << 19, 1 << 20];
+    match (scale, depth) {
+        (Scale::Software, Depth::Quick) => &ALL[..1],
+        (Scale::Software, Depth::Standard) => &ALL[..2],
+        (_, Depth::Quick) => &ALL[..3],
+        (_, Depth::Standard) => &ALL,
+    }
+}
+
+/// The same amount of work as short rows and as long ones, operation by operation.
+fn sweep(lengths: &[usize], scale: Scale) -> Vec<Box<dyn Workload>> {
+    let lengths = || lengths.iter().copied();
+    let scans = || lengths().map(move |length| selective_scan::of_length(scale, length));
+    let dualities = || lengths().map(move |length| ssd::of_length(scale, length));
+    let convolutions = || lengths().map(move |length| conv1d::of_length(scale, length));
+    let mut sweep = boxed(lengths().map(|length| linear_scan::of_length(scale, length)));
+    sweep.extend(boxed(scans()));
+    sweep.extend(boxed(scans().map(Backward)));
+    sweep.extend(boxed(dualities()));
+    sweep.extend(boxed(dualities().map(Backward)));
+    sweep.extend(boxed(convolutions()));
+    sweep.extend(boxed(convolutions().map(Backward)));
+    sweep
 }

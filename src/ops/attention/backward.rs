@@ -1,20 +1,17 @@
 //! Attention, backward.
 
-use super::link::{lanes, loads, scored, sequences, sinks, slopes, tiled};
+use super::heads::heads;
+use super::link::{lanes, loads, modded_sequences, positions, scored, sequences, stored, tiled};
 use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
-use crate::kernel::{Kernel, Params, compile, params};
+use crate::kernel::{Kernel, Params, compile};
 use crate::ops::Scratch;
-use crate::plan::AttentionBackwardPlan;
-use crate::shader::{Linker, Shader, ShaderError, Storage, Words};
+use crate::ops::slice_sum::{self, Slices};
+use crate::plan::{AttentionBackwardPlan, SliceSumPlan};
+use crate::shader::{Linker, Shader, ShaderError, Words};
 use crate::tensor::expect_optional;
 use crate::{Alibi, AttentionSpec, Element, Error, Gpu, Mods, Tensor};
-
-params! {
-    /// `attention/sum_parts`.
-    PartsParams { splits: u32, elements: u32 }
-}
 
 /// Gradients of the inputs of [`Attention`](super::Attention), of the same shapes.
 #[derive(Clone, Debug)]
@@ -53,23 +50,15 @@ pub fn shaders(plan: &AttentionBackwardPlan) -> Result<Vec<Shader>, ShaderError>
 /// The linked shaders of a plan with mods, in the order of its footprints.
 pub fn shaders_with_mods(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Vec<Shader>, ShaderError> {
     let structure = &plan.structure;
-    let (key, value) = (structure.key_storage, structure.value_storage);
-    let sum_parts = |parts: Storage, sums: Storage| {
-        Linker::new("attention/sum_parts")
-            .set("LANES", SUM_LANES)
-            .tensor("parts", parts)
-            .tensor("sums", sums)
-            .link()
-    };
     let mut all = visit_shaders(&structure.mods, mods, plan.query_visits.as_ref())?;
     all.extend(visit_shaders(&structure.mods, mods, plan.key_visits.as_ref())?);
     all.extend([rows_shader(plan)?, queries_shader(plan, mods)?]);
     if plan.query_splits > 1 {
-        all.push(sum_parts(plan.key_parts, key)?);
+        all.push(slice_sum::shader(plan.key_sum())?);
     }
     all.push(keys_shader(plan, mods)?);
     if plan.key_splits > 1 {
-        all.extend([sum_parts(plan.key_parts, key)?, sum_parts(plan.value_parts, value)?]);
+        all.extend([slice_sum::shader(plan.key_sum())?, slice_sum::shader(plan.value_sum())?]);
     }
     let sum_terms = |step: u32, first: u32, by_batch: bool| {
         let linker = Linker::new("attention/sum_terms").module("attention/params").module("attention/task");
@@ -95,7 +84,7 @@ fn rows_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
     let linker = Linker::new("attention/backward_rows").module("attention/params").module("attention/task");
     let linker = sequences(lanes(linker, plan.exchange, true), structure);
-    slopes(sinks(linker, structure), structure)
+    positions(heads(linker, structure), structure)
         .module("attention/rows_plain")
         .copy("attention/load_rows", &[("tensor", "d_o"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/load_rows", &[("tensor", "o"), ("WIDTH", "VALUE_DIM")])
@@ -110,7 +99,8 @@ fn rows_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
 /// What both passes over tiles share.
 fn pass(linker: Linker, plan: &AttentionBackwardPlan) -> Linker {
     let structure = &plan.structure;
-    loads(scored(sequences(linker, structure), structure, false))
+    loads(scored(modded_sequences(linker, structure), structure, false))
+        .module("attention/kv_scales_none")
         .module("attention/facts")
         .module(if structure.alibi { "attention/alibi_facts" } else { "attention/alibi_none" })
         .module("attention/gradients")
@@ -125,56 +115,59 @@ fn pass(linker: Linker, plan: &AttentionBackwardPlan) -> Linker {
 }
 
 fn queries_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, ShaderError> {
-    const STORE: Words = &[
-        ("target", "d_q"),
-        ("TENSOR", "K"),
-        ("WIDTH", "HEAD_DIM"),
-        ("ROWS_OF_A_SPLIT", "rows"),
-        ("row_place", "query_place"),
-        ("row_limit", "row_count"),
+    const STORE: [Words; 2] = [
+        &[("target", "d_q"), ("TENSOR", "K")],
+        &[
+            ("target", "d_q"),
+            ("WIDTH", "HEAD_DIM"),
+            ("ROWS_OF_A_SPLIT", "rows"),
+            ("row_place", "query_place"),
+            ("row_limit", "row_count"),
+        ],
     ];
     let structure = &plan.structure;
     let storage = if plan.query_splits == 1 { structure.key_storage } else { plan.key_parts };
     let terms = if structure.alibi { "attention/slope_terms_rows" } else { "attention/slope_terms_none" };
     let linker = pass(tiled("attention/backward_queries", &plan.queries), plan).module(terms);
     let linker = visiting(linker, &structure.mods, "attention/visit_all");
-    modded(linker, &structure.mods, mods, plan.query_tile(), true)?
+    let linker = modded(linker, structure, mods, plan.query_tile(), true)?
         .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/dots", &[("tensor", "d_o"), ("other", "v"), ("WIDTH", "VALUE_DIM")])
-        .copy("attention/sums", &[("tensor", "k"), ("TENSOR", "K"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/store_sums", STORE)
-        .tensor("d_q", storage)
-        .link()
+        .copy("attention/sums", &[("tensor", "k"), ("TENSOR", "K"), ("WIDTH", "HEAD_DIM")]);
+    stored(linker, STORE).tensor("d_q", storage).link()
 }
 
 fn keys_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, ShaderError> {
-    const STORE_KEYS: Words = &[
-        ("target", "d_k"),
-        ("TENSOR", "Q"),
-        ("WIDTH", "HEAD_DIM"),
-        ("ROWS_OF_A_SPLIT", "key_rows"),
-        ("row_place", "kv_place"),
-        ("row_limit", "key_count"),
+    const STORE_KEYS: [Words; 2] = [
+        &[("target", "d_k"), ("TENSOR", "Q")],
+        &[
+            ("target", "d_k"),
+            ("WIDTH", "HEAD_DIM"),
+            ("ROWS_OF_A_SPLIT", "key_rows"),
+            ("row_place", "kv_place"),
+            ("row_limit", "key_count"),
+        ],
     ];
-    const STORE_VALUES: Words = &[
-        ("target", "d_v"),
-        ("TENSOR", "D_O"),
-        ("WIDTH", "VALUE_DIM"),
-        ("ROWS_OF_A_SPLIT", "key_rows"),
-        ("row_place", "kv_place"),
-        ("row_limit", "key_count"),
+    const STORE_VALUES: [Words; 2] = [
+        &[("target", "d_v"), ("TENSOR", "D_O")],
+        &[
+            ("target", "d_v"),
+            ("WIDTH", "VALUE_DIM"),
+            ("ROWS_OF_A_SPLIT", "key_rows"),
+            ("row_place", "kv_place"),
+            ("row_limit", "key_count"),
+        ],
     ];
     let structure = &plan.structure;
     let whole = plan.key_splits == 1;
     let linker = pass(tiled("attention/backward_keys", &plan.keys), plan);
     let linker = visiting(linker, &structure.mods, "attention/visit_all_queries");
-    modded(linker, &structure.mods, mods, plan.key_tile(), true)?
+    let linker = modded(linker, structure, mods, plan.key_tile(), true)?
         .copy("attention/dots", &[("tensor", "k"), ("other", "q"), ("WIDTH", "HEAD_DIM")])
         .copy("attention/dots", &[("tensor", "v"), ("other", "d_o"), ("WIDTH", "VALUE_DIM")])
         .copy("attention/sums", &[("tensor", "q"), ("TENSOR", "Q"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/sums", &[("tensor", "d_o"), ("TENSOR", "D_O"), ("WIDTH", "VALUE_DIM")])
-        .copy("attention/store_sums", STORE_KEYS)
-        .copy("attention/store_sums", STORE_VALUES)
+        .copy("attention/sums", &[("tensor", "d_o"), ("TENSOR", "D_O"), ("WIDTH", "VALUE_DIM")]);
+    stored(stored(linker, STORE_KEYS), STORE_VALUES)
         .tensor("d_k", if whole { structure.key_storage } else { plan.key_parts })
         .tensor("d_v", if whole { structure.value_storage } else { plan.value_parts })
         .link()
@@ -193,7 +186,7 @@ impl AttentionBackward {
         let plan = AttentionBackwardPlan::with_mods(&spec, mods, gpu.caps())?;
         check_mods(gpu, mods)?;
         let mut kernels = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
-        let mut op = |table| ModsOp::new(gpu, &spec, (&plan.structure.mods, mods), table, &mut kernels);
+        let mut op = |table| ModsOp::new(gpu, &spec, (&plan.structure, mods), table, &mut kernels);
         let mods = [op(plan.query_visits)?, op(plan.key_visits)?];
         Ok(Self { gpu: gpu.clone(), spec, plan, kernels, mods, scratch: Scratch::default() })
     }
@@ -234,7 +227,7 @@ impl AttentionBackward {
         outputs.check(gpu, spec)?;
         d_o.expect(gpu, "do", spec.dtype, &spec.o_shape())?;
         gradients.check(gpu, spec)?;
-        query_mods.check(gpu, &inputs)?;
+        query_mods.check(gpu, inputs.tables)?;
         let shapes = self.scratch_shapes();
         let scratch = scratch.tensors(gpu, &shapes.each_ref().map(Vec::as_slice))?;
         let [facts, terms, q_parts, k_parts, v_parts] = scratch else { unreachable!("as many as shapes") };
@@ -244,25 +237,27 @@ impl AttentionBackward {
             |works: &Works, heads, splits| TaskParams::new(spec, works, (heads, splits), inputs.seed);
         let sequences = of_queries.bound();
         let query_params = params(&of_queries, spec.heads, plan.query_splits);
-        let call = query_mods.encode(gpu, encoder, &inputs, query_params)?;
+        let call = query_mods.encode(gpu, encoder, inputs.tables, query_params, &of_queries)?;
         let query_modded = call.bound(plan.query_tile())?;
-        let call = key_mods.encode(gpu, encoder, &inputs, query_params)?;
+        let call = key_mods.encode(gpu, encoder, inputs.tables, query_params, &of_keys)?;
         let key_modded = call.bound(plan.key_tile())?;
         let mut record = Recorder { gpu, encoder, kernels: kernels.iter() };
 
         let own = [d_o.buffer(), outputs.o.buffer(), outputs.lse.buffer(), facts.buffer()];
-        let options = [sequences, inputs.sinks_bound(), inputs.slopes_bound()];
+        let options = [sequences, inputs.sinks.map(Tensor::buffer), inputs.alibi.map(Tensor::buffer)];
         record.kernel(&params(&of_queries, spec.heads, 1), &own, &options)?;
 
         let given = [inputs.q.buffer(), inputs.k.buffer(), inputs.v.buffer(), d_o.buffer()];
         let whole = plan.query_splits == 1;
         let dq = if whole { gradients.dq.buffer() } else { q_parts.buffer() };
         let slopes = plan.structure.alibi.then(|| terms.buffer());
-        let options = [sequences, Some(facts.buffer()), slopes];
+        let among = plan.structure.sequences_among_mods();
+        let [apart, keys_apart] = [&of_queries, &of_keys].map(|works| works.bound().filter(|_| !among));
+        let options = [apart, Some(facts.buffer()), slopes];
         let options: Vec<_> = options.into_iter().chain(query_modded.iter().map(Some)).collect();
         record.kernel(&query_params, &[given.as_slice(), &[dq]].concat(), &options)?;
         if !whole {
-            record.sum(plan.query_splits, q_parts, &gradients.dq)?;
+            record.sum(plan.key_sum(), plan.query_splits, q_parts, &gradients.dq)?;
         }
 
         let whole = plan.key_splits == 1;
@@ -271,13 +266,13 @@ impl AttentionBackward {
         } else {
             [k_parts.buffer(), v_parts.buffer()]
         };
-        let options = [of_keys.bound(), Some(facts.buffer())];
+        let options = [keys_apart, Some(facts.buffer())];
         let options: Vec<_> = options.into_iter().chain(key_modded.iter().map(Some)).collect();
         let key_params = params(&of_keys, spec.kv_heads, plan.key_splits);
         record.kernel(&key_params, &[given.as_slice(), &[dk, dv]].concat(), &options)?;
         if !whole {
-            record.sum(plan.key_splits, k_parts, &gradients.dk)?;
-            record.sum(plan.key_splits, v_parts, &gradients.dv)?;
+            record.sum(plan.key_sum(), plan.key_splits, k_parts, &gradients.dk)?;
+            record.sum(plan.value_sum(), plan.key_splits, v_parts, &gradients.dv)?;
         }
 
         if let Some(dalibi) = &gradients.dalibi {
@@ -354,9 +349,14 @@ impl Recorder<'_> {
     }
 
     /// The next kernel, which adds parts.
-    fn sum<T: Element>(&mut self, splits: u32, parts: &Tensor<f32>, sums: &Tensor<T>) -> Result<(), Error> {
-        let elements = sums.len() as u32;
-        let params = PartsParams { groups: elements.div_ceil(4 * SUM_LANES), splits, elements };
+    fn sum<T: Element>(
+        &mut self,
+        plan: SliceSumPlan,
+        splits: u32,
+        parts: &Tensor<f32>,
+        sums: &Tensor<T>,
+    ) -> Result<(), Error> {
+        let params = Slices::one(splits, sums.len() as u32).params(plan);
         self.kernel(&params, &[parts.buffer(), sums.buffer()], &[])
     }
 }

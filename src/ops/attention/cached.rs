@@ -2,13 +2,15 @@
 
 use super::AttentionOutputs;
 use super::cache::{CacheIndex, KvCache};
-use super::forward::{Forward, shaders};
+use super::forward::{Forward, shaders_with_mods};
+use super::heads::Heads;
+use super::mods::{ModsOp, Table, check_mods};
 use super::params::{TaskParams, Works};
 use crate::kernel::compile;
 use crate::plan::AttentionPlan;
 use crate::spec::wrong;
 use crate::tensor::expect_optional;
-use crate::{Alibi, CachedAttentionSpec, Element, Error, Gpu, Tensor};
+use crate::{Alibi, CachedAttentionSpec, Element, Error, Gpu, Mods, Tensor};
 
 /// Inputs of [`CachedAttention`]; shapes as in [`CachedAttentionSpec`].
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +26,14 @@ pub struct CachedAttentionInputs<'a, T> {
     pub alibi: Option<&'a Tensor<f32>>,
     /// Sinks, if the spec has them.
     pub sinks: Option<&'a Tensor<f32>>,
+    /// Buffers that mods read, by name.
+    pub tables: &'a [(&'a str, Table<'a>)],
 }
 
 impl<'a, T: Element> CachedAttentionInputs<'a, T> {
     /// Queries and a cache, with nothing that is optional.
     pub fn new(q: &'a Tensor<T>, cache: &'a KvCache<T>, index: &'a CacheIndex) -> Self {
-        Self { q, cache, index, alibi: None, sinks: None }
+        Self { q, cache, index, alibi: None, sinks: None, tables: &[] }
     }
 
     /// Adds ALiBi slopes.
@@ -42,6 +46,12 @@ impl<'a, T: Element> CachedAttentionInputs<'a, T> {
     #[must_use]
     pub fn sinks(self, logits: impl Into<Option<&'a Tensor<f32>>>) -> Self {
         Self { sinks: logits.into(), ..self }
+    }
+
+    /// Adds the buffers that mods read.
+    #[must_use]
+    pub fn tables(self, tables: &'a [(&'a str, Table<'a>)]) -> Self {
+        Self { tables, ..self }
     }
 
     fn check(&self, gpu: &Gpu, spec: &CachedAttentionSpec) -> Result<(), Error> {
@@ -67,15 +77,25 @@ pub struct CachedAttention {
     gpu: Gpu,
     spec: CachedAttentionSpec,
     forward: Forward,
+    mods: ModsOp,
 }
 
 impl CachedAttention {
     /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: CachedAttentionSpec) -> Result<Self, Error> {
-        let plan = AttentionPlan::cached(&spec, gpu.caps())?;
-        let kernels = compile(gpu, &shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, forward: Forward::new(plan, kernels) })
+        Self::with_mods(gpu, spec, &Mods::default())
+    }
+
+    /// Attention with changes of scores and masks of the user's own: keys are numbered behind the padding on the left, and
+    /// queries from the first of the step. Fails also if a mod is wrong, as
+    /// [`Attention::with_mods`](crate::Attention::with_mods) does, or if there is a mask of blocks.
+    pub fn with_mods(gpu: &Gpu, spec: CachedAttentionSpec, mods: &Mods) -> Result<Self, Error> {
+        let plan = AttentionPlan::cached_with_mods(&spec, mods, gpu.caps())?;
+        check_mods(gpu, mods)?;
+        let kernels = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
+        let mods = ModsOp::new(gpu, &spec.attention, (&plan.structure, mods), None, &mut vec![])?;
+        Ok(Self { gpu: gpu.clone(), spec, forward: Forward::new(plan, kernels), mods })
     }
 
     /// How it runs here.
@@ -99,19 +119,21 @@ impl CachedAttention {
         inputs: CachedAttentionInputs<'_, T>,
         outputs: &AttentionOutputs<T>,
     ) -> Result<(), Error> {
-        let Self { gpu, spec: CachedAttentionSpec { attention, cache }, forward } = self;
+        let Self { gpu, spec: CachedAttentionSpec { attention, cache }, forward, mods } = self;
         inputs.check(gpu, &self.spec)?;
         outputs.check(gpu, attention)?;
+        mods.check(gpu, inputs.tables)?;
         let (rows, heads) = forward.plan.rows(attention);
-        let works = Works::even(attention.batch, rows, forward.plan.tile.rows());
+        let works = Works::even(attention.batch, rows, forward.plan.path.rows());
         let params = TaskParams {
             page: cache.block_len as u32,
             ..TaskParams::new(attention, &works, (heads, forward.plan.splits), None)
         };
         let (k, v) = inputs.cache.buffers();
         let scales = inputs.cache.scales().map(|scales| &scales.both);
-        let options = [inputs.sinks, inputs.alibi, scales].into_iter().flatten().map(Tensor::buffer);
-        let options: Vec<_> = std::iter::once(inputs.index.buffer()).chain(options).collect();
+        let heads = Heads { sinks: inputs.sinks, scales, slopes: inputs.alibi };
+        let call = mods.encode(gpu, encoder, inputs.tables, params, &works)?;
+        let options = forward.options(gpu, encoder, Some(inputs.index.buffer()), heads, &call)?;
         forward.encode(gpu, encoder, attention, params, [inputs.q.buffer(), k, v], &options, outputs)
     }
 

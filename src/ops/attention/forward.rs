@@ -1,14 +1,15 @@
 //! Attention, forward.
 
-use super::link::{loads, scored, sequences, sinks, slopes, tiled};
+use super::heads::{Heads, heads};
+use super::link::{loads, modded_sequences, scored, tiled, tiled_by_matrices};
 use super::merge::{combine_params, merge_shaders};
-use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
+use super::mods::{Call, ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile};
 use crate::ops::Scratch;
-use crate::plan::AttentionPlan;
-use crate::shader::{Shader, ShaderError, Words};
+use crate::plan::{AttentionPath, AttentionPlan, AttentionTile};
+use crate::shader::{Linker, Shader, ShaderError, Words};
 use crate::{AttentionSpec, Element, Error, Gpu, MergeSpec, Mods, Tensor};
 
 /// What stands for the log-sum-exp of nothing between forward and combine, as in `attention/combine.wgsl`.
@@ -39,13 +40,30 @@ pub fn shaders_with_mods(plan: &AttentionPlan, mods: &Mods) -> Result<Vec<Shader
 
 fn forward_shader(plan: &AttentionPlan, mods: &Mods) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
-    let linker = sequences(tiled("attention/forward", &plan.tile), structure);
-    let linker = loads(scored(slopes(sinks(linker, structure), structure), structure, plan.grouped));
+    let linker = match &plan.path {
+        AttentionPath::Lanes(tile) => on_lanes(tile),
+        AttentionPath::Matrices(tile) => tiled_by_matrices("attention/forward_matrix", tile),
+    };
+    let linker = modded_sequences(linker, structure);
+    let linker = loads(scored(heads(linker, structure), structure, plan.grouped));
     let linker = visiting(linker, &structure.mods, "attention/visit_all");
-    let linker = modded(linker, &structure.mods, mods, plan.tile_sizes(), false)?
-        .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")]);
+    modded(linker, structure, mods, plan.tile_sizes(), false)?
+        .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
+        .copy("attention/store_row", STORE_O)
+        .set("HEAD_DIM", structure.head_dim)
+        .set("VALUE_DIM", structure.value_dim)
+        .tensor("q", structure.key_storage)
+        .tensor("k", structure.cache.map_or(structure.key_storage, |cache| cache.keys))
+        .tensor("v", structure.cache.map_or(structure.value_storage, |cache| cache.values))
+        .tensor("o", plan.merge.map_or(structure.value_storage, |merge| merge.part_storage))
+        .link()
+}
+
+/// The kernel of lanes that multiply themselves, and how they do.
+fn on_lanes(tile: &AttentionTile) -> Linker {
     let sums: Words = &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")];
-    let linker = if plan.tile.is_direct() {
+    let linker = tiled("attention/forward", tile);
+    let linker = if tile.is_direct() {
         linker
             .copy("attention/dots_direct", &[("tensor", "q"), ("other", "k")])
             .copy("attention/sums_direct", sums)
@@ -56,20 +74,11 @@ fn forward_shader(plan: &AttentionPlan, mods: &Mods) -> Result<Shader, ShaderErr
             .copy("attention/sums", sums)
             .module("attention/gather_staged")
     };
-    linker
-        .copy("attention/store_sums", STORE_O)
-        .set("HEAD_DIM", structure.head_dim)
-        .set("VALUE_DIM", structure.value_dim)
-        .tensor("q", structure.key_storage)
-        .tensor("k", structure.cache.map_or(structure.key_storage, |cache| cache.keys))
-        .tensor("v", structure.cache.map_or(structure.value_storage, |cache| cache.values))
-        .tensor("o", plan.merge.map_or(structure.value_storage, |merge| merge.part_storage))
-        .link()
+    linker.copy("attention/store_sums", &[("target", "o"), ("TENSOR", "V")])
 }
 
 const STORE_O: Words = &[
     ("target", "o"),
-    ("TENSOR", "V"),
     ("WIDTH", "VALUE_DIM"),
     ("ROWS_OF_A_SPLIT", "rows"),
     ("row_place", "query_place"),
@@ -82,11 +91,29 @@ pub(super) struct Forward {
     pub plan: AttentionPlan,
     kernels: Vec<Kernel>,
     scratch: Scratch,
+    /// What there is of each head, where that is brought together.
+    heads: Scratch,
 }
 
 impl Forward {
     pub fn new(plan: AttentionPlan, kernels: Vec<Kernel>) -> Self {
-        Self { plan, kernels, scratch: Scratch::default() }
+        Self { plan, kernels, scratch: Scratch::default(), heads: Scratch::default() }
+    }
+
+    /// What the kernels bind behind their own tensors: where sequences lie, what there is of each head, and what mods read.
+    pub fn options(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        sequences: Option<&wgpu::Buffer>,
+        heads: Heads<'_>,
+        mods: &Call<'_>,
+    ) -> Result<Vec<wgpu::Buffer>, Error> {
+        let structure = &self.plan.structure;
+        let sequences = sequences.filter(|_| !structure.sequences_among_mods()).cloned();
+        let heads = heads.bound(gpu, encoder, structure, &self.heads)?;
+        let mods = mods.bound(self.plan.tile_sizes())?;
+        Ok(sequences.into_iter().chain(heads).chain(mods).collect())
     }
 
     /// Records the kernels: of the queries, keys and values given, and of what the modules of options bind.
@@ -101,12 +128,12 @@ impl Forward {
         spec: &AttentionSpec,
         params: TaskParams,
         given: [&wgpu::Buffer; 3],
-        options: &[&wgpu::Buffer],
+        options: &[wgpu::Buffer],
         outputs: &AttentionOutputs<T>,
     ) -> Result<(), Error> {
-        let Self { plan, kernels, scratch } = self;
+        let Self { plan, kernels, scratch, .. } = self;
         let forward = |encoder: &mut _, kernel: &Kernel, unseen, o, lse| {
-            let buffers = [given.as_slice(), &[o, lse], options].concat();
+            let buffers: Vec<_> = given.into_iter().chain([o, lse]).chain(options).collect();
             kernel.dispatch(gpu, encoder, &TaskParams { unseen, ..params }, &buffers)
         };
         match (kernels.as_slice(), &plan.merge) {
@@ -140,9 +167,19 @@ impl Attention {
     /// compiler's words and the line of the mod's own text.
     pub fn with_mods(gpu: &Gpu, spec: AttentionSpec, mods: &Mods) -> Result<Self, Error> {
         let plan = AttentionPlan::with_mods(&spec, mods, gpu.caps())?;
+        Self::with_plan(gpu, spec, mods, plan)
+    }
+
+    /// Compiles what a plan of the spec and the mods needs: another than the best, for comparison.
+    pub fn with_plan(
+        gpu: &Gpu,
+        spec: AttentionSpec,
+        mods: &Mods,
+        plan: AttentionPlan,
+    ) -> Result<Self, Error> {
         check_mods(gpu, mods)?;
         let mut kernels = compile(gpu, &shaders_with_mods(&plan, mods)?)?;
-        let mods = ModsOp::new(gpu, &spec, (&plan.structure.mods, mods), plan.visits, &mut kernels)?;
+        let mods = ModsOp::new(gpu, &spec, (&plan.structure, mods), plan.visits, &mut kernels)?;
         Ok(Self { gpu: gpu.clone(), spec, forward: Forward::new(plan, kernels), mods })
     }
 
@@ -172,15 +209,13 @@ impl Attention {
         let plan = &forward.plan;
         let spans = inputs.check(gpu, spec)?;
         outputs.check(gpu, spec)?;
-        mods.check(gpu, &inputs)?;
-        let works = Works::of_queries(gpu, spec, &spans, plan.tile.rows(), plan.group(spec))?;
+        mods.check(gpu, inputs.tables)?;
+        let works = Works::of_queries(gpu, spec, &spans, plan.path.rows(), plan.group(spec))?;
         let (_, heads) = plan.rows(spec);
         let params = TaskParams::new(spec, &works, (heads, plan.splits), inputs.seed);
-        let call = mods.encode(gpu, encoder, &inputs, params)?;
-        let modded = call.bound(plan.tile_sizes())?;
+        let call = mods.encode(gpu, encoder, inputs.tables, params, &works)?;
         let given = [inputs.q, inputs.k, inputs.v].map(Tensor::buffer);
-        let options = works.bound().into_iter().chain(inputs.sinks_bound()).chain(inputs.slopes_bound());
-        let options: Vec<_> = options.chain(modded.iter()).collect();
+        let options = forward.options(gpu, encoder, works.bound(), inputs.heads(), &call)?;
         forward.encode(gpu, encoder, spec, params, given, &options, outputs)
     }
 

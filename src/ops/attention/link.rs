@@ -1,6 +1,6 @@
 //! What the kernels of the attention family are linked with.
 
-use crate::plan::{AttentionStructure, AttentionTile, CacheStructure, Exchange};
+use crate::plan::{AttentionStructure, AttentionTile, CacheStructure, Exchange, MatrixTile};
 use crate::shader::{Linker, Words};
 
 /// A kernel that goes over tiles: the tile's own modules and constants.
@@ -19,6 +19,32 @@ pub(super) fn tiled(kernel: &'static str, tile: &AttentionTile) -> Linker {
         .set("SLICE", tile.slice)
         .set("COLUMN_SLICE", tile.column_slice)
         .set("WIDEST", tile.widest)
+}
+
+/// A kernel that goes over tiles on matrix units, of which queries and outputs are several wide.
+pub(super) fn tiled_by_matrices(kernel: &'static str, tile: &MatrixTile) -> Linker {
+    let side = tile.units.side;
+    Linker::new(kernel)
+        .module("common/lane_subgroup")
+        .module("common/sync_subgroup")
+        .module(if side == 16 { "common/matrix_16" } else { "common/matrix_8" })
+        .module("attention/params")
+        .module("attention/task")
+        .each("r", tile.units.subgroup_lanes / side)
+        .each("q", tile.key_columns / side)
+        .each("o", tile.value_columns / side)
+        .each("c", tile.columns / side)
+        .each("s", tile.columns / 4)
+        .copy("attention/load_key_halves", &[("tensor", "k"), ("WIDTH", "HEAD_DIM")])
+        .copy("attention/load_key_halves", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
+        .set("SUBGROUPS", tile.subgroups)
+        .set("SUBGROUP_LANES", tile.units.subgroup_lanes)
+        .set("COLUMNS", tile.columns)
+}
+
+/// How weighted sums leave, as rows of a tensor.
+pub(super) fn stored(linker: Linker, [sums, row]: [Words; 2]) -> Linker {
+    linker.copy("attention/store_sums", sums).copy("attention/store_row", row)
 }
 
 /// How lanes know themselves, and how they reduce if they do.
@@ -40,7 +66,16 @@ pub(super) fn sequences(linker: Linker, structure: &AttentionStructure) -> Linke
     }
 }
 
-/// What the rows of a tile are, which keys queries see, and what becomes of their scores: all but the slopes and the mods.
+/// Where sequences lie, in a kernel that is linked with mods.
+pub(super) fn modded_sequences(linker: Linker, structure: &AttentionStructure) -> Linker {
+    if structure.sequences_among_mods() {
+        return linker.module("attention/sequences_together");
+    }
+    sequences(linker, structure)
+}
+
+/// What the rows of a tile are, which keys queries see, and what becomes of their scores: all but what there is of each head,
+/// and the mods.
 pub(super) fn scored(linker: Linker, structure: &AttentionStructure, grouped: bool) -> Linker {
     let linker = match structure.cache {
         None => linker.module("attention/keys_contiguous"),
@@ -49,24 +84,20 @@ pub(super) fn scored(linker: Linker, structure: &AttentionStructure, grouped: bo
         }
         Some(_) => linker.module("attention/keys_cached").module("attention/cache_slots"),
     };
-    let scaled = structure.cache.is_some_and(|cache| cache.scaled);
-    linker
-        .module(if scaled { "attention/kv_scales_heads" } else { "attention/kv_scales_none" })
+    positions(linker, structure)
         .module(if grouped { "attention/rows_grouped" } else { "attention/rows_plain" })
-        .module("attention/mask")
+        .module("common/special")
         .module("attention/score")
         .module(if structure.dropout { "attention/dropout_philox" } else { "attention/dropout_none" })
         .set("SOFTCAP", structure.softcap)
 }
 
-/// The slopes, from the tensor of the user.
-pub(super) fn slopes(linker: Linker, structure: &AttentionStructure) -> Linker {
-    linker.module(if structure.alibi { "attention/alibi_slopes" } else { "attention/alibi_none" })
-}
-
-/// The sinks, from the tensor of the user.
-pub(super) fn sinks(linker: Linker, structure: &AttentionStructure) -> Linker {
-    linker.module(if structure.sinks { "attention/sinks_logits" } else { "attention/sinks_none" })
+/// Which keys queries see by their positions, and from where biases are counted.
+pub(super) fn positions(linker: Linker, structure: &AttentionStructure) -> Linker {
+    linker
+        .module("attention/mask")
+        .module("attention/origin")
+        .set("FROM_FIRST", structure.alibi && !structure.mods.scores)
 }
 
 /// How tiles load the rows of queries, keys and values.

@@ -5,6 +5,7 @@ mod backward;
 mod cache;
 mod cached;
 mod forward;
+mod heads;
 mod link;
 mod merge;
 mod mods;
@@ -21,8 +22,12 @@ pub use cached::{CachedAttention, CachedAttentionInputs};
 pub use forward::{Attention, shaders, shaders_with_mods};
 pub use merge::{Merge, merge_shaders};
 pub use mods::Table;
-pub use probabilities::{AttentionProbabilities, shaders as probabilities_shaders};
+pub use probabilities::{
+    AttentionProbabilities, shaders as probabilities_shaders,
+    shaders_with_mods as probabilities_shaders_with_mods,
+};
 
+use self::heads::Heads;
 use crate::tensor::expect_optional;
 use crate::{Alibi, AttentionSpec, CuSeqlens, DType, Element, Error, Gpu, Span, Tensor};
 
@@ -107,12 +112,8 @@ impl<'a, T: Element> AttentionInputs<'a, T> {
         Ok(spec.spans(self.cu_seqlens)?)
     }
 
-    fn slopes_bound(&self) -> Option<&'a wgpu::Buffer> {
-        self.alibi.map(Tensor::buffer)
-    }
-
-    fn sinks_bound(&self) -> Option<&'a wgpu::Buffer> {
-        self.sinks.map(Tensor::buffer)
+    fn heads(&self) -> Heads<'a> {
+        Heads { sinks: self.sinks, scales: None, slopes: self.alibi }
     }
 }
 

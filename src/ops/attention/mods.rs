@@ -2,15 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::AttentionInputs;
-use super::params::TaskParams;
+use super::params::{TaskParams, Works};
 use crate::kernel::{Kernel, params};
 use crate::ops::Scratch;
-use crate::plan::{ModsStructure, VISIT_LANES, VisitTable, block_words};
+use crate::plan::{AttentionStructure, ModsStructure, VISIT_LANES, VisitTable, block_words};
 use crate::shader::snippet::{Bound, Buffer, Word};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::spec::Parts;
-use crate::{AttentionSpec, Element, Error, Gpu, Mods, PlanError, Tensor};
+use crate::{AttentionSpec, Error, Gpu, Mods, PlanError, Tensor};
 
 params! {
     /// `attention/visit_lists`.
@@ -117,11 +116,12 @@ const TABLE: &str = "visit_table";
 /// `gradients` asks for those of the scores.
 pub(super) fn modded(
     linker: Linker,
-    structure: &ModsStructure,
+    attention: &AttentionStructure,
     mods: &Mods,
     tile: (u32, u32),
     gradients: bool,
 ) -> Result<Linker, ShaderError> {
+    let structure = &attention.mods;
     let blocks = structure.cuts_blocks(tile);
     let masked = structure.asks(tile);
     let linker = mask(linker, masked, blocks);
@@ -133,7 +133,12 @@ pub(super) fn modded(
     if !structure.scores && !masked {
         return Ok(linker);
     }
-    let parts = Parts { scores: structure.scores, gradients: structure.scores && gradients, blocks };
+    let parts = Parts {
+        scores: structure.scores,
+        gradients: structure.scores && gradients,
+        blocks,
+        sequences: attention.sequences_among_mods(),
+    };
     Ok(linker
         .module("attention/lengths")
         .snippets(mods.linked(parts, bound(structure, structure.has_table()))?))
@@ -187,6 +192,8 @@ pub(super) fn visit_shaders(
 #[derive(Clone, Debug)]
 pub(super) struct ModsOp {
     structure: ModsStructure,
+    /// Whether the table of packed sequences is bound together with the buffers.
+    sequences: bool,
     buffers: Vec<Buffer>,
     mask_buffers: Vec<Buffer>,
     /// The mask of blocks, for kernels that ask it about elements.
@@ -212,10 +219,11 @@ impl ModsOp {
     pub fn new(
         gpu: &Gpu,
         spec: &AttentionSpec,
-        (structure, mods): (&ModsStructure, &Mods),
+        (attention, mods): (&AttentionStructure, &Mods),
         table: Option<VisitTable>,
         kernels: &mut Vec<Kernel>,
     ) -> Result<Self, Error> {
+        let structure = &attention.mods;
         let upload = |words: Vec<u32>| Tensor::from_slice(gpu, &[words.len()], &words);
         let visits = match (table, &mods.blocks) {
             (Some(table), _) if structure.finds_table() => {
@@ -228,6 +236,7 @@ impl ModsOp {
         };
         Ok(Self {
             structure: *structure,
+            sequences: attention.sequences_among_mods(),
             buffers: mods.buffers(),
             mask_buffers: mods.mask_buffers(),
             blocks: mods.blocks.as_ref().map(block_words).map(upload).transpose()?,
@@ -236,9 +245,9 @@ impl ModsOp {
         })
     }
 
-    /// Fails unless the inputs hold the buffers that the mods read, and no others.
-    pub fn check<T: Element>(&self, gpu: &Gpu, inputs: &AttentionInputs<'_, T>) -> Result<(), Error> {
-        for (name, table) in inputs.tables {
+    /// Fails unless these are the buffers that the mods read, and no others.
+    pub fn check(&self, gpu: &Gpu, tables: &[(&str, Table<'_>)]) -> Result<(), Error> {
+        for (name, table) in tables {
             let fail = |problem: String| Err(Error::Buffer { name: (*name).to_owned(), problem });
             table.expect_here(gpu)?;
             match self.buffers.iter().find(|buffer| buffer.name == *name) {
@@ -249,22 +258,23 @@ impl ModsOp {
                 Some(_) => {}
             }
         }
-        match self.buffers.iter().find(|buffer| given(inputs, buffer).is_none()) {
+        match self.buffers.iter().find(|buffer| given(tables, buffer).is_none()) {
             Some(absent) => Err(Error::Buffer { name: absent.name.clone(), problem: "is missing".into() }),
             None => Ok(()),
         }
     }
 
     /// Records what makes the table of tiles to visit, and what brings buffers together, before the kernels that need
-    /// them. The inputs have passed their check; `params` are those of any of the kernels.
-    pub fn encode<'a, T>(
+    /// them. The tables have passed their check; `params` are those of any of the kernels, and `works` are its tiles.
+    pub fn encode<'a>(
         &'a self,
         gpu: &Gpu,
         encoder: &mut wgpu::CommandEncoder,
-        inputs: &AttentionInputs<'a, T>,
+        tables: &[(&str, Table<'a>)],
         params: TaskParams,
+        works: &Works,
     ) -> Result<Call<'a>, Error> {
-        let given = self.buffers.iter().filter_map(|buffer| given(inputs, buffer)).collect();
+        let given = self.buffers.iter().filter_map(|buffer| given(tables, buffer)).collect();
         let mut call = Call { gpu: gpu.clone(), op: self, given, table: None, together: None };
         let words = match &self.visits {
             Visits::All => 0,
@@ -272,7 +282,7 @@ impl ModsOp {
             Visits::Found { table, .. } => table.words(),
         };
         if self.structure.together {
-            call.together = Some(self.bring_together(gpu, encoder, &call.given, words)?);
+            call.together = Some(self.bring_together(gpu, encoder, &call.given, words, works)?);
         }
         let whole = call.together.as_ref().map(|together| together.buffer.clone());
         match &self.visits {
@@ -288,7 +298,7 @@ impl ModsOp {
                 let made = scratch.tensors(gpu, &[shapes[0], shapes[1]])?;
                 let classes = made[0].buffer();
                 let visits = whole.unwrap_or_else(|| made[1].buffer().clone());
-                let masks = call.read(self.structure.block.is_some(), &self.mask_buffers, true)?;
+                let masks = call.read(self.structure.block.is_some(), false, &self.mask_buffers, true)?;
                 let buffers: Vec<_> = std::iter::once(classes).chain(&masks).collect();
                 let params = TaskParams { groups: table.classes() as u32, ..params };
                 kernels[0].dispatch(gpu, encoder, &params, &buffers)?;
@@ -299,16 +309,20 @@ impl ModsOp {
         Ok(call)
     }
 
-    /// One buffer with room for a table of that many words, the mask of blocks and the given buffers, which are copied.
+    /// One buffer with room for a table of that many words, the mask of blocks, the table of packed sequences and the given
+    /// buffers, which are copied.
     fn bring_together(
         &self,
         gpu: &Gpu,
         encoder: &mut wgpu::CommandEncoder,
         given: &[&wgpu::Buffer],
         table_words: usize,
+        works: &Works,
     ) -> Result<Together, Error> {
+        let sequences = works.bound().filter(|_| self.sequences);
+        let own = self.blocks.iter().map(Tensor::buffer).chain(sequences);
+        let sources = own.chain(given.iter().copied());
         // A buffer of the caller's may end within a word.
-        let sources = self.blocks.iter().map(Tensor::buffer).chain(given.iter().copied());
         let sources: Vec<_> = sources.map(|source| (source, source.size() / 4 * 4)).collect();
         let bytes = 4 * table_words as u64 + sources.iter().map(|(_, bytes)| bytes).sum::<u64>();
         let limit = gpu.caps().binding_bytes.min(gpu.caps().buffer_bytes);
@@ -335,8 +349,8 @@ impl ModsOp {
 }
 
 /// The buffer given under that name.
-fn given<'a, T>(inputs: &AttentionInputs<'a, T>, buffer: &Buffer) -> Option<&'a wgpu::Buffer> {
-    let named = inputs.tables.iter().find(|(name, _)| *name == buffer.name);
+fn given<'a>(tables: &[(&str, Table<'a>)], buffer: &Buffer) -> Option<&'a wgpu::Buffer> {
+    let named = tables.iter().find(|(name, _)| *name == buffer.name);
     named.map(|(_, table)| table.buffer())
 }
 
@@ -357,7 +371,8 @@ fn lists_params(table: &VisitTable) -> ListsParams {
     }
 }
 
-/// Buffers in one, with the place and the length of each: the mask of blocks, if there is one, and what is given.
+/// Buffers in one, with the place and the length of each: the mask of blocks and the table of packed sequences, if they are
+/// there, and what is given.
 struct Together {
     buffer: wgpu::Buffer,
     places: Vec<[u32; 4]>,
@@ -376,13 +391,20 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// The buffers that a kernel with such tiles binds for the mods, after its own and those of other options.
     pub fn bound(&self, tile: (u32, u32)) -> Result<Vec<wgpu::Buffer>, Error> {
-        let read = self.read(self.op.structure.cuts_blocks(tile), &self.op.buffers, self.table.is_none())?;
+        let ModsOp { structure, sequences, buffers, .. } = self.op;
+        let read = self.read(structure.cuts_blocks(tile), *sequences, buffers, self.table.is_none())?;
         Ok(self.table.iter().cloned().chain(read).collect())
     }
 
-    /// What is bound for the functions that read the mask of blocks, if `blocks`, and buffers. `declared` says that the
-    /// buffer which holds them all is bound for them too.
-    fn read(&self, blocks: bool, buffers: &[Buffer], declared: bool) -> Result<Vec<wgpu::Buffer>, Error> {
+    /// What is bound for the functions that read the mask of blocks, if `blocks`, the table of packed sequences, if
+    /// `sequences`, and buffers. `declared` says that the buffer which holds them all is bound for them too.
+    fn read(
+        &self,
+        blocks: bool,
+        sequences: bool,
+        buffers: &[Buffer],
+        declared: bool,
+    ) -> Result<Vec<wgpu::Buffer>, Error> {
         let own = self.op.blocks.as_ref().filter(|_| blocks);
         let places =
             buffers.iter().filter_map(|buffer| self.op.buffers.iter().position(|b| b.name == buffer.name));
@@ -390,8 +412,9 @@ impl Call<'_> {
             let read = own.map(Tensor::buffer).into_iter().chain(places.map(|place| self.given[place]));
             return Ok(read.cloned().collect());
         };
-        let first = usize::from(self.op.blocks.is_some());
-        let own = own.map(|_| all[0]).into_iter();
+        let table = usize::from(self.op.blocks.is_some());
+        let first = table + usize::from(self.op.sequences);
+        let own = own.map(|_| all[0]).into_iter().chain(sequences.then(|| all[table]));
         let places: Vec<_> = own.chain(places.map(|place| all[first + place])).collect();
         if places.is_empty() {
             return Ok(vec![]);

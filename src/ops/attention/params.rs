@@ -113,17 +113,10 @@ impl Works {
         (rows, longest): (u32, usize),
         length: impl Fn(&Span) -> usize,
     ) -> Result<Self, Error> {
-        let tiles = |length: usize| length.div_ceil(rows as usize) as u32;
         if spec.packed.is_none() {
             return Ok(Self::even(spec.batch, longest, rows));
         }
-        let place =
-            |span: &Span| [span.q_start, span.q_len, span.k_start, span.k_len].map(|size| size as u32);
-        let places = spans.iter().map(place);
-        // The last tile of a sequence comes first: under a causal mask it has the most keys to see.
-        let of_span =
-            |(batch, span): (u32, &Span)| (0..tiles(length(span))).rev().map(move |tile| [batch, tile, 0, 0]);
-        let words: Vec<u32> = places.chain((0..).zip(spans).flat_map(of_span)).flatten().collect();
+        let words = listed(spans, rows, length);
         let table = Tensor::from_slice(gpu, &[words.len() / 4, 4], &words)?;
         Ok(Self { count: (words.len() / 4 - spans.len()) as u32, tiles: 0, table: Some(table) })
     }
@@ -132,6 +125,15 @@ impl Works {
     pub(super) fn bound(&self) -> Option<&wgpu::Buffer> {
         self.table.as_ref().map(Tensor::buffer)
     }
+}
+
+/// Where sequences lie, and then their tiles of so many rows, of which none is for padding.
+fn listed(spans: &[Span], rows: u32, length: impl Fn(&Span) -> usize) -> Vec<u32> {
+    let place = |span: &Span| [span.q_start, span.q_len, span.k_start, span.k_len].map(|size| size as u32);
+    let tiles = |span: &Span| length(span).div_ceil(rows as usize) as u32;
+    // The last tile of a sequence comes first: under a causal mask it has the most keys to see.
+    let of_span = |(batch, span): (u32, &Span)| (0..tiles(span)).rev().map(move |tile| [batch, tile, 0, 0]);
+    spans.iter().map(place).chain((0..).zip(spans).flat_map(of_span)).flatten().collect()
 }
 
 /// Lengths fit an i32, and so a side that does not is as good as unbounded.
@@ -175,6 +177,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn packed_sequences_have_no_tiles_of_padding() {
+        let lengths = [(33, 5), (0, 64), (1, 1), (16, 0)];
+        let (mut spans, mut from) = (Vec::new(), (0, 0));
+        for (q_len, k_len) in lengths {
+            spans.push(Span { q_start: from.0, q_len, k_start: from.1, k_len });
+            from = (from.0 + q_len, from.1 + k_len);
+        }
+        let of_queries = listed(&spans, 16, |span| span.q_len);
+        assert_eq!(of_queries[4..8], [33, 0, 5, 64], "the second sequence lies behind the first");
+        let tiles: Vec<_> = of_queries[16..].chunks(4).map(|work| [work[0], work[1]]).collect();
+        assert_eq!(tiles, [[0, 2], [0, 1], [0, 0], [2, 0], [3, 0]]);
+        let of_keys = listed(&spans, 16, |span| span.k_len);
+        assert_eq!(of_keys[16..].len() / 4, 1 + 4 + 1, "none for the sequence without keys");
     }
 
     #[test]

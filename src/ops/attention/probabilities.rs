@@ -1,10 +1,12 @@
 //! The probabilities of attention.
 
 use super::AttentionInputs;
-use super::link::{loads, scored, sequences, slopes, tiled};
-use super::mods::modded;
+use super::heads::{Heads, heads};
+use super::link::{loads, modded_sequences, scored, tiled};
+use super::mods::{ModsOp, check_mods, modded};
 use super::params::{TaskParams, Works};
 use crate::kernel::{Kernel, compile_array};
+use crate::ops::Scratch;
 use crate::plan::AttentionProbabilitiesPlan;
 use crate::shader::{Shader, ShaderError};
 use crate::{AttentionSpec, DType, Element, Error, Gpu, Mods, Tensor};
@@ -19,14 +21,21 @@ pub struct AttentionProbabilities {
     spec: AttentionSpec,
     plan: AttentionProbabilitiesPlan,
     kernel: Kernel,
+    mods: ModsOp,
+    scratch: Scratch,
 }
 
-/// The linked shaders of a plan, in the order of its footprints.
+/// The linked shaders of a plan without mods, in the order of its footprints.
 pub fn shaders(plan: &AttentionProbabilitiesPlan) -> Result<Vec<Shader>, ShaderError> {
+    shaders_with_mods(plan, &Mods::default())
+}
+
+/// The linked shaders of a plan with mods, in the order of its footprints.
+pub fn shaders_with_mods(plan: &AttentionProbabilitiesPlan, mods: &Mods) -> Result<Vec<Shader>, ShaderError> {
     let AttentionProbabilitiesPlan { structure, tile, storage, .. } = plan;
-    let linker = sequences(tiled("attention/probabilities", tile), structure);
-    let linker = loads(scored(slopes(linker, structure), structure, false));
-    let shader = modded(linker, &structure.mods, &Mods::default(), (tile.rows(), tile.columns()), false)?
+    let linker = modded_sequences(tiled("attention/probabilities", tile), structure);
+    let linker = loads(scored(heads(linker, structure), structure, false));
+    let shader = modded(linker, structure, mods, plan.tile_sizes(), false)?
         .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
         .set("HEAD_DIM", structure.head_dim)
         .tensor("q", structure.key_storage)
@@ -38,9 +47,17 @@ pub fn shaders(plan: &AttentionProbabilitiesPlan) -> Result<Vec<Shader>, ShaderE
 impl AttentionProbabilities {
     /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: AttentionSpec) -> Result<Self, Error> {
-        let plan = AttentionProbabilitiesPlan::new(&spec, gpu.caps())?;
-        let [kernel] = compile_array(gpu, &shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernel })
+        Self::with_mods(gpu, spec, &Mods::default())
+    }
+
+    /// The probabilities of attention with changes of scores and masks of the user's own. Fails also if a mod is wrong, as
+    /// [`Attention::with_mods`](super::Attention::with_mods) does.
+    pub fn with_mods(gpu: &Gpu, spec: AttentionSpec, mods: &Mods) -> Result<Self, Error> {
+        let plan = AttentionProbabilitiesPlan::with_mods(&spec, mods, gpu.caps())?;
+        check_mods(gpu, mods)?;
+        let [kernel] = compile_array(gpu, &shaders_with_mods(&plan, mods)?)?;
+        let mods = ModsOp::new(gpu, &spec, (&plan.structure, mods), None, &mut vec![])?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernel, mods, scratch: Scratch::default() })
     }
 
     /// How it runs here.
@@ -63,15 +80,21 @@ impl AttentionProbabilities {
         lse: &Tensor<f32>,
         probabilities: &Tensor<T>,
     ) -> Result<(), Error> {
-        let Self { gpu, spec, plan, kernel } = self;
+        let Self { gpu, spec, plan, kernel, mods, scratch } = self;
         let spans = inputs.check(gpu, spec)?;
         lse.expect(gpu, "lse", DType::F32, &spec.lse_shape())?;
         probabilities.expect(gpu, "the probabilities", spec.dtype, &spec.probabilities_shape())?;
+        mods.check(gpu, inputs.tables)?;
         let works = Works::of_queries(gpu, spec, &spans, plan.tile.rows(), 1)?;
         let tiles = spec.k_len.div_ceil(plan.tile.columns() as usize) as u32;
         let params = TaskParams::new(spec, &works, (spec.heads, tiles), inputs.seed);
         let own = [inputs.q.buffer(), inputs.k.buffer(), lse.buffer(), probabilities.buffer()];
-        let buffers: Vec<_> = own.into_iter().chain(works.bound()).chain(inputs.slopes_bound()).collect();
+        let call = mods.encode(gpu, encoder, inputs.tables, params, &works)?;
+        let structure = &plan.structure;
+        let sequences = works.bound().filter(|_| !structure.sequences_among_mods());
+        let heads = Heads { sinks: None, ..inputs.heads() }.bound(gpu, encoder, structure, scratch)?;
+        let modded = call.bound(plan.tile_sizes())?;
+        let buffers: Vec<_> = own.into_iter().chain(sequences).chain(&heads).chain(&modded).collect();
         kernel.dispatch(gpu, encoder, &params, &buffers)
     }
 

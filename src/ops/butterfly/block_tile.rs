@@ -1,7 +1,8 @@
 //! Kernels that share the register tile of `butterfly/block_tile`.
 
 use crate::kernel::{Kernel, params};
-use crate::plan::{BlockTile, COLUMN_LANES, ColumnSumsPlan, OuterPlan, SUM_LANES};
+use crate::ops::slice_sum::{self, Slices};
+use crate::plan::{BlockTile, ColumnSumsPlan, OuterPlan, SliceSumPlan};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::{Error, Gpu};
 
@@ -15,16 +16,6 @@ params! {
     OuterParams {
         rows: u32, part_rows: u32, blocks: u32, height: u32, width: u32, left_width: u32, right_width: u32,
     }
-}
-
-params! {
-    /// `butterfly/column_sums`.
-    ColumnParams { rows: u32, part_rows: u32, width: u32 }
-}
-
-params! {
-    /// `butterfly/sum_parts`.
-    SumParams { length: u32, parts: u32 }
 }
 
 /// A kernel with the tile's constants.
@@ -92,18 +83,13 @@ pub(super) enum Scale {
 }
 
 /// The kernel that sums parts.
-pub(super) fn sum_parts([parts, outputs]: [Storage; 2], scale: Scale) -> Result<Shader, ShaderError> {
-    let linker = Linker::new("butterfly/sum_parts").set("LANES", SUM_LANES);
-    let linker = match scale {
-        Scale::None => linker.module("butterfly/scale_none"),
-        Scale::Gate { low_rank } => linker.module("butterfly/scale_gate").set("LOW_RANK", low_rank),
-    };
-    linker.tensor("parts", parts).tensor("outputs", outputs).link()
-}
-
-/// That many parts of that many elements.
-pub(super) fn sum_params(length: u32, parts: u32) -> SumParams {
-    SumParams { groups: length.div_ceil(4 * SUM_LANES), length, parts }
+fn sum_shader(plan: SliceSumPlan, scale: Scale) -> Result<Shader, ShaderError> {
+    match scale {
+        Scale::None => slice_sum::shader(plan),
+        Scale::Gate { low_rank } => slice_sum::scaled_shader(plan, |linker| {
+            linker.module("butterfly/scale_gate").set("LOW_RANK", low_rank)
+        }),
+    }
 }
 
 /// The kernels of a weight's gradient: those of its plan's footprints. The blocks meet as the module says.
@@ -135,9 +121,7 @@ pub(super) fn outer_scaled(
     if !plan.scratch {
         return Ok(vec![products]);
     }
-    // A part follows another at any multiple of their length.
-    let part = Storage { vectors: plan.outputs.vectors, ..plan.part };
-    Ok(vec![products, sum_parts([part, plan.outputs], scale)?])
+    Ok(vec![products, sum_shader(plan.sum(), scale)?])
 }
 
 /// What a weight's gradient is made from.
@@ -201,18 +185,14 @@ impl Outer<'_> {
         self.kernels[0].dispatch(gpu, encoder, &params, &buffers)?;
         let [_, sum] = self.kernels else { return Ok(()) };
         let buffers: Vec<_> = [parts, outputs].into_iter().chain(gate).collect();
-        sum.dispatch(gpu, encoder, &sum_params(blocks * height * width, self.plan.parts), &buffers)
+        let parts = Slices::one(self.plan.parts, blocks * height * width);
+        sum.dispatch(gpu, encoder, &parts.params(self.plan.sum()), &buffers)
     }
 }
 
 /// The kernels of a bias's gradient.
 pub(super) fn column_sums(plan: &ColumnSumsPlan) -> Result<[Shader; 2], ShaderError> {
-    let rows = Linker::new("butterfly/column_sums")
-        .set("LANES", COLUMN_LANES)
-        .tensor("rows", plan.rows)
-        .tensor("parts", plan.part)
-        .link()?;
-    Ok([rows, sum_parts([plan.part, plan.outputs], Scale::None)?])
+    Ok([slice_sum::shader(plan.rows)?, slice_sum::shader(plan.sum)?])
 }
 
 /// What a bias's gradient is made from.
@@ -235,14 +215,17 @@ impl ColumnSums<'_> {
         outputs: &wgpu::Buffer,
     ) -> Result<(), Error> {
         let [columns, sum] = self.kernels else { unreachable!("columns are summed by two kernels") };
-        let width = self.width as u32;
-        let params = ColumnParams {
-            groups: self.plan.parts * width.div_ceil(4 * COLUMN_LANES),
-            rows: self.rows as u32,
-            part_rows: self.plan.part_rows,
-            width,
+        let (plan, width) = (self.plan, self.width as u32);
+        let of_rows = Slices {
+            sums: plan.parts,
+            slices: plan.part_rows,
+            all: self.rows as u32,
+            from_sum: plan.part_rows * width,
+            to_sum: width,
+            ..Slices::one(0, width)
         };
-        columns.dispatch(gpu, encoder, &params, &[rows, parts])?;
-        sum.dispatch(gpu, encoder, &sum_params(width, self.plan.parts), &[parts, outputs])
+        columns.dispatch(gpu, encoder, &of_rows.params(plan.rows), &[rows, parts])?;
+        let of_parts = Slices::one(plan.parts, width);
+        sum.dispatch(gpu, encoder, &of_parts.params(plan.sum), &[parts, outputs])
     }
 }

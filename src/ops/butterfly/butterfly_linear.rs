@@ -2,9 +2,8 @@
 
 use crate::kernel::{Kernel, compile};
 use crate::ops::Scratch;
-use crate::ops::butterfly::product::{
-    Backward, Forward, SumParams, backward_shaders, shaders as forward_shaders, sum_groups, sum_shader,
-};
+use crate::ops::butterfly::product::{Backward, Forward, backward_shaders, shaders as forward_shaders};
+use crate::ops::slice_sum::{self, Slices};
 use crate::plan::{ButterflyLinearPlan, Sides, SliceSumPlan};
 use crate::shader::{Shader, ShaderError};
 use crate::tensor::expect_optional;
@@ -51,7 +50,7 @@ pub fn shaders(plan: &ButterflyLinearPlan) -> Result<Vec<Shader>, ShaderError> {
     let mut shaders = forward_shaders(&plan.forward)?;
     shaders.extend(backward_shaders(&plan.backward)?);
     for sum in plan.dx.into_iter().chain(plan.dbias) {
-        shaders.push(sum_shader(sum)?);
+        shaders.push(slice_sum::shader(sum)?);
     }
     Ok(shaders)
 }
@@ -61,7 +60,7 @@ impl ButterflyLinear {
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: ButterflyLinearSpec) -> Result<Self, Error> {
         let plan = ButterflyLinearPlan::new(&spec, gpu.caps())?;
-        let sum = |sum: SliceSumPlan| gpu.kernel(&sum_shader(sum)?);
+        let sum = |sum: SliceSumPlan| gpu.kernel(&slice_sum::shader(sum)?);
         Ok(Self {
             gpu: gpu.clone(),
             spec,
@@ -172,12 +171,13 @@ impl ButterflyLinear {
             (Some(kernel), Some(plan)) => {
                 let parts = scratch[2].tensors(gpu, &[&product.x_shape()])?[0].buffer();
                 run.encode(encoder, given, [parts, dtwiddle])?;
-                kernel.dispatch(gpu, encoder, &dx_params(spec, plan), &[parts, dx])?;
+                kernel.dispatch(gpu, encoder, &dx_slices(spec).params(plan), &[parts, dx])?;
             }
             _ => run.encode(encoder, given, [dx, dtwiddle])?,
         }
         if let (Some(kernel), Some(plan), Some(dbias)) = (&self.sum_dbias, plan.dbias, &gradients.dbias) {
-            kernel.dispatch(gpu, encoder, &dbias_params(spec, plan), &[dy.buffer(), dbias.buffer()])?;
+            let rows = Slices::one(spec.batch as u32, spec.out_features as u32);
+            kernel.dispatch(gpu, encoder, &rows.params(plan), &[dy.buffer(), dbias.buffer()])?;
         }
         Ok(())
     }
@@ -222,31 +222,8 @@ fn check_bias<T: Element>(
 }
 
 /// The sum of the gradients of `x` over the stacks, for each row.
-fn dx_params(spec: &ButterflyLinearSpec, plan: SliceSumPlan) -> SumParams {
+fn dx_slices(spec: &ButterflyLinearSpec) -> Slices {
     let (rows, width, stacks) = (spec.batch as u32, spec.in_features as u32, spec.product().nstacks as u32);
-    SumParams {
-        groups: sum_groups(plan, rows, width),
-        sums: rows,
-        slices: stacks,
-        count: width,
-        from_slice: width,
-        from_sum: stacks * width,
-        to_sum: width,
-        to_first: 0,
-    }
-}
-
-/// The sum of `dy` over the batch.
-fn dbias_params(spec: &ButterflyLinearSpec, plan: SliceSumPlan) -> SumParams {
-    let width = spec.out_features as u32;
-    SumParams {
-        groups: sum_groups(plan, 1, width),
-        sums: 1,
-        slices: spec.batch as u32,
-        count: width,
-        from_slice: width,
-        from_sum: 0,
-        to_sum: 0,
-        to_first: 0,
-    }
+    let from_sum = stacks * width;
+    Slices { sums: rows, all: rows * stacks, from_sum, to_sum: width, ..Slices::one(stacks, width) }
 }

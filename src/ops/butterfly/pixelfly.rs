@@ -2,12 +2,12 @@
 
 use super::block_sparse::{sparse_params, sparse_product, upload_list};
 use super::block_tile::{
-    ColumnSums, Outer, Scale, block_diagonal, column_sums, diagonal_params, outer_scaled, sum_params,
-    sum_parts, with_bias,
+    ColumnSums, Outer, Scale, block_diagonal, column_sums, diagonal_params, outer_scaled, with_bias,
 };
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
-use crate::plan::{DOT_ELEMENTS, DOT_LANES, PixelflyBackwardPlan, PixelflyPlan};
+use crate::ops::slice_sum::{self, Slices};
+use crate::plan::{DOT_ELEMENTS, DOT_LANES, PixelflyBackwardPlan, PixelflyPlan, SliceSumPlan};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::tensor::expect_optional;
 use crate::{Element, Error, Gpu, PixelflySpec, Tensor};
@@ -119,10 +119,13 @@ pub fn backward_shaders(plan: &PixelflyBackwardPlan) -> Result<Vec<Shader>, Shad
             linker.tensor("left", one_by_one(left)).tensor("right", Storage::F32).link()
         };
         shaders.extend([dot(tensors.w)?, dot(tensors.h)?]);
-        shaders.push(sum_parts([Storage::F32; 2], Scale::None)?);
+        shaders.push(slice_sum::shader(DOT_SUM)?);
     }
     Ok(shaders)
 }
+
+/// How the parts of the gate's gradient are summed: one number each.
+const DOT_SUM: SliceSumPlan = SliceSumPlan { spread: 1, slices: Storage::F32, sums: Storage::F32 };
 
 impl<T: Element> PixelflyInputs<'_, T> {
     fn check(&self, gpu: &Gpu, spec: &PixelflySpec) -> Result<(), Error> {
@@ -284,7 +287,7 @@ impl PixelflyBackward {
             of_blocks.dispatch(gpu, encoder, &params, &[w, parts, products])?;
             let params = dot(dots[0], dots[1], [batch * rank; 2], 1.0);
             of_low.dispatch(gpu, encoder, &params, &[h, dh, products])?;
-            let params = sum_params(1, (dots[0] + dots[1]) as u32);
+            let params = Slices::one((dots[0] + dots[1]) as u32, 1).params(DOT_SUM);
             finish.dispatch(gpu, encoder, &params, &[products, dgate.buffer()])?;
         }
         let result = outputs.du.buffer();

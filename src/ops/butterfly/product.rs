@@ -1,9 +1,12 @@
 //! The butterfly product and its gradients.
 
+use std::ops::Range;
+
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
+use crate::ops::slice_sum::{self, Slices};
 use crate::plan::{
-    ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, GRADIENT_LANES, Side, SliceSumPlan,
+    ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, GRADIENT_LANES, Side, Window,
     gradient_cells,
 };
 use crate::shader::{Linker, Shader, ShaderError, Storage};
@@ -12,7 +15,7 @@ use crate::{ButterflySpec, Element, Error, Gpu, Tensor};
 params! {
     /// `butterfly/product`.
     ProductParams {
-        batch: u32, row_tiles: u32, log_n: u32, factors: u32, increasing: u32,
+        stack: u32, window: u32, batch: u32, row_tiles: u32, log_n: u32, factors: u32, increasing: u32,
         first: u32, count: u32, low: u32, bits: u32, run: u32,
         x_row: u32, x_stack: u32, x_width: u32, y_row: u32, y_stack: u32, y_width: u32, y_spare: u32,
     }
@@ -21,7 +24,7 @@ params! {
 params! {
     /// `butterfly/product_backward`.
     ProductBackwardParams {
-        batch: u32, row_tiles: u32, chunk: u32, chunks: u32, stacks: u32, log_n: u32, factors: u32, increasing: u32,
+        stack: u32, window: u32, batch: u32, row_tiles: u32, chunk: u32, chunks: u32, stacks: u32, log_n: u32, factors: u32, increasing: u32,
         first: u32, count: u32, low: u32, bits: u32, run: u32,
         x_row: u32, x_stack: u32, x_width: u32, dy_row: u32, dy_stack: u32, dy_width: u32,
         dx_row: u32, dx_stack: u32, dx_width: u32, dx_spare: u32,
@@ -31,15 +34,8 @@ params! {
 params! {
     /// `butterfly/block_gradient`.
     BlockGradientParams {
-        batch: u32, chunk: u32, chunks: u32, stacks: u32, log_n: u32, bit: u32,
+        stack: u32, batch: u32, chunk: u32, chunks: u32, stacks: u32, log_n: u32, bit: u32,
         x_row: u32, x_stack: u32, x_width: u32, dy_row: u32, dy_stack: u32, dy_width: u32,
-    }
-}
-
-params! {
-    /// `butterfly/sum_slices`.
-    SumParams {
-        sums: u32, slices: u32, count: u32, from_slice: u32, from_sum: u32, to_sum: u32, to_first: u32,
     }
 }
 
@@ -105,7 +101,7 @@ pub fn backward_shaders(plan: &ButterflyBackwardPlan) -> Result<Vec<Shader>, Sha
         if tile.entry == 1 {
             let dx = if i == 0 { plan.dx } else { *between };
             shaders.push(backward_shader(plan, [before(i), after(i), dx])?);
-            shaders.push(sum_shader(plan.sum())?);
+            shaders.push(slice_sum::shader(plan.sum())?);
             continue;
         }
         for factor in (0..pass.factors).rev() {
@@ -117,7 +113,7 @@ pub fn backward_shaders(plan: &ButterflyBackwardPlan) -> Result<Vec<Shader>, Sha
             let dx = if first && i == 0 { plan.dx } else { *between };
             let dy = if factor + 1 == pass.factors { after(i) } else { *between };
             shaders.push(gradient_shader(tile, [x, dy])?);
-            shaders.push(sum_shader(plan.sum())?);
+            shaders.push(slice_sum::shader(plan.sum())?);
             shaders.push(product_shader(tile, Way::Back, [dy, *twiddle, dx], false)?);
         }
     }
@@ -196,15 +192,6 @@ fn gradient_shader(tile: &ButterflyTile, sides: [Storage; 2]) -> Result<Shader, 
         .set("TRANSPOSED", tile.transposed)
         .tensor("x", x)
         .tensor("dy", dy)
-        .link()
-}
-
-pub(super) fn sum_shader(plan: SliceSumPlan) -> Result<Shader, ShaderError> {
-    Linker::new("butterfly/sum_slices")
-        .set("LANES", SliceSumPlan::LANES)
-        .set("SPREAD", plan.spread)
-        .tensor("slices", plan.slices)
-        .tensor("sums", plan.sums)
         .link()
 }
 
@@ -352,13 +339,33 @@ impl Forward<'_> {
                 if i == 0 { (x, sides[0]) } else { (between[(i - 1) % 2].buffer(), Side::y(spec)) };
             let (to, to_side) =
                 if i == last { (y, sides[1]) } else { (between[i % 2].buffer(), Side::y(spec)) };
-            let params = product_params(spec, &plan.tile, pass, from_side, to_side);
-            let bias = bias.filter(|_| i == last);
-            let buffers: Vec<_> = [from, twiddle, to].into_iter().chain(bias).collect();
-            kernel.dispatch(gpu, encoder, &params, &buffers)?;
+            for window in Window::of(spec, plan.windows, factors(spec, pass, spec.transposed)) {
+                let params = product_params(spec, &plan.tile, pass, window, [from_side, to_side]);
+                let bias = bias.filter(|_| i == last);
+                let parts = [whole(from), part(twiddle, window), whole(to)];
+                let parts = parts.into_iter().chain(bias.map(whole)).collect();
+                kernel.dispatch_parts(gpu, encoder, &params, parts)?;
+            }
         }
         Ok(())
     }
+}
+
+fn whole(buffer: &wgpu::Buffer) -> wgpu::BufferBinding<'_> {
+    buffer.as_entire_buffer_binding()
+}
+
+/// What a window shows of a twiddle, or of its gradient.
+fn part(buffer: &wgpu::Buffer, window: Window) -> wgpu::BufferBinding<'_> {
+    let size = window.bytes.and_then(wgpu::BufferSize::new);
+    wgpu::BufferBinding { buffer, offset: window.offset, size }
+}
+
+/// The factors of a pass in the order of the twiddle, of a product that applies them in reverse if it is `transposed`.
+fn factors(spec: &ButterflySpec, pass: &ButterflyPass, transposed: bool) -> Range<u32> {
+    let (first, end) = (pass.first, pass.first + pass.factors);
+    let all = spec.factors() as u32;
+    if transposed { all - end..all - first } else { first..end }
 }
 
 /// Gradients about to be encoded, on buffers whose rows lie as the sides say.
@@ -437,10 +444,31 @@ impl Backward<'_> {
     ) -> Result<(), Error> {
         for (i, kernel) in kernels.iter().enumerate() {
             let [x, _] = self.side(i);
-            let params =
-                product_params(self.spec, &self.plan.tile, &self.plan.passes[i], x, Side::y(self.spec));
-            let buffers = [buffers.before[i], buffers.twiddle, buffers.before[i + 1]];
-            kernel.dispatch(self.gpu, encoder, &params, &buffers)?;
+            let sides = [x, Side::y(self.spec)];
+            let rows = [buffers.before[i], buffers.before[i + 1]];
+            self.product(encoder, kernel, &self.plan.passes[i], Way::Forth, sides, rows, buffers.twiddle)?;
+        }
+        Ok(())
+    }
+
+    /// Factors applied to rows, or their adjoints, whose pass is then that of the transposed product.
+    #[expect(clippy::too_many_arguments, reason = "each is a thing of its own")]
+    fn product(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        kernel: &Kernel,
+        pass: &ButterflyPass,
+        way: Way,
+        sides: [Side; 2],
+        [from, to]: [&wgpu::Buffer; 2],
+        twiddle: &wgpu::Buffer,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, .. } = self;
+        let transposed = spec.transposed != (way == Way::Back);
+        for window in Window::of(spec, plan.windows, factors(spec, pass, transposed)) {
+            let params = product_params(spec, &plan.tile, pass, window, sides);
+            let parts = vec![whole(from), part(twiddle, window), whole(to)];
+            kernel.dispatch_parts(gpu, encoder, &params, parts)?;
         }
         Ok(())
     }
@@ -460,12 +488,31 @@ impl Backward<'_> {
             let dy = if i == last { buffers.dy } else { after[i % 2] };
             let dx = if i == 0 { buffers.dx } else { after[(i - 1) % 2] };
             let [x_side, dx_side] = self.side(i);
-            let params = backward_params(spec, plan, pass, [x_side, self.after(i == last), dx_side]);
-            kernels[0].dispatch(gpu, encoder, &params, &[before[i], twiddle, dy, dx, slices])?;
-            let params = sum_params(spec, plan, pass);
-            kernels[1].dispatch(gpu, encoder, &params, &[slices, buffers.dtwiddle])?;
+            let sides = [x_side, self.after(i == last), dx_side];
+            for window in Window::of(spec, plan.windows, factors(spec, pass, spec.transposed)) {
+                let params = backward_params(spec, plan, pass, window, sides);
+                let parts = [before[i], dy, dx, slices].map(whole);
+                let [x, dy, dx, sums] = parts;
+                let parts = vec![x, part(twiddle, window), dy, dx, sums];
+                kernels[0].dispatch_parts(gpu, encoder, &params, parts)?;
+                self.sum(encoder, &kernels[1], pass, window, buffers)?;
+            }
         }
         Ok(())
+    }
+
+    /// Sums the slices of a pass into what a window shows of `dtwiddle`.
+    fn sum(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        kernel: &Kernel,
+        pass: &ButterflyPass,
+        window: Window,
+        buffers: &Buffers<'_>,
+    ) -> Result<(), Error> {
+        let params = slices(self.spec, self.plan, pass, window).params(self.plan.sum());
+        let parts = vec![whole(buffers.slices), part(buffers.dtwiddle, window)];
+        kernel.dispatch_parts(self.gpu, encoder, &params, parts)
     }
 
     /// Factors whose entries are matrices, one by one.
@@ -480,35 +527,36 @@ impl Backward<'_> {
         let between = Side::y(spec);
         let mut kernels = kernels.iter();
         let mut next = || kernels.next().expect("a kernel for each of the plan's footprints");
-        let factors = spec.factors() as u32;
-        for place in (0..factors).rev() {
+        let last = spec.factors() as u32 - 1;
+        for place in (0..=last).rev() {
             let i = plan.pass_of(place);
-            let whole = &plan.passes[i];
-            let one = ButterflyPass { first: place, factors: 1, ..*whole };
+            let pass = &plan.passes[i];
+            let one = ButterflyPass { first: place, factors: 1, ..*pass };
             let [pass_side, pass_dx] = self.side(i);
-            let (x, x_side) = if place == whole.first {
+            let (x, x_side) = if place == pass.first {
                 (before[i], pass_side)
             } else {
-                let applied = ButterflyPass { factors: place - whole.first, ..*whole };
-                let params = product_params(spec, &plan.tile, &applied, pass_side, between);
-                next().dispatch(gpu, encoder, &params, &[before[i], twiddle, after[2]])?;
+                let applied = ButterflyPass { factors: place - pass.first, ..*pass };
+                let rows = [before[i], after[2]];
+                self.product(encoder, next(), &applied, Way::Forth, [pass_side, between], rows, twiddle)?;
                 (after[2], between)
             };
-            let is_last = place + 1 == factors;
+            let is_last = place == last;
             let dy = if is_last { buffers.dy } else { after[place as usize % 2] };
             let dy_side = self.after(is_last);
-            let params = gradient_params(spec, plan, &one, [x_side, dy_side]);
-            next().dispatch(gpu, encoder, &params, &[x, dy, slices])?;
-            let params = sum_params(spec, plan, &one);
-            next().dispatch(gpu, encoder, &params, &[slices, buffers.dtwiddle])?;
+            let (gradient, sum) = (next(), next());
+            for window in Window::of(spec, plan.windows, factors(spec, &one, spec.transposed)) {
+                let params = gradient_params(spec, plan, &one, window, [x_side, dy_side]);
+                gradient.dispatch(gpu, encoder, &params, &[x, dy, slices])?;
+                self.sum(encoder, sum, &one, window, buffers)?;
+            }
             let (dx, dx_side) = match place {
                 0 => (buffers.dx, pass_dx),
                 _ => (after[(place as usize - 1) % 2], between),
             };
             // The kernel runs the transposed product, in which this factor has its place from the other end.
-            let back = ButterflyPass { first: factors - 1 - place, ..one };
-            let params = product_params(spec, &plan.tile, &back, dy_side, dx_side);
-            next().dispatch(gpu, encoder, &params, &[dy, twiddle, dx])?;
+            let back = ButterflyPass { first: last - place, ..one };
+            self.product(encoder, next(), &back, Way::Back, [dy_side, dx_side], [dy, dx], twiddle)?;
         }
         Ok(())
     }
@@ -518,13 +566,15 @@ fn product_params(
     spec: &ButterflySpec,
     tile: &ButterflyTile,
     pass: &ButterflyPass,
-    x: Side,
-    y: Side,
+    window: Window,
+    [x, y]: [Side; 2],
 ) -> ProductParams {
     let row_tiles = tile.row_tiles(pass, spec.batch);
     ProductParams {
         // No more tiles than elements: the product does not overflow.
-        groups: spec.nstacks as u32 * row_tiles * pass.positions(spec),
+        groups: window.stacks * row_tiles * pass.positions(spec),
+        stack: window.stack,
+        window: window.first,
         batch: spec.batch as u32,
         row_tiles,
         log_n: spec.log_n() as u32,
@@ -549,15 +599,18 @@ fn backward_params(
     spec: &ButterflySpec,
     plan: &ButterflyBackwardPlan,
     pass: &ButterflyPass,
+    window: Window,
     [x, dy, dx]: [Side; 3],
 ) -> ProductBackwardParams {
     ProductBackwardParams {
-        groups: spec.nstacks as u32 * plan.chunks * pass.positions(spec),
+        groups: window.stacks * plan.chunks * pass.positions(spec),
+        stack: window.stack,
+        window: window.first,
         batch: spec.batch as u32,
         row_tiles: plan.tile.row_tiles(pass, spec.batch),
         chunk: plan.chunk(spec, pass),
         chunks: plan.chunks,
-        stacks: spec.nstacks as u32,
+        stacks: window.stacks,
         log_n: spec.log_n() as u32,
         factors: spec.factors() as u32,
         increasing: u32::from(spec.increasing_stride),
@@ -583,15 +636,17 @@ fn gradient_params(
     spec: &ButterflySpec,
     plan: &ButterflyBackwardPlan,
     factor: &ButterflyPass,
+    window: Window,
     [x, dy]: [Side; 2],
 ) -> BlockGradientParams {
     let parts = (gradient_cells(spec) as u32).div_ceil(GRADIENT_LANES);
     BlockGradientParams {
-        groups: spec.nstacks as u32 * plan.chunks * parts,
+        groups: window.stacks * plan.chunks * parts,
+        stack: window.stack,
         batch: spec.batch as u32,
         chunk: plan.chunk(spec, factor),
         chunks: plan.chunks,
-        stacks: spec.nstacks as u32,
+        stacks: window.stacks,
         log_n: spec.log_n() as u32,
         bit: spec.stride_bit(spec.factor_at(factor.first as usize)) as u32,
         x_row: x.row as u32,
@@ -603,24 +658,25 @@ fn gradient_params(
     }
 }
 
-/// Sums the slices of a pass into its part of `dtwiddle`.
-fn sum_params(spec: &ButterflySpec, plan: &ButterflyBackwardPlan, pass: &ButterflyPass) -> SumParams {
-    let factor = spec.factor_len() as u32;
-    let first = if spec.transposed { spec.factors() as u32 - pass.first - pass.factors } else { pass.first };
-    let (sums, count) = (spec.nstacks as u32, pass.factors * factor);
-    SumParams {
-        groups: sum_groups(plan.sum(), sums, count),
+/// The slices of a pass, and their sums' place in its part of `dtwiddle`, as the window shows it.
+fn slices(
+    spec: &ButterflySpec,
+    plan: &ButterflyBackwardPlan,
+    pass: &ButterflyPass,
+    window: Window,
+) -> Slices {
+    let (all, factor) = (spec.factors() as u32, spec.factor_len() as u32);
+    let first = window.stack * all + factors(spec, pass, spec.transposed).start - window.first;
+    let (sums, count) = (window.stacks, pass.factors * factor);
+    let slices = plan.slices(pass);
+    Slices {
         sums,
-        slices: plan.slices(pass),
+        slices,
+        all: sums * slices,
         count,
         from_slice: sums * count,
         from_sum: count,
-        to_sum: spec.factors() as u32 * factor,
+        to_sum: all * factor,
         to_first: first * factor,
     }
-}
-
-/// Workgroups for that many sums of that many numbers.
-pub(super) fn sum_groups(plan: SliceSumPlan, sums: u32, count: u32) -> u32 {
-    (sums * count.div_ceil(4)).div_ceil(SliceSumPlan::LANES / plan.spread)
 }

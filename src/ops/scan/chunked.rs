@@ -20,9 +20,24 @@ params! {
     }
 }
 
+impl StatesParams {
+    /// For so many records: tiles of that many lanes down and fours of columns a lane.
+    pub fn new(
+        records: u32,
+        [heads, b_share]: [u32; 2],
+        [x_dim, b_dim]: [u32; 2],
+        [lanes, fours]: [u32; 2],
+        scale: f32,
+    ) -> Self {
+        let (row_tiles, column_tiles) = (x_dim.div_ceil(4 * lanes), b_dim.div_ceil(32 * fours));
+        let groups = records * row_tiles * column_tiles;
+        Self { groups, heads, b_share, x_dim, b_dim, row_tiles, column_tiles, scale }
+    }
+}
+
 params! {
     /// `scan/chunk_pass`.
-    PassParams { count: u32, heads: u32, cells: u32, has_initial: u32 }
+    PassParams { count: u32, heads: u32, cells: u32, columns: u32, has_initial: u32 }
 }
 
 params! {
@@ -32,6 +47,29 @@ params! {
         q_dim: u32, v_dim: u32, scale: f32, state_scale: f32, skip_head: u32, skip_channel: u32, tokens: u32,
         plane: u32,
     }
+}
+
+params! {
+    /// `scan/chunk_product`.
+    ProductParams { heads: u32, depth: u32, width: u32, column_tiles: u32, scale: f32 }
+}
+
+impl ProductParams {
+    /// For so many records: rows of `width` elements, each a sum over `depth`.
+    pub fn new(records: u32, heads: u32, [depth, width]: [u32; 2], scale: f32) -> Self {
+        let column_tiles = width.div_ceil(32);
+        Self { groups: records * column_tiles, heads, depth, width, column_tiles, scale }
+    }
+}
+
+/// Sizes of a recurrence in chunks, as its kernels count them.
+pub(super) struct ChunkParams {
+    /// Chunks of all heads.
+    pub records: u32,
+    pub heads: u32,
+    pub x_dim: u32,
+    pub b_dim: u32,
+    pub tokens: u32,
 }
 
 params! {
@@ -75,12 +113,17 @@ pub(super) fn link_steps(linker: Linker, steps: Steps, dt: Storage) -> Linker {
     match steps {
         Steps::Dt { bias, softplus, limits } => linker
             .module("common/activation")
+            .module("common/special")
             .module("scan/decay_dt")
             .tensor("dt", dt)
             .set("HAS_BIAS", bias)
             .set("HAS_SOFTPLUS", softplus)
             .set("HAS_LIMITS", limits),
         Steps::Given { constant } => linker.module("scan/decay_given").set("CONSTANT", constant),
+        Steps::Keyed => linker.module("scan/decay_keyed"),
+        Steps::Delta { gated, pairs } => {
+            linker.module("scan/decay_delta").set("GATED", gated).set("PAIRS", pairs)
+        }
     }
 }
 
@@ -98,27 +141,41 @@ pub(super) fn by_ones(storage: Storage) -> Storage {
     Storage { vectors: false, ..storage }
 }
 
-fn shader(plan: &ChunkedPlan, kernel: ChunkKernel) -> Result<Shader, ShaderError> {
-    let linker = Linker::new(kernel.file());
-    let chunked = |linker: Linker| linker.module("scan/chunk").set("CHUNK", plan.room);
+/// A kernel that reads the records of a plan's chunks.
+pub(super) fn chunk_linker(plan: &ChunkedPlan, kernel: &'static str) -> Linker {
+    Linker::new(kernel).module("scan/chunk").set("CHUNK", plan.room)
+}
+
+/// `scan/chunk_states`, where `x` and `b` are stored like that and a tile has so many lanes down.
+pub(super) fn states_linker(plan: &ChunkedPlan, [x, b]: [Storage; 2], lanes: u32, reverse: bool) -> Linker {
+    chunk_linker(plan, "scan/chunk_states")
+        .tensor("x", x)
+        .tensor("b", b)
+        .tensor("states", plan.states())
+        .set("ROW_LANES", lanes)
+        .set("FOURS", plan.b_fours)
+        .set("REVERSE", reverse)
+}
+
+pub(super) fn shader(plan: &ChunkedPlan, kernel: ChunkKernel) -> Result<Shader, ShaderError> {
+    let linker = || Linker::new(kernel.file());
+    let chunked = || chunk_linker(plan, kernel.file());
     let dt = by_ones(plan.x);
     match kernel {
-        ChunkKernel::Steps => link_steps(linker, plan.steps, dt).set("CHUNK", plan.room).link(),
-        ChunkKernel::States { reverse } => chunked(linker)
-            .tensor("x", if reverse { plan.dy() } else { plan.x })
-            .tensor("b", plan.b)
-            .tensor("states", plan.states())
-            .set("ROW_LANES", plan.state_lanes)
-            .set("FOURS", plan.b_fours)
-            .set("REVERSE", reverse)
-            .link(),
-        ChunkKernel::Pass { reverse } => linker.set("REVERSE", reverse).link(),
-        ChunkKernel::Mix(mixed) => mix_shader(plan, mixed, chunked(linker)),
+        ChunkKernel::Steps => link_steps(linker(), plan.steps, dt).set("CHUNK", plan.room).link(),
+        ChunkKernel::States { reverse } => {
+            let x = if reverse { plan.dy() } else { plan.x };
+            states_linker(plan, [x, plan.b], plan.state_lanes, reverse).link()
+        }
+        ChunkKernel::Pass { reverse } => {
+            linker().set("REVERSE", reverse).set("KEYED", plan.steps == Steps::Keyed).link()
+        }
+        ChunkKernel::Mix(mixed) => mix_shader(plan, mixed, chunked()),
         ChunkKernel::Gate => {
-            let linker = linker.module("common/activation");
+            let linker = linker().module("common/activation");
             ["z", "dout", "dz"].into_iter().fold(linker, |linker, name| linker.tensor(name, plan.x)).link()
         }
-        ChunkKernel::Decay => chunked(linker)
+        ChunkKernel::Decay => chunked()
             .module("common/product")
             .tensor("b", plan.b)
             .tensor("c", plan.b)
@@ -128,14 +185,16 @@ fn shader(plan: &ChunkedPlan, kernel: ChunkKernel) -> Result<Shader, ShaderError
             .tensor("dstates", plan.states())
             .link(),
         ChunkKernel::Gradient => {
-            let linker = link_steps(chunked(linker), plan.steps, dt);
+            let linker = link_steps(chunked(), plan.steps, dt);
             match plan.steps {
                 Steps::Dt { .. } => linker.module("scan/gradient_dt").tensor("ddt", dt).link(),
                 Steps::Given { .. } => linker.module("scan/gradient_given").link(),
+                Steps::Delta { .. } => linker.module("scan/gradient_delta").link(),
+                Steps::Keyed => unreachable!("decays of keys have gradients of their own"),
             }
         }
-        ChunkKernel::Skip => chunked(linker).tensor("x", plan.x).tensor("dy", plan.dy()).link(),
-        ChunkKernel::Sum => linker.link(),
+        ChunkKernel::Skip => chunked().tensor("x", plan.x).tensor("dy", plan.dy()).link(),
+        ChunkKernel::Sum => linker().link(),
     }
 }
 
@@ -143,7 +202,8 @@ fn mix_shader(plan: &ChunkedPlan, mixed: Mixed, linker: Linker) -> Result<Shader
     let (x, b, dy) = (plan.x, plan.b, plan.dy());
     let [q, k, v] = match mixed {
         Mixed::Result | Mixed::Ungated => [b, b, x],
-        Mixed::X => [b, b, dy],
+        Mixed::Residuals => [b, b, plan.x_in_f32()],
+        Mixed::X | Mixed::Within => [b, b, dy],
         Mixed::C => [dy, x, b],
         Mixed::B => [x, dy, b],
     };
@@ -156,12 +216,13 @@ fn mix_shader(plan: &ChunkedPlan, mixed: Mixed, linker: Linker) -> Result<Shader
         .tensor("states", plan.states())
         .set("ROW_LANES", plan.step_lanes)
         .set("FOURS", plan.mix_fours(mixed))
-        .set("REVERSE", matches!(mixed, Mixed::X | Mixed::B))
+        .set("REVERSE", matches!(mixed, Mixed::X | Mixed::Within | Mixed::B))
+        .set("HAS_STATE", mixed != Mixed::Within)
         .set("STATE_TURNED", of_x);
     if !of_x {
         return linker.module("scan/mix_sums").tensor("other", b).tensor("out", b).link();
     }
-    let out = if mixed == Mixed::Ungated { plan.x_in_f32() } else { x };
+    let out = if matches!(mixed, Mixed::Ungated | Mixed::Within) { plan.x_in_f32() } else { x };
     let linker = linker.module("scan/mix_output").tensor("out", out).set("HAS_SKIP", plan.skip);
     link_gate(linker, plan.gated && mixed == Mixed::Result, x).link()
 }
@@ -174,10 +235,10 @@ pub(super) fn table(gpu: &Gpu, words: &[u32]) -> Result<Tensor<u32>, Error> {
 /// Where chunks lie, and which of them follow one another: no chunk holds steps of two sequences, so that nothing of one
 /// can reach the other.
 #[derive(Clone, Debug)]
-struct Layout {
+pub(super) struct Layout {
     chunks: Tensor<u32>,
-    runs: Tensor<u32>,
-    run_count: u32,
+    pub runs: Tensor<u32>,
+    pub run_count: u32,
 }
 
 impl Layout {
@@ -222,6 +283,30 @@ pub(super) struct Gradients<'a> {
     pub initial: &'a wgpu::Buffer,
 }
 
+/// What the gradients of `b` and `c` are made of.
+pub(super) struct Reads<'a> {
+    pub x: &'a wgpu::Buffer,
+    pub b: &'a wgpu::Buffer,
+    pub c: &'a wgpu::Buffer,
+    pub dy: &'a wgpu::Buffer,
+    /// With which chunks begin.
+    pub states: &'a wgpu::Buffer,
+    /// The gradients of those with which they end.
+    pub dstates: &'a wgpu::Buffer,
+    pub records: &'a wgpu::Buffer,
+}
+
+/// What the gradients of decays and weights are made of.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    /// Of each step's decay, within its chunk.
+    pub within: &'a wgpu::Buffer,
+    /// Products of rows of gradients with rows of what they belong to.
+    pub dots: &'a wgpu::Buffer,
+    /// Of the gradients of heads, by chunks.
+    pub of_heads: &'a wgpu::Buffer,
+}
+
 /// A recurrence with its compiled kernels.
 #[derive(Clone, Debug)]
 pub(super) struct Chunked {
@@ -229,7 +314,7 @@ pub(super) struct Chunked {
     of: Recurrence,
     plan: ChunkedPlan,
     kernels: Vec<(ChunkKernel, Kernel)>,
-    layout: Layout,
+    pub layout: Layout,
     scratch: Scratch,
 }
 
@@ -255,7 +340,7 @@ impl Chunked {
         Self::new(gpu, of, plan.forward, plan.kernels().into_iter().zip(kernels).collect())
     }
 
-    fn new(
+    pub fn new(
         gpu: &Gpu,
         of: Recurrence,
         plan: ChunkedPlan,
@@ -266,8 +351,7 @@ impl Chunked {
     }
 
     fn kernel(&self, wanted: ChunkKernel) -> &Kernel {
-        let found = self.kernels.iter().find(|(kernel, _)| *kernel == wanted);
-        &found.expect("a plan lists every kernel that its operation runs").1
+        super::kernel_of(&self.kernels, &wanted)
     }
 
     fn sizes(&self) -> Sizes {
@@ -303,7 +387,7 @@ impl Chunked {
     }
 
     /// Shapes of the scratch of every chunk: records of steps, states, and decays of whole chunks.
-    fn shared_shapes(&self) -> ([usize; 3], [usize; 3], [usize; 2]) {
+    pub fn shared_shapes(&self) -> ([usize; 3], [usize; 3], [usize; 2]) {
         let (chunks, heads) = (self.plan.chunks as usize, self.of.heads);
         let records = [chunks, heads, record_words(self.plan.room as usize)];
         (records, [chunks, heads, self.of.cells()], [chunks, heads])
@@ -317,17 +401,27 @@ impl Chunked {
         [records, states, totals]: [&wgpu::Buffer; 3],
         last: &wgpu::Buffer,
     ) -> Result<(), Error> {
-        let Sizes { chunks, heads, limits: [low, high], .. } = self.sizes();
-        let count = chunks * self.plan.room / 4 * heads;
-        let params = StepsParams { groups: count.div_ceil(64), count, heads, low, high };
-        let mut buffers = vec![self.layout.chunks.buffer(), records];
-        buffers.extend(&given.steps);
-        self.kernel(ChunkKernel::Steps).dispatch(&self.gpu, encoder, &params, &buffers)?;
+        self.record_steps(encoder, &given.steps, records)?;
         self.sum_states(encoder, false, 1.0, &[given.x, given.b, states, totals, records])?;
         self.pass(encoder, false, totals, given.initial, states, last)
     }
 
-    fn sum_states(
+    /// Leaves the decays and weights of every chunk's steps in `records`.
+    pub fn record_steps(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        steps: &[&wgpu::Buffer],
+        records: &wgpu::Buffer,
+    ) -> Result<(), Error> {
+        let Sizes { chunks, heads, limits: [low, high], .. } = self.sizes();
+        let count = chunks * self.plan.room / 4 * heads;
+        let params = StepsParams { groups: count.div_ceil(64), count, heads, low, high };
+        let mut buffers = vec![self.layout.chunks.buffer(), records];
+        buffers.extend(steps);
+        self.kernel(ChunkKernel::Steps).dispatch(&self.gpu, encoder, &params, &buffers)
+    }
+
+    pub fn sum_states(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         reverse: bool,
@@ -335,14 +429,12 @@ impl Chunked {
         buffers: &[&wgpu::Buffer],
     ) -> Result<(), Error> {
         let Sizes { chunks, heads, b_share, x_dim, b_dim, .. } = self.sizes();
-        let row_tiles = x_dim.div_ceil(4 * self.plan.state_lanes);
-        let column_tiles = b_dim.div_ceil(32 * self.plan.b_fours);
-        let groups = chunks * heads * row_tiles * column_tiles;
-        let params = StatesParams { groups, heads, b_share, x_dim, b_dim, row_tiles, column_tiles, scale };
+        let tile = [self.plan.state_lanes, self.plan.b_fours];
+        let params = StatesParams::new(chunks * heads, [heads, b_share], [x_dim, b_dim], tile, scale);
         self.kernel(ChunkKernel::States { reverse }).dispatch(&self.gpu, encoder, &params, buffers)
     }
 
-    fn pass(
+    pub fn pass(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         reverse: bool,
@@ -354,13 +446,14 @@ impl Chunked {
         let (heads, cells) = (self.of.heads as u32, self.of.cells() as u32);
         let count = self.layout.run_count * heads * cells;
         let has_initial = u32::from(initial.is_some());
-        let params = PassParams { groups: count.div_ceil(64), count, heads, cells, has_initial };
+        let columns = self.of.b_dim as u32;
+        let params = PassParams { groups: count.div_ceil(64), count, heads, cells, columns, has_initial };
         let initial = initial.unwrap_or(self.gpu.unused());
         let buffers = [self.layout.runs.buffer(), totals, initial, states, last];
         self.kernel(ChunkKernel::Pass { reverse }).dispatch(&self.gpu, encoder, &params, &buffers)
     }
 
-    fn mix(
+    pub fn mix(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         mixed: Mixed,
@@ -388,7 +481,7 @@ impl Chunked {
             v_dim,
             scale,
             // The gradients of states are scaled already: what follows the last step is not.
-            state_scale: if matches!(mixed, Mixed::X | Mixed::B) { 1.0 } else { scale },
+            state_scale: if matches!(mixed, Mixed::X | Mixed::Within | Mixed::B) { 1.0 } else { scale },
             skip_head,
             skip_channel,
             tokens,
@@ -407,19 +500,19 @@ impl Chunked {
         gradients: &Gradients<'_>,
     ) -> Result<(), Error> {
         let (gpu, of) = (&self.gpu, &self.of);
-        let Sizes { chunks, heads, b_share, x_dim, b_dim, tokens, limits: [low, high] } = self.sizes();
-        let planes = b_dim.div_ceil(32 * self.plan.b_fours);
+        let Sizes { chunks, heads, x_dim, tokens, .. } = self.sizes();
         let (records, states, totals) = self.shared_shapes();
         let (length, wide) = (of.tokens(), of.heads * of.x_dim);
+        let [within, dots, parts] = self.parts_shapes();
         let shapes: [&[usize]; 9] = [
             &records,
             &states,
             &totals,
             &states,
             &[of.states(), of.heads, of.cells()],
-            &[self.plan.chunks as usize, of.heads, self.plan.room as usize],
-            &[2 * planes as usize, length, of.heads, 2],
-            &[2 + of.x_dim, of.heads, self.plan.chunks as usize],
+            &within,
+            &dots,
+            &parts,
             &[if self.plan.gated { length * wide } else { 0 }],
         ];
         let between = self.scratch.tensors(gpu, &shapes)?;
@@ -441,19 +534,13 @@ impl Chunked {
         self.sum_states(encoder, true, of.scale, &[dy, given.c, dstates, totals, records])?;
         self.pass(encoder, true, totals, dlast, dstates, gradients.initial)?;
 
-        let (x, b, c) = (given.x, given.b, given.c);
-        self.mix(encoder, Mixed::X, &[b, c, dy, dstates, records, given.skip, gradients.x])?;
-        self.mix(encoder, Mixed::C, &[dy, x, b, states, records, c, gradients.c, dots])?;
-        self.mix(encoder, Mixed::B, &[x, dy, c, dstates, records, b, gradients.b, dots])?;
-
-        let params = DecayParams { groups: chunks * heads, heads, b_share, x_dim, b_dim, scale: of.scale };
-        let buffers = [b, c, x, dy, states, dstates, within, records];
-        self.kernel(ChunkKernel::Decay).dispatch(gpu, encoder, &params, &buffers)?;
-        let params = GradientParams { groups: chunks * heads, heads, chunks, tokens, planes, low, high };
-        let mut buffers = vec![within, dots, parts, records];
-        buffers.extend(&given.steps);
-        buffers.push(gradients.step);
-        self.kernel(ChunkKernel::Gradient).dispatch(gpu, encoder, &params, &buffers)?;
+        let x = given.x;
+        let reads = Reads { x, b: given.b, c: given.c, dy, states, dstates, records };
+        let mixed = [given.b, given.c, dy, dstates, records, given.skip, gradients.x];
+        self.mix(encoder, Mixed::X, &mixed)?;
+        let parts_of = Parts { within, dots, of_heads: parts };
+        self.encode_keys(encoder, &reads, parts_of, [gradients.b, gradients.c])?;
+        self.encode_steps(encoder, records, parts_of, &given.steps, &[gradients.step])?;
         for (i, sums) in (0..).zip(&gradients.heads) {
             self.sum_rows(encoder, parts, [heads, i * heads, chunks], sums)?;
         }
@@ -465,6 +552,51 @@ impl Chunked {
         let [groups, count] =
             if of.skip == Skip::PerChannel { [heads * x_dim, chunks] } else { [heads, x_dim * chunks] };
         self.sum_rows(encoder, parts, [groups, 0, count], skip)
+    }
+
+    /// Records the gradients of `b` and `c`, and what those of decays and weights are made of.
+    pub fn encode_keys(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        reads: &Reads<'_>,
+        parts: Parts<'_>,
+        [db, dc]: [&wgpu::Buffer; 2],
+    ) -> Result<(), Error> {
+        let Sizes { chunks, heads, b_share, x_dim, b_dim, .. } = self.sizes();
+        let Reads { x, b, c, dy, states, dstates, records } = *reads;
+        self.mix(encoder, Mixed::C, &[dy, x, b, states, records, c, dc, parts.dots])?;
+        self.mix(encoder, Mixed::B, &[x, dy, c, dstates, records, b, db, parts.dots])?;
+        let scale = self.of.scale;
+        let params = DecayParams { groups: chunks * heads, heads, b_share, x_dim, b_dim, scale };
+        let buffers = [b, c, x, dy, states, dstates, parts.within, records];
+        self.kernel(ChunkKernel::Decay).dispatch(&self.gpu, encoder, &params, &buffers)
+    }
+
+    /// Records the gradients of what steps are made of.
+    pub fn encode_steps(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        records: &wgpu::Buffer,
+        Parts { within, dots, of_heads }: Parts<'_>,
+        steps: &[&wgpu::Buffer],
+        gradients: &[&wgpu::Buffer],
+    ) -> Result<(), Error> {
+        let Sizes { chunks, heads, b_dim, tokens, limits: [low, high], .. } = self.sizes();
+        let planes = b_dim.div_ceil(32 * self.plan.b_fours);
+        let params = GradientParams { groups: chunks * heads, heads, chunks, tokens, planes, low, high };
+        let buffers = [&[within, dots, of_heads, records], steps, gradients].concat();
+        self.kernel(ChunkKernel::Gradient).dispatch(&self.gpu, encoder, &params, &buffers)
+    }
+
+    /// Shapes of what the gradients of decays and weights are made of, in the order of [`Parts`].
+    pub fn parts_shapes(&self) -> [Vec<usize>; 3] {
+        let (plan, of) = (&self.plan, &self.of);
+        let (chunks, planes) = (plan.chunks as usize, of.b_dim.div_ceil(32 * plan.b_fours as usize));
+        [
+            vec![chunks, of.heads, plan.room as usize],
+            vec![2 * planes, of.tokens(), of.heads, 2],
+            vec![2 + of.x_dim, of.heads, chunks],
+        ]
     }
 
     fn sum_rows(

@@ -14,6 +14,26 @@ params! {
 }
 
 params! {
+    /// `scan/conv1d_last`.
+    LastParams { batches: u32, channels: u32, first: u32, part: u32, length: u32, shares: u32 }
+}
+
+params! {
+    /// `scan/conv1d_last_backward`.
+    LastBackwardParams {
+        batches: u32,
+        channels: u32,
+        first: u32,
+        part: u32,
+        length: u32,
+        chunk: u32,
+        chunks: u32,
+        first_bias: u32,
+        first_state: u32,
+    }
+}
+
+params! {
     /// `scan/conv1d_backward`.
     BackwardParams {
         channels: u32,
@@ -27,7 +47,7 @@ params! {
 
 params! {
     /// `scan/conv1d_step`.
-    StepParams { rows: u32, channels: u32, oldest: u32 }
+    StepParams { rows: u32, channels: u32, first: u32, part: u32, oldest: u32 }
 }
 
 /// To which sequence of its row each step belongs, on the device.
@@ -75,7 +95,7 @@ impl<'a, T: Element> Conv1dInputs<'a, T> {
         Self { x, weight, bias: None, sequences: None, initial: None }
     }
 
-    fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
         self.x.expect(gpu, "x", spec.dtype, &spec.shape())?;
         check_parameters(gpu, spec, self.weight, self.bias)?;
         let sequences = self.sequences.map(|indices| &indices.tensor);
@@ -109,7 +129,7 @@ impl<T: Element> Conv1dOutputs<T> {
         Ok(Self { y: Tensor::zeros(gpu, &spec.shape())?, last: Tensor::zeros(gpu, &spec.state_shape())? })
     }
 
-    fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
         self.y.expect(gpu, "y", spec.dtype, &spec.shape())?;
         self.last.expect(gpu, "the last state", DType::F32, &spec.state_shape())
     }
@@ -126,18 +146,23 @@ pub struct Conv1d {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &Conv1dPlan) -> Result<Vec<Shader>, ShaderError> {
-    Ok(vec![row_linker("scan/conv1d", plan).tensor("y", plan.storage).link()?])
+    let linker = row_linker(plan.kernel(), plan).tensor("y", plan.storage);
+    let linker = if plan.channels_last {
+        linker.set("STEPS", 4 * plan.quads)
+    } else {
+        linker.set("QUADS", plan.quads)
+    };
+    Ok(vec![linker.link()?])
 }
 
 /// What the kernels that take whole rows have in common.
 fn row_linker(kernel: &'static str, plan: &Conv1dPlan) -> Linker {
     Linker::new(kernel)
-        .module("scan/sigmoid")
+        .module("common/activation")
         .module("scan/conv1d_taps")
-        .module("scan/conv1d_row")
+        .module(if plan.channels_last { "scan/conv1d_channels" } else { "scan/conv1d_row" })
         .module(if plan.sequences { "scan/sequences_listed" } else { "scan/sequences_one" })
         .set("LANES", plan.lanes)
-        .set("QUADS", plan.quads)
         .set("WIDTH", plan.width)
         .set("SILU", plan.silu)
         .set("HAS_BIAS", plan.bias)
@@ -149,7 +174,12 @@ impl Conv1d {
     /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: Conv1dSpec) -> Result<Self, Error> {
-        let plan = Conv1dPlan::new(&spec, gpu.caps())?;
+        Self::in_parts(gpu, spec, &[spec.channels])
+    }
+
+    /// The same where the channels of `y` lie in several tensors, so many in each; they lie innermost then.
+    pub(crate) fn in_parts(gpu: &Gpu, spec: Conv1dSpec, parts: &[usize]) -> Result<Self, Error> {
+        let plan = Conv1dPlan::in_parts(&spec, parts, gpu.caps())?;
         let [kernel] = compile_array(gpu, &shaders(&plan)?)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, kernel })
     }
@@ -176,6 +206,9 @@ impl Conv1d {
         outputs: &Conv1dOutputs<T>,
     ) -> Result<(), Error> {
         let Self { gpu, spec, plan, kernel } = self;
+        if spec.channels_last {
+            return self.encode_parts(encoder, inputs, &[&outputs.y], &outputs.last);
+        }
         inputs.check(gpu, spec)?;
         outputs.check(gpu, spec)?;
         let (rows, shares) = (spec.rows() as u32, plan.shares(spec));
@@ -192,6 +225,37 @@ impl Conv1d {
         kernel.dispatch(gpu, encoder, &params, &buffers)
     }
 
+    /// Records a convolution whose channels lie innermost, those of `y` in several tensors.
+    pub(crate) fn encode_parts<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: Conv1dInputs<'_, T>,
+        parts: &[&Tensor<T>],
+        last: &Tensor<f32>,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, kernel } = self;
+        inputs.check(gpu, spec)?;
+        last.expect(gpu, "the last state", DType::F32, &spec.state_shape())?;
+        let shares = plan.shares(spec);
+        for (first, y) in places(gpu, spec, "y", parts)? {
+            let part = y.shape()[2] as u32;
+            let params = LastParams {
+                groups: (spec.batch as u32 * shares * part.div_ceil(4)).div_ceil(plan.lanes),
+                batches: spec.batch as u32,
+                channels: spec.channels as u32,
+                first,
+                part,
+                length: spec.length as u32,
+                shares,
+            };
+            let mut buffers = inputs.buffers(gpu).to_vec();
+            buffers.extend([y.buffer(), last.buffer()]);
+            buffers.extend(inputs.sequences());
+            kernel.dispatch(gpu, encoder, &params, &buffers)?;
+        }
+        Ok(())
+    }
+
     /// Allocates the outputs, records the convolution and submits it. Fails like [`encode`](Self::encode).
     pub fn run<T: Element>(&self, inputs: Conv1dInputs<'_, T>) -> Result<Conv1dOutputs<T>, Error> {
         let outputs = self.outputs()?;
@@ -200,6 +264,30 @@ impl Conv1d {
         self.gpu.submit(encoder)?;
         Ok(outputs)
     }
+}
+
+/// Tensors in which the channels lie, (batch, length, part) each, with the first channel of each. Fails if they are not all
+/// channels of the spec.
+fn places<'a, T: Element>(
+    gpu: &Gpu,
+    spec: &Conv1dSpec,
+    name: &'static str,
+    parts: &[&'a Tensor<T>],
+) -> Result<Vec<(u32, &'a Tensor<T>)>, Error> {
+    let (mut first, mut placed) = (0, Vec::with_capacity(parts.len()));
+    for &part in parts {
+        // The last tensor has the channels that are left.
+        let left = spec.channels - first;
+        let channels = if placed.len() + 1 == parts.len() {
+            left
+        } else {
+            part.shape().last().map_or(0, |&channels| channels.min(left))
+        };
+        part.expect(gpu, name, spec.dtype, &spec.shape_of(channels))?;
+        placed.push((first as u32, part));
+        first += channels;
+    }
+    Ok(placed)
 }
 
 /// Gradients of a [`Conv1d`], of the shapes of what they belong to.
@@ -249,12 +337,19 @@ pub struct Conv1dBackward {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn backward_shaders(plan: &Conv1dBackwardPlan) -> Result<Vec<Shader>, ShaderError> {
-    let backward = row_linker("scan/conv1d_backward", &plan.forward)
-        .module("common/lane_workgroup")
-        .module("common/reduce_workgroup")
-        .set("REDUCE_LANES", plan.forward.lanes)
-        .tensor("dy", plan.forward.storage)
-        .tensor("dx", plan.forward.storage);
+    let forward = &plan.forward;
+    let backward = row_linker(forward.backward_kernel(), forward)
+        .tensor("dy", forward.storage)
+        .tensor("dx", forward.storage);
+    let backward = if forward.channels_last {
+        backward
+    } else {
+        backward
+            .module("common/lane_workgroup")
+            .module("common/reduce_workgroup")
+            .set("REDUCE_LANES", forward.lanes)
+            .set("QUADS", forward.quads)
+    };
     Ok(vec![backward.link()?, sum_terms::shader(plan.sum, Storage::F32)?])
 }
 
@@ -262,7 +357,12 @@ impl Conv1dBackward {
     /// Plans the spec's backward pass for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the
     /// spec is wrong or more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: Conv1dSpec) -> Result<Self, Error> {
-        let plan = Conv1dBackwardPlan::new(&spec, gpu.caps())?;
+        Self::in_parts(gpu, spec, &[spec.channels])
+    }
+
+    /// The same where the channels of `dy` lie in several tensors, so many in each; they lie innermost then.
+    pub(crate) fn in_parts(gpu: &Gpu, spec: Conv1dSpec, parts: &[usize]) -> Result<Self, Error> {
+        let plan = Conv1dBackwardPlan::in_parts(&spec, parts, gpu.caps())?;
         let [backward, sum] = compile_array(gpu, &backward_shaders(&plan)?)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, backward, sum, scratch: Scratch::default() })
     }
@@ -287,13 +387,14 @@ impl Conv1dBackward {
         gradients: &Conv1dGradients<T>,
     ) -> Result<(), Error> {
         let Self { gpu, spec, plan, .. } = self;
+        if spec.channels_last {
+            return self.encode_parts(encoder, inputs, &[dy], gradients);
+        }
         inputs.check(gpu, spec)?;
         dy.expect(gpu, "dy", spec.dtype, &spec.shape())?;
         gradients.check(gpu, spec)?;
         let parts = &self.scratch.tensors(gpu, &[&[plan.partials(spec)]])?[0];
-        let count = plan.terms(spec);
-        let first_bias = count * spec.channels * spec.width;
-        let first_state = first_bias + count * spec.channels;
+        let [first_bias, first_state] = self.places();
         let params = BackwardParams {
             groups: spec.rows() as u32 * plan.chunks,
             channels: spec.channels as u32,
@@ -307,6 +408,62 @@ impl Conv1dBackward {
         buffers.extend([dy.buffer(), gradients.dx.buffer(), parts.buffer()]);
         buffers.extend(inputs.sequences());
         self.backward.dispatch(gpu, encoder, &params, &buffers)?;
+        self.encode_sums(encoder, gradients)
+    }
+
+    /// Where the parts of the gradient of the bias begin, and where that of the initial state does.
+    fn places(&self) -> [usize; 2] {
+        let Self { spec, plan, .. } = self;
+        let count = plan.terms(spec) * spec.channels;
+        [count * spec.width, count * (spec.width + 1)]
+    }
+
+    /// Records the gradients of a convolution whose channels lie innermost, those of `dy` in several tensors.
+    pub(crate) fn encode_parts<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: Conv1dInputs<'_, T>,
+        dy: &[&Tensor<T>],
+        gradients: &Conv1dGradients<T>,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, .. } = self;
+        inputs.check(gpu, spec)?;
+        gradients.check(gpu, spec)?;
+        let parts = &self.scratch.tensors(gpu, &[&[plan.partials(spec)]])?[0];
+        let [first_bias, first_state] = self.places();
+        for (first, dy) in places(gpu, spec, "dy", dy)? {
+            let part = dy.shape()[2] as u32;
+            let lanes = spec.batch as u32 * plan.chunks * part.div_ceil(4);
+            let params = LastBackwardParams {
+                groups: lanes.div_ceil(plan.forward.lanes),
+                batches: spec.batch as u32,
+                channels: spec.channels as u32,
+                first,
+                part,
+                length: spec.length as u32,
+                chunk: plan.chunk,
+                chunks: plan.chunks,
+                first_bias: first_bias as u32,
+                first_state: first_state as u32,
+            };
+            let mut buffers = inputs.buffers(gpu).to_vec();
+            buffers.extend([dy.buffer(), gradients.dx.buffer(), parts.buffer()]);
+            buffers.extend(inputs.sequences());
+            self.backward.dispatch(gpu, encoder, &params, &buffers)?;
+        }
+        self.encode_sums(encoder, gradients)
+    }
+
+    /// Records the sums of what workgroups left apart.
+    fn encode_sums<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        gradients: &Conv1dGradients<T>,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, .. } = self;
+        let count = plan.terms(spec);
+        let parts = &self.scratch.tensors(gpu, &[&[plan.partials(spec)]])?[0];
+        let [first_bias, first_state] = self.places();
         let mut sum = |first: usize, count: usize, sums: &Tensor<f32>| {
             let terms = Terms { first, count, inner: sums.len() };
             sum_terms::encode(gpu, encoder, (&self.sum, plan.sum), (parts, terms), sums)
@@ -356,7 +513,7 @@ pub struct Conv1dStep {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn step_shaders(plan: &Conv1dStepPlan) -> Result<Vec<Shader>, ShaderError> {
     let step = Linker::new("scan/conv1d_step")
-        .module("scan/sigmoid")
+        .module("common/activation")
         .module("scan/conv1d_taps")
         .set("LANES", plan.lanes)
         .set("WIDTH", plan.width)
@@ -395,22 +552,40 @@ impl Conv1dStep {
         n: usize,
         y: &Tensor<T>,
     ) -> Result<(), Error> {
+        y.expect(&self.gpu, "y", self.spec.dtype, &[self.spec.batch, self.spec.channels])?;
+        self.encode_parts(encoder, inputs, state, n, &[(self.spec.channels, y.buffer())])
+    }
+
+    /// Records a step whose outputs lie in several buffers, (batch, part) each.
+    pub(crate) fn encode_parts<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: Conv1dStepInputs<'_, T>,
+        state: &Tensor<f32>,
+        n: usize,
+        parts: &[(usize, &wgpu::Buffer)],
+    ) -> Result<(), Error> {
         let Self { gpu, spec, plan, kernel } = self;
-        let shape = [spec.batch, spec.channels];
-        inputs.x.expect(gpu, "x", spec.dtype, &shape)?;
+        inputs.x.expect(gpu, "x", spec.dtype, &[spec.batch, spec.channels])?;
         check_parameters(gpu, spec, inputs.weight, inputs.bias)?;
         state.expect(gpu, "the state", DType::F32, &spec.state_shape())?;
-        y.expect(gpu, "y", spec.dtype, &shape)?;
-        let rows = spec.rows() as u32;
-        let params = StepParams {
-            groups: rows.div_ceil(4 * plan.lanes),
-            rows,
-            channels: spec.channels as u32,
-            oldest: (n % (spec.width - 1)) as u32,
-        };
         let bias = inputs.bias.map_or(gpu.unused(), Tensor::buffer);
-        let buffers = [inputs.x.buffer(), inputs.weight.buffer(), bias, state.buffer(), y.buffer()];
-        kernel.dispatch(gpu, encoder, &params, &buffers)
+        let mut first = 0;
+        for &(part, y) in parts {
+            let rows = (spec.batch * part) as u32;
+            let params = StepParams {
+                groups: rows.div_ceil(4 * plan.lanes),
+                rows,
+                channels: spec.channels as u32,
+                first,
+                part: part as u32,
+                oldest: (n % (spec.width - 1)) as u32,
+            };
+            let buffers = [inputs.x.buffer(), inputs.weight.buffer(), bias, state.buffer(), y];
+            kernel.dispatch(gpu, encoder, &params, &buffers)?;
+            first += part as u32;
+        }
+        Ok(())
     }
 
     /// Allocates the output, records the step and submits it. Fails like [`encode`](Self::encode).

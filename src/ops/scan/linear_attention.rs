@@ -1,8 +1,10 @@
 //! Linear attention with decaying states, its gradients and its steps.
 
-use super::chunked::{Chunked, Given, Gradients};
+use super::chunked::{self, Chunked, Given, Gradients};
+use super::keyed::{self, Keyed};
 use super::token::Token;
-use crate::plan::{ChunkedBackwardPlan, ChunkedPlan, TokenPlan};
+use crate::plan::{LinearAttentionBackwardPlan, LinearAttentionPlan, TokenPlan};
+use crate::shader::{Shader, ShaderError};
 use crate::tensor::expect_optional;
 use crate::{DType, Element, Error, Gate, Gpu, LinearAttentionSpec, Tensor};
 
@@ -21,7 +23,7 @@ pub struct LinearAttentionInputs<'a, T> {
     pub initial: Option<&'a Tensor<f32>>,
 }
 
-/// Outputs of [`LinearAttention`]; shapes as in [`LinearAttentionSpec`].
+/// Outputs of [`LinearAttention`] and [`DeltaRule`](crate::DeltaRule); shapes as in their specs.
 #[derive(Clone, Debug)]
 pub struct LinearAttentionOutputs<T> {
     /// The result of every step.
@@ -30,7 +32,8 @@ pub struct LinearAttentionOutputs<T> {
     pub last: Tensor<f32>,
 }
 
-/// The gradients of what a loss is made of: inputs of [`LinearAttentionBackward`].
+/// The gradients of what a loss is made of: inputs of [`LinearAttentionBackward`] and
+/// [`DeltaRuleBackward`](crate::DeltaRuleBackward).
 #[derive(Clone, Copy, Debug)]
 pub struct LinearAttentionOutputGradients<'a, T> {
     /// Of `o`.
@@ -73,31 +76,70 @@ impl<T: Element> LinearAttentionInputs<'_, T> {
     }
 }
 
+/// The linked shaders of a plan, in the order of its footprints.
+pub fn shaders(plan: &LinearAttentionPlan) -> Result<Vec<Shader>, ShaderError> {
+    match plan {
+        LinearAttentionPlan::Heads(plan) => chunked::shaders(plan),
+        LinearAttentionPlan::Keys(plan) => keyed::shaders(plan),
+    }
+}
+
+/// The linked shaders of a plan of gradients, in the order of its footprints.
+pub fn backward_shaders(plan: &LinearAttentionBackwardPlan) -> Result<Vec<Shader>, ShaderError> {
+    match plan {
+        LinearAttentionBackwardPlan::Heads(plan) => chunked::backward_shaders(plan),
+        LinearAttentionBackwardPlan::Keys(plan) => keyed::backward_shaders(plan),
+    }
+}
+
+/// Compiled kernels of either kind of decay.
+#[derive(Clone, Debug)]
+enum Kernels {
+    Heads(Box<Chunked>),
+    Keys(Box<Keyed>),
+}
+
+impl Kernels {
+    fn gpu(&self) -> &Gpu {
+        match self {
+            Self::Heads(kernels) => &kernels.gpu,
+            Self::Keys(kernels) => &kernels.gpu,
+        }
+    }
+}
+
 /// Linear attention with decaying states, in chunks: the kernels are those of [`Ssd`](crate::Ssd), with other decays.
 #[derive(Clone, Debug)]
 pub struct LinearAttention {
     spec: LinearAttentionSpec,
-    plan: ChunkedPlan,
-    chunked: Chunked,
+    plan: LinearAttentionPlan,
+    kernels: Kernels,
 }
 
 impl LinearAttention {
     /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: LinearAttentionSpec) -> Result<Self, Error> {
-        let plan = ChunkedPlan::linear_attention(&spec, gpu.caps())?;
-        let chunked = Chunked::forward(gpu, spec.recurrence(), plan)?;
-        Ok(Self { spec, plan, chunked })
+        let plan = LinearAttentionPlan::new(&spec, gpu.caps())?;
+        let kernels = match plan {
+            LinearAttentionPlan::Heads(plan) => {
+                Kernels::Heads(Box::new(Chunked::forward(gpu, spec.recurrence(), plan)?))
+            }
+            LinearAttentionPlan::Keys(plan) => {
+                Kernels::Keys(Box::new(Keyed::forward(gpu, spec.recurrence(), plan)?))
+            }
+        };
+        Ok(Self { spec, plan, kernels })
     }
 
     /// How it runs here.
-    pub fn plan(&self) -> &ChunkedPlan {
+    pub fn plan(&self) -> &LinearAttentionPlan {
         &self.plan
     }
 
     /// Tensors for the outputs. Fails if the device has no memory for them.
     pub fn outputs<T: Element>(&self) -> Result<LinearAttentionOutputs<T>, Error> {
-        let gpu = &self.chunked.gpu;
+        let gpu = self.kernels.gpu();
         Ok(LinearAttentionOutputs {
             o: Tensor::zeros(gpu, &self.spec.v_shape())?,
             last: Tensor::zeros(gpu, &self.spec.state_shape())?,
@@ -111,11 +153,15 @@ impl LinearAttention {
         inputs: LinearAttentionInputs<'_, T>,
         outputs: &LinearAttentionOutputs<T>,
     ) -> Result<(), Error> {
-        let (gpu, spec) = (&self.chunked.gpu, &self.spec);
+        let (gpu, spec) = (self.kernels.gpu(), &self.spec);
         inputs.check(gpu, spec)?;
         outputs.o.expect(gpu, "o", spec.dtype, &spec.v_shape())?;
         outputs.last.expect(gpu, "the last states", DType::F32, &spec.state_shape())?;
-        self.chunked.encode(encoder, &inputs.buffers(gpu), outputs.o.buffer(), outputs.last.buffer())
+        let (given, o, last) = (inputs.buffers(gpu), outputs.o.buffer(), outputs.last.buffer());
+        match &self.kernels {
+            Kernels::Heads(kernels) => kernels.encode(encoder, &given, o, last),
+            Kernels::Keys(kernels) => kernels.encode(encoder, &given, o, last),
+        }
     }
 
     /// Allocates the outputs, records it and submits. Fails like [`encode`](Self::encode).
@@ -124,9 +170,9 @@ impl LinearAttention {
         inputs: LinearAttentionInputs<'_, T>,
     ) -> Result<LinearAttentionOutputs<T>, Error> {
         let outputs = self.outputs()?;
-        let mut encoder = self.chunked.gpu.encoder();
+        let mut encoder = self.kernels.gpu().encoder();
         self.encode(&mut encoder, inputs, &outputs)?;
-        self.chunked.gpu.submit(encoder)?;
+        self.kernels.gpu().submit(encoder)?;
         Ok(outputs)
     }
 }
@@ -135,27 +181,35 @@ impl LinearAttention {
 #[derive(Clone, Debug)]
 pub struct LinearAttentionBackward {
     spec: LinearAttentionSpec,
-    plan: ChunkedBackwardPlan,
-    chunked: Chunked,
+    plan: LinearAttentionBackwardPlan,
+    kernels: Kernels,
 }
 
 impl LinearAttentionBackward {
     /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: LinearAttentionSpec) -> Result<Self, Error> {
-        let plan = ChunkedBackwardPlan::linear_attention(&spec, gpu.caps())?;
-        let chunked = Chunked::backward(gpu, spec.recurrence(), &plan)?;
-        Ok(Self { spec, plan, chunked })
+        let plan = LinearAttentionBackwardPlan::new(&spec, gpu.caps())?;
+        let of = spec.recurrence();
+        let kernels = match &plan {
+            LinearAttentionBackwardPlan::Heads(plan) => {
+                Kernels::Heads(Box::new(Chunked::backward(gpu, of, plan)?))
+            }
+            LinearAttentionBackwardPlan::Keys(plan) => {
+                Kernels::Keys(Box::new(Keyed::backward(gpu, of, plan)?))
+            }
+        };
+        Ok(Self { spec, plan, kernels })
     }
 
     /// How it runs here.
-    pub fn plan(&self) -> &ChunkedBackwardPlan {
+    pub fn plan(&self) -> &LinearAttentionBackwardPlan {
         &self.plan
     }
 
     /// Tensors for the gradients. Fails if the device has no memory for them.
     pub fn gradients<T: Element>(&self) -> Result<LinearAttentionGradients<T>, Error> {
-        let (gpu, spec) = (&self.chunked.gpu, &self.spec);
+        let (gpu, spec) = (self.kernels.gpu(), &self.spec);
         Ok(LinearAttentionGradients {
             q: Tensor::zeros(gpu, &spec.q_shape())?,
             k: Tensor::zeros(gpu, &spec.q_shape())?,
@@ -173,7 +227,7 @@ impl LinearAttentionBackward {
         of: LinearAttentionOutputGradients<'_, T>,
         gradients: &LinearAttentionGradients<T>,
     ) -> Result<(), Error> {
-        let (gpu, spec) = (&self.chunked.gpu, &self.spec);
+        let (gpu, spec) = (self.kernels.gpu(), &self.spec);
         inputs.check(gpu, spec)?;
         of.o.expect(gpu, "do", spec.dtype, &spec.v_shape())?;
         if let Some(last) = of.last {
@@ -188,9 +242,9 @@ impl LinearAttentionBackward {
         let g = gradients.g.buffer();
         let (step, heads) = match spec.gate {
             Gate::Constant => (gpu.unused(), vec![g]),
-            Gate::PerStep => (g, vec![]),
+            Gate::PerStep | Gate::PerKey => (g, vec![]),
         };
-        let given = Gradients {
+        let found = Gradients {
             x: gradients.v.buffer(),
             b: gradients.k.buffer(),
             c: gradients.q.buffer(),
@@ -201,7 +255,11 @@ impl LinearAttentionBackward {
             initial: initial.buffer(),
         };
         let (o, last) = (of.o.buffer(), of.last.map(Tensor::buffer));
-        self.chunked.encode_backward(encoder, &inputs.buffers(gpu), o, last, &given)
+        let given = inputs.buffers(gpu);
+        match &self.kernels {
+            Kernels::Heads(kernels) => kernels.encode_backward(encoder, &given, o, last, &found),
+            Kernels::Keys(kernels) => kernels.encode_backward(encoder, &given, o, last, &found),
+        }
     }
 
     /// Allocates the gradients, records them and submits. Fails like [`encode`](Self::encode).
@@ -211,9 +269,9 @@ impl LinearAttentionBackward {
         of: LinearAttentionOutputGradients<'_, T>,
     ) -> Result<LinearAttentionGradients<T>, Error> {
         let gradients = self.gradients()?;
-        let mut encoder = self.chunked.gpu.encoder();
+        let mut encoder = self.kernels.gpu().encoder();
         self.encode(&mut encoder, inputs, of, &gradients)?;
-        self.chunked.gpu.submit(encoder)?;
+        self.kernels.gpu().submit(encoder)?;
         Ok(gradients)
     }
 }
@@ -222,7 +280,7 @@ impl LinearAttentionBackward {
 ///
 /// Of the spec, the sizes and options of a step count: a sequence is a row of every tensor, and lengths and chunks play
 /// no part. Tensors: `q` and `k` of shape (sequences, heads, `key_dim`), `v` and `o` (sequences, heads, `value_dim`), `g`
-/// (heads) or (sequences, heads).
+/// (heads), (sequences, heads) or like `k`.
 #[derive(Clone, Debug)]
 pub struct LinearAttentionStep {
     spec: LinearAttentionSpec,
@@ -262,6 +320,7 @@ impl LinearAttentionStep {
         match self.spec.gate {
             Gate::Constant => vec![heads],
             Gate::PerStep => vec![sequences, heads],
+            Gate::PerKey => self.q_shape().to_vec(),
         }
     }
 

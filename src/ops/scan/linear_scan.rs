@@ -1,21 +1,9 @@
 //! The linear scan.
 
-use crate::kernel::{Kernel, compile, params};
-use crate::ops::Scratch;
-use crate::plan::{Exchange, LinearScanBackwardPlan, LinearScanPlan};
-use crate::shader::{Linker, Shader, ShaderError};
+use super::row_scan::{Phases, backward_shaders, shaders};
+use crate::plan::{RowScanBackwardPlan, RowScanPlan};
 use crate::tensor::expect_optional;
 use crate::{DType, Element, Error, Gpu, LinearScanSpec, Tensor};
-
-params! {
-    /// `scan/chunk_reduce` and `scan/chunk_scan`.
-    ChunkParams { length: u32, chunk: u32, chunks: u32 }
-}
-
-params! {
-    /// `scan/carry`.
-    CarryParams { chunks: u32, first: u32 }
-}
 
 /// Inputs of a [`LinearScan`]; shapes as in [`LinearScanSpec`].
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +19,7 @@ pub struct LinearScanInputs<'a, T> {
 /// Outputs of a [`LinearScan`]; shapes as in [`LinearScanSpec`].
 #[derive(Clone, Debug)]
 pub struct LinearScanOutputs<T> {
-    /// Every state.
+    /// Every state, before or after its step.
     pub h: Tensor<T>,
     /// The states after the last step, in f32: an initial state for what follows.
     pub last: Tensor<f32>,
@@ -60,76 +48,26 @@ impl<T: Element> LinearScanOutputs<T> {
 }
 
 /// The linear recurrence `h_t = a_t h_(t-1) + b_t`, as a scan of affine maps (Blelloch 1990), chunked so that one
-/// long row fills a &self.gpu.
+/// long row fills a GPU.
 #[derive(Clone, Debug)]
 pub struct LinearScan {
     gpu: Gpu,
     spec: LinearScanSpec,
-    plan: LinearScanPlan,
-    kernels: Vec<Kernel>,
-    scratch: Scratch,
-}
-
-/// The linked shaders of a plan, in the order of its footprints.
-pub fn shaders(plan: &LinearScanPlan) -> Result<Vec<Shader>, ShaderError> {
-    let scan =
-        row_linker(plan, "scan/chunk_scan", false).module("scan/store_states").tensor("h", plan.storage);
-    phases(plan, false, scan)
-}
-
-/// The linked shaders of a plan, in the order of its footprints.
-pub fn backward_shaders(plan: &LinearScanBackwardPlan) -> Result<Vec<Shader>, ShaderError> {
-    let storage = plan.scan.storage;
-    let scan = row_linker(&plan.scan, "scan/chunk_scan", true)
-        .module("scan/store_gradients")
-        .set("HAS_INITIAL", plan.initial)
-        .tensor("h", storage)
-        .tensor("da", storage)
-        .tensor("db", storage);
-    phases(&plan.scan, true, scan)
-}
-
-/// The phase that is always there, and those before it where rows have several chunks.
-fn phases(plan: &LinearScanPlan, behind: bool, scan: Linker) -> Result<Vec<Shader>, ShaderError> {
-    let scan = scan.set("HAS_CARRY", plan.initial || plan.chunks > 1).link()?;
-    if plan.chunks == 1 {
-        return Ok(vec![scan]);
-    }
-    let carry = linker(plan, "scan/carry").set("HAS_INITIAL", plan.initial);
-    Ok(vec![row_linker(plan, "scan/chunk_reduce", behind).link()?, carry.link()?, scan])
-}
-
-/// What all kernels have in common.
-fn linker(plan: &LinearScanPlan, kernel: &'static str) -> Linker {
-    let linker = Linker::new(kernel).module("scan/affine").module("scan/lane_scan").set("LANES", plan.lanes);
-    match plan.exchange {
-        Exchange::Workgroup => linker.module("common/lane_workgroup").module("scan/lanes_workgroup"),
-        Exchange::Subgroup => linker.module("common/lane_subgroup").module("scan/lanes_subgroup"),
-    }
-}
-
-/// What the kernels that take steps have in common.
-fn row_linker(plan: &LinearScanPlan, kernel: &'static str, behind: bool) -> Linker {
-    linker(plan, kernel)
-        .module("scan/row")
-        .set("ITEMS", plan.items)
-        .set("REVERSE", plan.reverse)
-        .set("BEHIND", behind)
-        .tensor("a", plan.storage)
-        .tensor("b", plan.storage)
+    plan: RowScanPlan,
+    phases: Phases,
 }
 
 impl LinearScan {
     /// Plans the spec for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the spec is wrong or
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
-        let plan = LinearScanPlan::new(&spec, gpu.caps())?;
-        let kernels = compile(gpu, &shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, scratch: Scratch::default() })
+        let plan = RowScanPlan::linear(&spec, gpu.caps())?;
+        let phases = Phases::new(gpu, spec.row_scan(), plan, &shaders(&plan)?)?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, phases })
     }
 
     /// How it runs here.
-    pub fn plan(&self) -> &LinearScanPlan {
+    pub fn plan(&self) -> &RowScanPlan {
         &self.plan
     }
 
@@ -151,11 +89,10 @@ impl LinearScan {
         outputs: &LinearScanOutputs<T>,
     ) -> Result<(), Error> {
         inputs.check(&self.gpu, &self.spec, outputs)?;
-        let Self { gpu, spec, plan, kernels, scratch } = self;
         let steps = [inputs.a.buffer(), inputs.b.buffer()];
-        let initial = inputs.initial.map_or(gpu.unused(), Tensor::buffer);
+        let initial = inputs.initial.map_or(self.gpu.unused(), Tensor::buffer);
         let ends = [initial, outputs.last.buffer()];
-        encode_phases(gpu, encoder, (spec, plan), (kernels, scratch), steps, ends, &[outputs.h.buffer()])
+        self.phases.encode(&self.gpu, encoder, &steps, ends, &[outputs.h.buffer()])
     }
 
     /// Allocates the outputs, records the scan and submits it. Fails like [`encode`](Self::encode).
@@ -168,44 +105,8 @@ impl LinearScan {
     }
 }
 
-/// Records the phases of a scan over the factors and terms of steps, from the initial to the last state. `stored` are the
-/// buffers of what the last phase does with the states.
-fn encode_phases(
-    gpu: &Gpu,
-    encoder: &mut wgpu::CommandEncoder,
-    (spec, plan): (&LinearScanSpec, &LinearScanPlan),
-    (kernels, scratch): (&[Kernel], &Scratch),
-    [a, b]: [&wgpu::Buffer; 2],
-    [initial, last]: [&wgpu::Buffer; 2],
-    stored: &[&wgpu::Buffer],
-) -> Result<(), Error> {
-    let rows = spec.rows() as u32;
-    let params = ChunkParams {
-        groups: rows * plan.chunks,
-        length: spec.length as u32,
-        chunk: plan.chunk,
-        chunks: plan.chunks,
-    };
-    let scan = |encoder: &mut _, kernel: &Kernel, carries| {
-        let buffers: Vec<_> = [a, b, carries, last].into_iter().chain(stored.iter().copied()).collect();
-        kernel.dispatch(gpu, encoder, &params, &buffers)
-    };
-    match kernels {
-        [chunk_scan] => scan(encoder, chunk_scan, initial),
-        [chunk_reduce, carry, chunk_scan] => {
-            let (rows, chunks) = (spec.rows(), plan.chunks as usize);
-            let between = scratch.tensors(gpu, &[&[rows, chunks, 2], &[rows, chunks]])?;
-            let [maps, carries] = [between[0].buffer(), between[1].buffer()];
-            chunk_reduce.dispatch(gpu, encoder, &params, &[a, b, maps])?;
-            let params = CarryParams { groups: rows as u32, chunks: plan.chunks, first: 0 };
-            carry.dispatch(gpu, encoder, &params, &[maps, initial, carries, last])?;
-            scan(encoder, chunk_scan, carries)
-        }
-        _ => unreachable!("a scan has one kernel or three"),
-    }
-}
-
-/// Gradients of a [`LinearScan`], of the shapes of what they belong to.
+/// Gradients of a [`LinearScan`], of the shapes of what they belong to. Those of complex tensors are derivatives by the
+/// real and by the imaginary part.
 #[derive(Clone, Debug)]
 pub struct LinearScanGradients<T> {
     /// Of `a`.
@@ -228,11 +129,11 @@ impl<T: Element> LinearScanGradients<T> {
 pub struct LinearScanBackwardInputs<'a, T> {
     /// Factors of the state.
     pub a: &'a Tensor<T>,
-    /// The states that the scan gave.
+    /// What the scan gave.
     pub h: &'a Tensor<T>,
     /// States before the first step, if the spec has them.
     pub initial: Option<&'a Tensor<f32>>,
-    /// Gradients of the states that were given.
+    /// Gradients of what it gave.
     pub dh: &'a Tensor<T>,
 }
 
@@ -241,22 +142,21 @@ pub struct LinearScanBackwardInputs<'a, T> {
 pub struct LinearScanBackward {
     gpu: Gpu,
     spec: LinearScanSpec,
-    plan: LinearScanBackwardPlan,
-    kernels: Vec<Kernel>,
-    scratch: Scratch,
+    plan: RowScanBackwardPlan,
+    phases: Phases,
 }
 
 impl LinearScanBackward {
     /// Plans the spec's backward pass for this GPU and compiles what the plan needs. Fails with [`Error::Plan`] if the
     /// spec is wrong or more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: LinearScanSpec) -> Result<Self, Error> {
-        let plan = LinearScanBackwardPlan::new(&spec, gpu.caps())?;
-        let kernels = compile(gpu, &backward_shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, scratch: Scratch::default() })
+        let plan = RowScanBackwardPlan::linear(&spec, gpu.caps())?;
+        let phases = Phases::new(gpu, spec.row_scan().backward(), plan.scan, &backward_shaders(&plan)?)?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, phases })
     }
 
     /// How it runs here.
-    pub fn plan(&self) -> &LinearScanBackwardPlan {
+    pub fn plan(&self) -> &RowScanBackwardPlan {
         &self.plan
     }
 
@@ -272,7 +172,7 @@ impl LinearScanBackward {
         inputs: LinearScanBackwardInputs<'_, T>,
         gradients: &LinearScanGradients<T>,
     ) -> Result<(), Error> {
-        let Self { gpu, spec, plan, kernels, scratch } = self;
+        let Self { gpu, spec, .. } = self;
         let LinearScanBackwardInputs { a, h, initial, dh } = inputs;
         let LinearScanGradients { da, db, dinitial } = gradients;
         for (name, tensor) in [("a", a), ("h", h), ("dh", dh), ("da", da), ("db", db)] {
@@ -285,7 +185,7 @@ impl LinearScanBackward {
         let stored = [h.buffer(), given, da.buffer(), db.buffer()];
         let ends = [gpu.unused(), dinitial.buffer()];
         let steps = [a.buffer(), dh.buffer()];
-        encode_phases(gpu, encoder, (spec, &plan.scan), (kernels, scratch), steps, ends, &stored)
+        self.phases.encode(gpu, encoder, &steps, ends, &stored)
     }
 
     /// Allocates the gradients, records them and submits. Fails like [`encode`](Self::encode).

@@ -7,7 +7,7 @@ use crate::{Element, Error, Gpu, Tensor};
 
 params! {
     /// `scan/sum_terms`.
-    SumParams { first: u32, total: u32, count: u32, inner: u32 }
+    SumParams { first: u32, total: u32, count: u32, inner: u32, to: u32 }
 }
 
 /// The linked shader of a plan, for sums stored like that.
@@ -15,6 +15,7 @@ pub(super) fn shader(plan: SumPlan, sums: Storage) -> Result<Shader, ShaderError
     // All sums are taken as one row, so that its vectors start at multiples of four.
     let sums = Storage { vectors: true, ..sums };
     Linker::new("scan/sum_terms")
+        .module("scan/sum_shares")
         .set("LANES", plan.lanes)
         .set("QUADS", plan.quads)
         .tensor("sums", sums)
@@ -33,17 +34,29 @@ pub(super) struct Terms {
 pub(super) fn encode<T: Element>(
     gpu: &Gpu,
     encoder: &mut wgpu::CommandEncoder,
-    (kernel, plan): (&Kernel, SumPlan),
-    (parts, terms): (&Tensor<f32>, Terms),
+    kernel: (&Kernel, SumPlan),
+    terms: (&Tensor<f32>, Terms),
     sums: &Tensor<T>,
 ) -> Result<(), Error> {
-    let total = sums.len() as u32;
+    encode_into(gpu, encoder, kernel, terms, (sums, 0, sums.len()))
+}
+
+/// Records `count` sums of `terms` that fill `sums` from `to` on, a multiple of four.
+pub(super) fn encode_into<T: Element>(
+    gpu: &Gpu,
+    encoder: &mut wgpu::CommandEncoder,
+    (kernel, plan): (&Kernel, SumPlan),
+    (parts, terms): (&Tensor<f32>, Terms),
+    (sums, to, count): (&Tensor<T>, usize, usize),
+) -> Result<(), Error> {
+    let total = count as u32;
     let params = SumParams {
         groups: total.div_ceil(4 * plan.quads),
         first: terms.first as u32,
         total,
         count: terms.count as u32,
         inner: terms.inner as u32,
+        to: to as u32,
     };
     kernel.dispatch(gpu, encoder, &params, &[parts.buffer(), sums.buffer()])
 }

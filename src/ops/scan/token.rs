@@ -2,7 +2,7 @@
 
 use crate::kernel::{Kernel, compile_array, params};
 use crate::ops::Scratch;
-use crate::plan::{Exchange, TOKEN_ROOM, TokenPlan, record_words};
+use crate::plan::{Exchange, Steps, TOKEN_ROOM, TokenPlan, record_words};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::spec::Recurrence;
 use crate::{Error, Gpu, Tensor};
@@ -25,7 +25,10 @@ pub fn shaders(plan: &TokenPlan) -> Result<Vec<Shader>, ShaderError> {
         Exchange::Workgroup => token.module("common/lane_workgroup").module("common/reduce_workgroup"),
         Exchange::Subgroup => token.module("common/lane_subgroup").module("common/reduce_subgroup"),
     };
+    let residual = matches!(plan.steps, Steps::Delta { .. });
     let token = link_gate(token, plan.gated, plan.x)
+        .module(if residual { "scan/token_delta" } else { "scan/token_plain" })
+        .module(if plan.keyed() { "scan/token_decay_keys" } else { "scan/token_decay_heads" })
         .tensor("x", plan.x)
         .tensor("b", plan.b)
         .tensor("c", plan.b)
@@ -73,7 +76,9 @@ impl Token {
         let count = sequences * heads;
         let params = StepsParams { groups: count.div_ceil(plan.lanes), count, heads, low, high };
         let mut buffers = vec![self.chunks.buffer(), records];
-        buffers.extend(&given.steps);
+        if !plan.keyed() {
+            buffers.extend(&given.steps);
+        }
         self.steps.dispatch(gpu, encoder, &params, &buffers)?;
 
         let row_tiles = (of.x_dim as u32).div_ceil(plan.rows());
@@ -92,6 +97,9 @@ impl Token {
         let mut buffers = vec![given.x, given.b, given.c, given.skip, states, out, records];
         if plan.gated {
             buffers.push(given.z);
+        }
+        if plan.keyed() {
+            buffers.extend(&given.steps);
         }
         self.advance.dispatch(gpu, encoder, &params, &buffers)
     }

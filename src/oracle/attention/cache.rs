@@ -101,7 +101,8 @@ pub fn cached_attention(
             _ => slopes,
         });
         let own = AttentionGiven::new(&given.q[sequence * width..][..width], &k, &v);
-        let own = AttentionGiven { alibi, sinks: given.sinks, ..own };
+        let mods = given.mods.map(|mods| mods.of_batch(sequence));
+        let own = AttentionGiven { alibi, sinks: given.sinks, mods: mods.as_ref(), ..own };
         let alone = attention_of(&alone, precision, &own);
         result.o.extend(alone.o);
         result.lse.extend(alone.lse);

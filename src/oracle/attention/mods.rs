@@ -66,6 +66,18 @@ impl HostMods {
         Self { mask: Arc::new(move |place| before(place) && shows(place)), ..self }
     }
 
+    /// The same for a batch that is looked at by itself.
+    pub(super) fn of_batch(&self, batch: usize) -> Self {
+        let of = move |[_, h, i, j]: Place| [batch, h, i, j];
+        let (score, score_bwd, mask) =
+            (Arc::clone(&self.score), Arc::clone(&self.score_bwd), Arc::clone(&self.mask));
+        Self {
+            score: Arc::new(move |s, place| score(s, of(place))),
+            score_bwd: Arc::new(move |d, s, place| score_bwd(d, s, of(place))),
+            mask: Arc::new(move |place| mask(of(place))),
+        }
+    }
+
     /// What becomes of a score.
     pub fn change(&self, score: f64, place: Place) -> f64 {
         (self.score)(score, place)

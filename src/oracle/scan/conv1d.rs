@@ -44,13 +44,13 @@ impl Conv1dTensors<'_> {
     /// Where the input `lag` steps before step `t` of a row lies, in `x` or in the initial state, and what it is; none
     /// if it belongs to another sequence.
     fn tap(&self, spec: &Conv1dSpec, row: usize, t: usize, lag: usize) -> Option<(Place, f64)> {
-        let (length, width) = (spec.length, spec.width);
-        let sequence = |t: usize| self.sequences.map(|all| all[row / spec.channels * length + t]);
+        let width = spec.width;
+        let sequence = |t: usize| self.sequences.map(|all| all[row / spec.channels * spec.length + t]);
         if sequence(t) != sequence(t.saturating_sub(lag)) {
             return None;
         }
         if lag <= t {
-            let place = row * length + t - lag;
+            let place = place(spec, row, t - lag);
             return Some((Place::X(place), self.x[place]));
         }
         let place = row * (width - 1) + width - 1 + t - lag;
@@ -67,6 +67,15 @@ impl Conv1dTensors<'_> {
     }
 }
 
+/// Where a step of a row lies in `x` and `y`.
+fn place(spec: &Conv1dSpec, row: usize, t: usize) -> usize {
+    if spec.channels_last {
+        (row / spec.channels * spec.length + t) * spec.channels + row % spec.channels
+    } else {
+        row * spec.length + t
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Place {
     X(usize),
@@ -79,12 +88,13 @@ fn sigmoid(x: f64) -> f64 {
 
 /// `y_t = act(bias + Σ_k weight_k x_(t - width + 1 + k))`, an output at a time.
 pub fn conv1d(spec: &Conv1dSpec, precision: Precision, tensors: Conv1dTensors<'_>) -> Conv1dResult {
-    let mut y = Vec::with_capacity(tensors.x.len());
+    let mut y = vec![0.0; tensors.x.len()];
     let mut last = Vec::with_capacity(spec.rows() * (spec.width - 1));
     for row in 0..spec.rows() {
         for t in 0..spec.length {
             let sum = tensors.sum(spec, precision, row, t);
-            y.push(precision.store(if spec.silu { sum * precision.sum(sigmoid(sum)) } else { sum }));
+            let active = if spec.silu { sum * precision.sum(sigmoid(sum)) } else { sum };
+            y[place(spec, row, t)] = precision.store(active);
         }
         let lags = (0..spec.width - 1).rev();
         last.extend(lags.map(|lag| tensors.tap(spec, row, spec.length - 1, lag).map_or(0.0, |(_, x)| x)));
@@ -112,7 +122,7 @@ pub fn conv1d_backward(
             let sum = tensors.sum(spec, precision, row, t);
             let share = sigmoid(sum);
             let slope = if spec.silu { share * (1.0 + sum * (1.0 - share)) } else { 1.0 };
-            let dsum = precision.sum(dy[row * spec.length + t] * slope);
+            let dsum = precision.sum(dy[place(spec, row, t)] * slope);
             add(&mut result.dbias[channel], dsum);
             for k in 0..spec.width {
                 let Some((place, input)) = tensors.tap(spec, row, t, spec.width - 1 - k) else { continue };
@@ -158,6 +168,24 @@ mod tests {
         assert_eq!(run(spec.initial().sequences(), split), expected);
         let one = Conv1dTensors { sequences: None, x: &[4.0], ..begun };
         assert_eq!(run(Conv1dSpec { length: 1, ..spec.initial() }, one), (vec![894.5], vec![9.0, 4.0]));
+    }
+
+    /// Two channels side by side are the two one after the other.
+    #[test]
+    fn channels_may_lie_innermost() {
+        let spec = Conv1dSpec::new(DType::F32, 1, 2, 3, 2).channels_last();
+        let tensors = Conv1dTensors {
+            x: &[1.0, 10.0, 2.0, 20.0, 3.0, 30.0],
+            weight: &[1.0, 2.0, 0.0, 1.0],
+            bias: None,
+            ..TENSORS
+        };
+        let found = conv1d(&spec, Precision::Exact, tensors);
+        assert_eq!(found.y, [2.0, 10.0, 5.0, 20.0, 8.0, 30.0]);
+        assert_eq!(found.last, [3.0, 30.0]);
+        let gradients = conv1d_backward(&spec, Precision::Exact, tensors, &[0.0, 0.0, 1.0, 0.0, 0.0, 7.0]);
+        assert_eq!(gradients.dx, [1.0, 0.0, 2.0, 0.0, 0.0, 7.0]);
+        assert_eq!(gradients.dweight, [1.0, 2.0, 7.0 * 20.0, 7.0 * 30.0]);
     }
 
     #[test]

@@ -60,8 +60,7 @@ pub fn linear_attention_backward(
     let store = |values: &[f64]| values.iter().map(|&value| precision.store(value)).collect();
     let mut g = vec![0.0; spec.g_shape().iter().product()];
     for (i, &log) in adjoint.log_decay.iter().enumerate() {
-        let step = i / spec.key_dim;
-        let at = if spec.gate == Gate::Constant { step % spec.heads } else { step };
+        let at = gate_at(spec, i);
         g[at] = precision.sum(g[at] + log);
     }
     LinearAttentionGradient {
@@ -73,16 +72,23 @@ pub fn linear_attention_backward(
     }
 }
 
+/// Which gate an element of a step's keys has.
+fn gate_at(spec: &LinearAttentionSpec, element: usize) -> usize {
+    let step = element / spec.key_dim;
+    match spec.gate {
+        Gate::Constant => step % spec.heads,
+        Gate::PerStep => step,
+        Gate::PerKey => element,
+    }
+}
+
 fn recurrence<'a>(
     spec: &LinearAttentionSpec,
     precision: Precision,
     values: &LinearAttentionValues<'a>,
 ) -> Recurrence<'a> {
     let steps = spec.batch * spec.length * spec.heads;
-    let decay = |step: usize| {
-        let at = if spec.gate == Gate::Constant { step % spec.heads } else { step };
-        precision.sum(values.g[at].exp())
-    };
+    let decay = |i| precision.sum(values.g[gate_at(spec, i)].exp());
     Recurrence {
         precision,
         runs: spec.sequences.runs(spec.batch, spec.length),
@@ -93,7 +99,7 @@ fn recurrence<'a>(
         x: values.v,
         b: values.k,
         c: values.q,
-        decay: (0..steps).flat_map(|step| vec![decay(step); spec.key_dim]).collect(),
+        decay: (0..steps * spec.key_dim).map(decay).collect(),
         weight: vec![1.0; steps],
         initial: values.initial,
     }
@@ -120,5 +126,21 @@ mod tests {
         assert_eq!(gradient.v, [5.0, 20.0]);
         assert_eq!(gradient.g, [10.0 * 1.5]);
         assert_eq!(gradient.initial, [2.5]);
+    }
+
+    /// One element of the key forgets half, the other nothing.
+    #[test]
+    fn elements_of_keys_decay_each_on_its_own() {
+        let spec = LinearAttentionSpec::new(DType::F32, 1, 2, 1, (2, 1), Gate::PerKey).scale(1.0);
+        let g = [-1.0, -1.0, -std::f64::consts::LN_2, 0.0];
+        let (q, k) = ([0.0, 0.0, 1.0, 1.0], [4.0, 6.0, 0.0, 1.0]);
+        let values = LinearAttentionValues { q: &q, k: &k, v: &[1.0, 3.0], g: &g, initial: None };
+        let result = linear_attention(&spec, Precision::Exact, &values);
+        assert_eq!((result.o, result.last), (vec![0.0, 11.0], vec![2.0, 9.0]));
+        let gradient = linear_attention_backward(&spec, Precision::Exact, &values, &[0.0, 1.0], None);
+        assert_eq!(gradient.g, [0.0, 0.0, 2.0, 6.0]);
+        assert_eq!(gradient.k, [0.5, 1.0, 3.0, 3.0]);
+        assert_eq!(gradient.q, [0.0, 0.0, 2.0, 9.0]);
+        assert_eq!(gradient.v, [0.5 * 4.0 + 6.0, 1.0]);
     }
 }

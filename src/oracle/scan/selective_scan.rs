@@ -1,5 +1,6 @@
 //! The selective scan.
 
+use super::number::Number;
 use crate::oracle::Precision;
 use crate::{Coefficients, SelectiveScanSpec};
 
@@ -48,51 +49,6 @@ pub struct SelectiveScanDerivatives {
     pub dz: Vec<f64>,
     pub ddelta_bias: Vec<f64>,
     pub dinitial: Vec<f64>,
-}
-
-/// A complex number; a real one has no imaginary part.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Number {
-    re: f64,
-    im: f64,
-}
-
-impl Number {
-    fn load(values: &[f64], place: usize, parts: usize) -> Self {
-        let im = if parts == 2 { values[2 * place + 1] } else { 0.0 };
-        Self { re: values[parts * place], im }
-    }
-
-    fn add_to(self, values: &mut [f64], place: usize, parts: usize, precision: Precision) {
-        for (part, term) in [self.re, self.im].into_iter().take(parts).enumerate() {
-            let sum = &mut values[parts * place + part];
-            *sum = precision.sum(*sum + term);
-        }
-    }
-
-    fn plus(self, other: Self, precision: Precision) -> Self {
-        Self { re: precision.sum(self.re + other.re), im: precision.sum(self.im + other.im) }
-    }
-
-    fn times(self, other: Self, precision: Precision) -> Self {
-        Self {
-            re: precision.sum(self.re * other.re - self.im * other.im),
-            im: precision.sum(self.re * other.im + self.im * other.re),
-        }
-    }
-
-    fn by(self, factor: f64, precision: Precision) -> Self {
-        Self { re: precision.sum(self.re * factor), im: precision.sum(self.im * factor) }
-    }
-
-    fn conjugate(self) -> Self {
-        Self { re: self.re, im: -self.im }
-    }
-
-    fn exp(self, precision: Precision) -> Self {
-        let size = precision.sum(self.re.exp());
-        Self { re: precision.sum(size * self.im.cos()), im: precision.sum(size * self.im.sin()) }
-    }
 }
 
 fn sigmoid(x: f64) -> f64 {

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use super::tile::{Lanes, Products, choose};
-use super::{AttentionStructure, AttentionTile, VisitTable, bind_too_many, check_bindings, check_mods};
+use super::{AttentionStructure, AttentionTile, VisitTable, check_bindings, check_mods};
 use crate::caps::Caps;
-use crate::plan::{Bound, Exchange, Footprint, Plan, check_binding, check_buffers, check_caps, check_turns};
+use crate::plan::{
+    Bound, Exchange, Footprint, Plan, SliceSumPlan, check_binding, check_buffers, check_caps, check_turns,
+};
 use crate::shader::Storage;
 use crate::{Alibi, AttentionSpec, DType, Mods, PlanError};
 
@@ -118,7 +120,7 @@ impl AttentionBackwardPlan {
             key_bound,
         };
         plan.split(spec, caps)?;
-        plan.structure.mods.together = bind_too_many(&plan.footprints(), caps);
+        plan.structure.bring_together(caps, |structure| Self { structure, ..plan }.footprints());
         for footprint in plan.footprints() {
             check_buffers(&footprint, caps)?;
         }
@@ -162,6 +164,16 @@ impl AttentionBackwardPlan {
         Ok(())
     }
 
+    /// How parts of `dq` and `dk` are added.
+    pub(crate) fn key_sum(&self) -> SliceSumPlan {
+        SliceSumPlan::alone(self.key_parts, self.structure.key_storage)
+    }
+
+    /// How parts of `dv` are added.
+    pub(crate) fn value_sum(&self) -> SliceSumPlan {
+        SliceSumPlan::alone(self.value_parts, self.structure.value_storage)
+    }
+
     /// Queries and keys of a tile, for the gradient of the queries.
     pub(crate) fn query_tile(&self) -> (u32, u32) {
         (self.queries.rows(), self.queries.columns())
@@ -179,7 +191,7 @@ impl AttentionBackwardPlan {
         1 + tile.dot_turns(head_dim)
             + tile.dot_turns(value_dim)
             + tile.sum_turns(head_dim)
-            + self.structure.block_turns()
+            + 4 * self.structure.block_turns()
     }
 
     /// The same over a tile of queries.
@@ -187,7 +199,7 @@ impl AttentionBackwardPlan {
         let AttentionStructure { head_dim, value_dim, .. } = self.structure;
         let tile = &self.keys;
         let dots = tile.dot_turns(head_dim) + tile.dot_turns(value_dim);
-        1 + dots + tile.sum_turns(head_dim) + tile.sum_turns(value_dim) + self.structure.block_turns()
+        1 + dots + tile.sum_turns(head_dim) + tile.sum_turns(value_dim) + 4 * self.structure.block_turns()
     }
 }
 
@@ -207,15 +219,20 @@ impl Plan for AttentionBackwardPlan {
         let mut footprints = VisitTable::footprints(mods);
         footprints.extend(VisitTable::footprints(mods));
         footprints.extend([
-            footprint("attention/backward_rows", Self::LANES, exchanged, 4 + structure.storage_buffers()),
+            footprint(
+                "attention/backward_rows",
+                Self::LANES,
+                exchanged,
+                4 + sequences + structure.head_buffers(),
+            ),
             footprint(
                 "attention/backward_queries",
                 queries.lanes(),
                 queries.workgroup_bytes(),
-                6 + sequences + slopes + mods.storage_buffers(self.query_tile()),
+                6 + slopes + structure.modded_buffers(self.query_tile()),
             ),
         ]);
-        let sum_parts = footprint("attention/sum_parts", Self::LANES, 0, 2);
+        let sum_parts = SliceSumPlan::footprint();
         if self.query_splits > 1 {
             footprints.push(sum_parts);
         }
@@ -223,7 +240,7 @@ impl Plan for AttentionBackwardPlan {
             "attention/backward_keys",
             keys.lanes(),
             keys.workgroup_bytes(),
-            7 + sequences + mods.storage_buffers(self.key_tile()),
+            7 + structure.modded_buffers(self.key_tile()),
         ));
         if self.key_splits > 1 {
             footprints.extend([sum_parts; 2]);

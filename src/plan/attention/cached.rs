@@ -5,6 +5,7 @@ use super::{AttentionPlan, AttentionStructure};
 use crate::caps::Caps;
 use crate::plan::{check_binding, check_caps};
 use crate::shader::Storage;
+use crate::spec::wrong;
 use crate::{CacheSpec, CachedAttentionSpec, DType, Mods, PlanError};
 
 /// How keys and values lie in a cache.
@@ -36,7 +37,17 @@ impl AttentionPlan {
     /// Plans attention to a cache. Fails if the spec is wrong, a tensor exceeds a binding, or not even the smallest tile
     /// fits.
     pub fn cached(spec: &CachedAttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
+        Self::cached_with_mods(spec, &Mods::default(), caps)
+    }
+
+    /// Plans attention to a cache with mods. Fails also if they are wrong, or hide blocks: sequences in a cache have lengths
+    /// of their own, for which a mask of blocks has no shape.
+    pub fn cached_with_mods(spec: &CachedAttentionSpec, mods: &Mods, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
+        mods.check()?;
+        if mods.blocks.is_some() {
+            return Err(wrong("block_mask", &"given", "none for attention to a cache").into());
+        }
         check_caps("attention", caps)?;
         let CachedAttentionSpec { attention, cache } = spec;
         let check =
@@ -46,9 +57,11 @@ impl AttentionPlan {
         check("lse", &attention.lse_shape(), DType::F32)?;
         check("the ALiBi slopes", &attention.alibi_shape(), DType::F32)?;
         check_cache(cache, caps)?;
+        let structure = AttentionStructure::new(attention, mods, caps);
         let structure = AttentionStructure {
             cache: Some(CacheStructure::new(cache, caps)),
-            ..AttentionStructure::new(attention, &Mods::default(), caps)
+            mods: structure.mods.asked_everywhere(),
+            ..structure
         };
         Self::with_structure(attention, structure, caps)
     }

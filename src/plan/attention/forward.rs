@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::tile::{Lanes, Products, choose};
 use super::{
-    AttentionStructure, AttentionTile, MergePlan, VisitTable, bind_too_many, check_bindings, check_mods,
+    AttentionStructure, AttentionTile, MatrixTile, MergePlan, VisitTable, check_bindings, check_mods,
 };
 use crate::caps::Caps;
 use crate::plan::{Bound, Footprint, Plan, check_buffers, check_caps};
@@ -16,8 +16,8 @@ use crate::{AttentionSpec, MergeSpec, Mods, PlanError};
 pub struct AttentionPlan {
     /// What all kernels of the family share.
     pub structure: AttentionStructure,
-    /// Queries by keys.
-    pub tile: AttentionTile,
+    /// Queries by keys, and what multiplies them.
+    pub path: AttentionPath,
     /// Whether a tile's rows are the queries of all heads that share a key head, instead of one head's.
     pub grouped: bool,
     /// The tiles of keys to visit, where mods hide some.
@@ -29,6 +29,78 @@ pub struct AttentionPlan {
     pub merge: Option<MergePlan>,
     /// What kept the tile from being larger.
     pub bound: Bound,
+}
+
+/// What multiplies queries by keys, and weights by values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+pub enum AttentionPath {
+    /// Each lane, with f32 multiply-adds: `attention/forward`.
+    Lanes(AttentionTile),
+    /// Matrix units: `attention/forward_matrix`.
+    Matrices(MatrixTile),
+}
+
+impl AttentionPath {
+    /// Queries of a tile.
+    pub fn rows(&self) -> u32 {
+        match self {
+            Self::Lanes(tile) => tile.rows(),
+            Self::Matrices(tile) => tile.rows(),
+        }
+    }
+
+    /// Keys of a tile.
+    pub fn columns(&self) -> u32 {
+        match self {
+            Self::Lanes(tile) => tile.columns(),
+            Self::Matrices(tile) => tile.columns,
+        }
+    }
+
+    /// Invocations of a workgroup.
+    pub fn lanes(&self) -> u32 {
+        match self {
+            Self::Lanes(tile) => tile.lanes(),
+            Self::Matrices(tile) => tile.lanes(),
+        }
+    }
+
+    fn kernel(&self) -> &'static str {
+        match self {
+            Self::Lanes(_) => "attention/forward",
+            Self::Matrices(_) => "attention/forward_matrix",
+        }
+    }
+
+    fn workgroup_bytes(&self) -> u32 {
+        match self {
+            Self::Lanes(tile) => tile.workgroup_bytes(),
+            Self::Matrices(tile) => tile.workgroup_bytes(),
+        }
+    }
+
+    /// Tiles of keys that the loops of a lane go over in that many turns, at least.
+    fn tiles_within(&self, turns: u32, structure: &AttentionStructure) -> u32 {
+        let AttentionStructure { head_dim, value_dim, .. } = *structure;
+        let (outer, each) = match self {
+            Self::Lanes(tile) => {
+                let blocks = tile.row_fours * 4 * structure.block_turns();
+                let products = tile.dot_turns(head_dim) + tile.sum_turns(value_dim);
+                let each = 1 + blocks + products + tile.exchange_turns();
+                (tile.outer_turns(head_dim, value_dim), each)
+            }
+            Self::Matrices(tile) => (tile.outer_turns(), tile.turns(structure.block_turns())),
+        };
+        turns.saturating_sub(outer) / each
+    }
+
+    fn explain(&self) -> String {
+        match self {
+            Self::Lanes(tile) => tile.explain(),
+            Self::Matrices(tile) => tile.explain(),
+        }
+    }
 }
 
 /// Tiles in order of preference, from what was measured on an NVIDIA H200 for heads of 64, 128 and 256. More queries a
@@ -88,14 +160,18 @@ impl AttentionPlan {
             exchanges: true,
         };
         let direct = if alone { None } else { AttentionTile::direct(products, caps) };
-        let (tile, bound) = match direct {
-            Some(tile) => (tile, Bound::Problem),
-            None => choose(&TILES, products, caps)?,
+        let (path, bound) = if let Some(tile) = direct {
+            (AttentionPath::Lanes(tile), Bound::Problem)
+        } else if let Some(tile) = MatrixTile::choose(&structure, products.rows, caps) {
+            (AttentionPath::Matrices(tile), Bound::Registers)
+        } else {
+            let (tile, bound) = choose(&TILES, products, caps)?;
+            (AttentionPath::Lanes(tile), bound)
         };
-        let visits = VisitTable::new(spec, &structure.mods, (tile.rows(), tile.columns()), false, caps)?;
-        let plan = Self { structure, tile, grouped, visits, splits: 1, merge: None, bound };
+        let visits = VisitTable::new(spec, &structure.mods, (path.rows(), path.columns()), false, caps)?;
+        let plan = Self { structure, path, grouped, visits, splits: 1, merge: None, bound };
         let mut plan = plan.split(spec, caps)?;
-        plan.structure.mods.together = bind_too_many(&plan.footprints(), caps);
+        plan.structure.bring_together(caps, |structure| Self { structure, ..plan }.footprints());
         for footprint in plan.footprints() {
             check_buffers(&footprint, caps)?;
         }
@@ -105,16 +181,18 @@ impl AttentionPlan {
     /// Splits the keys where few workgroups would do all the work, or where one would go over more of them than the
     /// driver lets it.
     fn split(self, spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
-        let tiles = spec.k_len.div_ceil(self.tile.columns() as usize).max(1);
+        let tiles = spec.k_len.div_ceil(self.path.columns() as usize).max(1);
         let (rows, heads) = self.rows(spec);
         if rows == 0 {
             return Ok(self);
         }
         let groups = spec.batch * heads;
-        let occupying = OCCUPYING / self.tile.lanes() as usize;
-        let idle = if rows <= self.tile.rows() as usize { occupying / groups.min(occupying) } else { 1 };
+        let occupying = OCCUPYING / self.path.lanes() as usize;
+        let idle = if rows <= self.path.rows() as usize { occupying / groups.min(occupying) } else { 1 };
         let gainful = idle.min(tiles / LEAST_TILES).max(1);
-        let longest = caps.loop_turns.map_or(tiles, |turns| (self.tiles_within(turns)).max(1) as usize);
+        let longest = caps
+            .loop_turns
+            .map_or(tiles, |turns| self.path.tiles_within(turns, &self.structure).max(1) as usize);
         let split_tiles = tiles.div_ceil(gainful).min(longest);
         let splits = tiles.div_ceil(split_tiles);
         let merge =
@@ -133,31 +211,21 @@ impl AttentionPlan {
         if self.grouped { spec.heads / spec.kv_heads } else { 1 }
     }
 
-    /// Tiles of keys that the loops of a lane go over in that many turns, at least.
-    fn tiles_within(&self, turns: u32) -> u32 {
-        let AttentionStructure { head_dim, value_dim, .. } = self.structure;
-        let tile = &self.tile;
-        let blocks = tile.row_fours * self.structure.block_turns();
-        let products = tile.dot_turns(head_dim) + tile.sum_turns(value_dim);
-        let each = 1 + blocks + products + tile.exchange_turns();
-        turns.saturating_sub(tile.outer_turns(head_dim, value_dim)) / each
-    }
-
     /// Queries and keys of a tile.
     pub(crate) fn tile_sizes(&self) -> (u32, u32) {
-        (self.tile.rows(), self.tile.columns())
+        (self.path.rows(), self.path.columns())
     }
 }
 
 impl Plan for AttentionPlan {
     fn footprints(&self) -> Vec<Footprint> {
         let forward = Footprint {
-            kernel: "attention/forward",
-            lanes: self.tile.lanes(),
-            workgroup_bytes: self.tile.workgroup_bytes(),
+            kernel: self.path.kernel(),
+            lanes: self.path.lanes(),
+            workgroup_bytes: self.path.workgroup_bytes(),
             storage_buffers: 5
-                + self.structure.storage_buffers()
-                + self.structure.mods.storage_buffers(self.tile_sizes()),
+                + self.structure.head_buffers()
+                + self.structure.modded_buffers(self.tile_sizes()),
         };
         let visits = VisitTable::footprints(&self.structure.mods);
         let combine = self.merge.as_ref().map_or(vec![], Plan::footprints);
@@ -167,11 +235,11 @@ impl Plan for AttentionPlan {
 
 impl fmt::Display for AttentionPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { structure, tile, splits, bound, .. } = self;
-        write!(f, "q {} × kv {}, ", tile.rows(), tile.columns())?;
+        let Self { structure, path, splits, bound, .. } = self;
+        write!(f, "q {} × kv {}, ", path.rows(), path.columns())?;
         if *splits > 1 {
             write!(f, "keys in {splits} splits, ")?;
         }
-        write!(f, "{}; {structure}; {bound}", tile.explain())
+        write!(f, "{}; {structure}; {bound}", path.explain())
     }
 }

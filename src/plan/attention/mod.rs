@@ -4,6 +4,7 @@ mod append;
 mod backward;
 mod cached;
 mod forward;
+mod matrix_tile;
 mod merge;
 mod mods;
 mod probabilities;
@@ -12,9 +13,10 @@ mod tile;
 pub use append::{AppendPlan, RotatePlan, RowsPlan};
 pub use backward::AttentionBackwardPlan;
 pub use cached::CacheStructure;
-pub use forward::AttentionPlan;
+pub use forward::{AttentionPath, AttentionPlan};
+pub use matrix_tile::MatrixTile;
 pub use merge::{MergePlan, Parts};
-pub use mods::{MaskMods, ModsStructure, VisitTable};
+pub use mods::{ModsStructure, VisitTable};
 pub(crate) use mods::{VISIT_LANES, block_words};
 pub use probabilities::AttentionProbabilitiesPlan;
 pub use tile::AttentionTile;
@@ -51,6 +53,8 @@ pub struct AttentionStructure {
     pub packed: bool,
     /// How keys and values lie in a cache, if they do.
     pub cache: Option<CacheStructure>,
+    /// Whether sinks, scales and slopes are copied into one buffer, since the adapter binds too few.
+    pub together: bool,
     /// What mods ask for.
     pub mods: ModsStructure,
 }
@@ -69,14 +73,20 @@ impl AttentionStructure {
             sinks: spec.sinks,
             packed: spec.packed.is_some(),
             cache: None,
+            together: false,
             mods: ModsStructure::new(spec, mods),
         }
     }
 
-    /// Storage buffers that the modules of the options bind, but for mods.
-    fn storage_buffers(&self) -> u32 {
-        let scales = self.cache.is_some_and(|cache| cache.scaled);
-        u32::from(self.alibi) + u32::from(self.sinks) + u32::from(scales) + self.sequence_buffers()
+    /// Whether keys and values have a scale for each head.
+    pub fn scaled(&self) -> bool {
+        self.cache.is_some_and(|cache| cache.scaled)
+    }
+
+    /// Storage buffers that hold something of each head: slopes, sinks and scales.
+    fn head_buffers(&self) -> u32 {
+        let buffers = u32::from(self.alibi) + u32::from(self.sinks) + u32::from(self.scaled());
+        if self.together { buffers.min(1) } else { buffers }
     }
 
     /// Those of the modules that say where sequences lie.
@@ -84,10 +94,33 @@ impl AttentionStructure {
         u32::from(self.packed || self.cache.is_some())
     }
 
-    /// Turns that the loops of a lane take over four rows and four columns of scores.
+    /// Whether packed sequences are found through what the mods' buffers are brought together in.
+    pub fn sequences_among_mods(&self) -> bool {
+        self.packed && self.mods.together
+    }
+
+    /// Storage buffers that a kernel with such tiles binds for sequences and for mods.
+    fn modded_buffers(&self, tile: (u32, u32)) -> u32 {
+        if self.sequences_among_mods() {
+            return 1;
+        }
+        self.sequence_buffers() + self.mods.storage_buffers(tile)
+    }
+
+    /// Brings together what takes more bindings than the adapter has: what mods read first, and then what there is of each
+    /// head, if the kernels read that.
+    fn bring_together(&mut self, caps: &Caps, footprints: impl Fn(Self) -> Vec<Footprint>) {
+        let too_many = |structure: Self| {
+            footprints(structure).iter().any(|footprint| footprint.storage_buffers > caps.storage_buffers)
+        };
+        self.mods.together = self.mods.reads() && too_many(*self);
+        self.together = too_many(*self);
+    }
+
+    /// Turns that the loops of a lane take over four scores of a row.
     fn block_turns(&self) -> u32 {
-        // The rounds of Philox, for each row.
-        if self.dropout { 4 * 10 } else { 0 }
+        // The rounds of Philox.
+        if self.dropout { 10 } else { 0 }
     }
 }
 
@@ -104,7 +137,8 @@ impl fmt::Display for AttentionStructure {
             None if key_storage == value_storage => write!(f, "{key_storage}")?,
             None => write!(f, "q, k {key_storage}; v, o {value_storage}")?,
         }
-        write!(f, "{}", self.mods)
+        write!(f, "{}", self.mods)?;
+        if self.together { f.write_str("; what heads have bound together") } else { Ok(()) }
     }
 }
 
@@ -112,11 +146,6 @@ impl fmt::Display for AttentionStructure {
 fn check_mods(spec: &AttentionSpec, mods: &Mods) -> Result<(), PlanError> {
     mods.check()?;
     Ok(mods.blocks.as_ref().map_or(Ok(()), |blocks| blocks.check(spec))?)
-}
-
-/// Whether kernels bind more buffers than the adapter lets them.
-fn bind_too_many(footprints: &[Footprint], caps: &Caps) -> bool {
-    footprints.iter().any(|footprint| footprint.storage_buffers > caps.storage_buffers)
 }
 
 /// Fails if a tensor of the spec cannot be bound at once.

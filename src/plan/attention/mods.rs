@@ -10,11 +10,15 @@ use crate::{AttentionSpec, BlockMask, DType, Mods, PlanError};
 /// What the mods of an attention ask of its kernels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[allow(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub struct ModsStructure {
     /// Whether scores are changed.
     pub scores: bool,
     /// Whether mods hide keys.
-    pub masks: MaskMods,
+    pub masks: bool,
+    /// Whether what is hidden is asked about in every tile within the range of positions: where sequences have different
+    /// lengths, and where no tile is left out. Elsewhere there is a table of tiles that are worth a visit.
+    pub everywhere: bool,
     /// Queries and keys of a block, if blocks are hidden.
     pub block: Option<(u32, u32)>,
     /// Whether batches, and whether heads, see different keys.
@@ -23,22 +27,9 @@ pub struct ModsStructure {
     pub buffers: u32,
     /// Buffers that mask mods read.
     pub mask_buffers: u32,
-    /// Whether the table of tiles to visit, the mask of blocks and the buffers are copied into one, since the adapter binds
-    /// too few.
+    /// Whether the table of tiles to visit or of packed sequences, the mask of blocks and the buffers are copied into one,
+    /// since the adapter binds too few.
     pub together: bool,
-}
-
-/// What mods that hide keys ask of the kernels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
-pub enum MaskMods {
-    /// There are none.
-    #[default]
-    None,
-    /// They are asked about every tile within the range of positions, since sequences have different lengths.
-    AskedEverywhere,
-    /// The GPU finds out first which tiles are worth a visit, and which of these need not ask.
-    AskedBefore,
 }
 
 /// Lanes of the kernels that make tables.
@@ -51,11 +42,8 @@ impl ModsStructure {
     pub(super) fn new(spec: &AttentionSpec, mods: &Mods) -> Self {
         Self {
             scores: !mods.scores.is_empty(),
-            masks: match (mods.masks.is_empty(), spec.packed) {
-                (true, _) => MaskMods::None,
-                (false, Some(_)) => MaskMods::AskedEverywhere,
-                (false, None) => MaskMods::AskedBefore,
-            },
+            masks: !mods.masks.is_empty(),
+            everywhere: spec.packed.is_some(),
             block: mods.blocks.as_ref().map(BlockMask::block).map(|(q, k)| (clamp(q), clamp(k))),
             apart: mods.masks_depend_on(),
             buffers: mods.buffers().len() as u32,
@@ -64,25 +52,36 @@ impl ModsStructure {
         }
     }
 
-    /// Whether there is a table of tiles to visit.
-    pub fn has_table(&self) -> bool {
-        self.finds_table() || self.block.is_some()
+    /// The same for kernels that leave no tile out.
+    pub(super) fn asked_everywhere(self) -> Self {
+        Self { everywhere: true, ..self }
     }
 
-    /// Whether the GPU finds out what is worth a visit.
+    /// Whether there is a table of tiles to visit.
+    pub fn has_table(&self) -> bool {
+        !self.everywhere && (self.masks || self.block.is_some())
+    }
+
+    /// Whether the GPU finds out what is worth a visit, and which of that need not be asked about.
     pub fn finds_table(&self) -> bool {
-        self.masks == MaskMods::AskedBefore
+        !self.everywhere && self.masks
     }
 
     /// Whether a kernel with such tiles asks masks about elements.
     pub fn asks(&self, tile: (u32, u32)) -> bool {
-        self.masks != MaskMods::None || self.cuts_blocks(tile)
+        self.masks || self.cuts_blocks(tile)
     }
 
     /// Whether a kernel with tiles of so many queries and keys asks the mask of blocks about elements: some tile may lie
     /// across the edge of a block.
     pub fn cuts_blocks(&self, (queries, keys): (u32, u32)) -> bool {
-        self.block.is_some_and(|(q, k)| !q.is_multiple_of(queries) || !k.is_multiple_of(keys))
+        let cut = |(q, k): (u32, u32)| !q.is_multiple_of(queries) || !k.is_multiple_of(keys);
+        self.block.is_some_and(|block| self.everywhere || cut(block))
+    }
+
+    /// Whether kernels read anything for them.
+    pub(super) fn reads(&self) -> bool {
+        self.buffers > 0 || self.block.is_some() || self.has_table()
     }
 
     /// Storage buffers that a kernel with such tiles binds for the mods.
@@ -120,10 +119,10 @@ impl fmt::Display for ModsStructure {
             write!(f, "; blocks of {queries} × {keys}")?;
         }
         match (self.masks, block) {
-            (MaskMods::AskedBefore, _) => write!(f, "; tiles to visit found by asking the masks")?,
-            (MaskMods::AskedEverywhere, _) => write!(f, "; masks asked everywhere")?,
-            (MaskMods::None, Some(_)) => write!(f, "; tiles to visit listed beforehand")?,
-            (MaskMods::None, None) => {}
+            (false, None) => {}
+            _ if self.everywhere => write!(f, "; masks asked everywhere")?,
+            (true, _) => write!(f, "; tiles to visit found by asking the masks")?,
+            (false, Some(_)) => write!(f, "; tiles to visit listed beforehand")?,
         }
         if self.together { write!(f, "; their buffers bound together") } else { Ok(()) }
     }

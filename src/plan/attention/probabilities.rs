@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::tile::{Lanes, Products, choose};
-use super::{AttentionStructure, AttentionTile, check_bindings};
+use super::{AttentionStructure, AttentionTile, check_bindings, check_mods};
 use crate::caps::Caps;
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_buffers, check_caps};
 use crate::shader::Storage;
@@ -36,12 +36,21 @@ impl AttentionProbabilitiesPlan {
     /// Plans the probabilities. Fails if the spec is wrong, a tensor exceeds a binding, which the probabilities do first, or
     /// not even the smallest tile fits.
     pub fn new(spec: &AttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
+        Self::with_mods(spec, &Mods::default(), caps)
+    }
+
+    /// Plans the probabilities of attention with mods. Fails also if they are wrong.
+    pub fn with_mods(spec: &AttentionSpec, mods: &Mods, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
+        check_mods(spec, mods)?;
         check_caps("attention/probabilities", caps)?;
         check_bindings(spec, caps)?;
         let count = elements("the probabilities", &spec.probabilities_shape())?;
         check_binding("the probabilities", count, spec.dtype, caps)?;
-        let structure = AttentionStructure::new(spec, &Mods::default(), caps);
+        let structure = AttentionStructure::new(spec, mods, caps);
+        // What is hidden is written too, as zeros; and the sinks are in the log-sum-exps.
+        let structure =
+            AttentionStructure { mods: structure.mods.asked_everywhere(), sinks: false, ..structure };
         let products = Products {
             kernel: "attention/probabilities",
             rows: spec.q_len,
@@ -52,11 +61,19 @@ impl AttentionProbabilitiesPlan {
         };
         let (tile, bound) = choose(&TILES, products, caps)?;
         let storage = Storage::new(spec.dtype, caps.f16, spec.k_len.is_multiple_of(4));
-        let plan = Self { structure, tile, storage, bound };
+        let mut plan = Self { structure, tile, storage, bound };
+        plan.structure.bring_together(caps, |structure| Self { structure, ..plan }.footprints());
         for footprint in plan.footprints() {
             check_buffers(&footprint, caps)?;
         }
         Ok(plan)
+    }
+}
+
+impl AttentionProbabilitiesPlan {
+    /// Queries and keys of a tile.
+    pub(crate) fn tile_sizes(&self) -> (u32, u32) {
+        (self.tile.rows(), self.tile.columns())
     }
 }
 
@@ -66,8 +83,9 @@ impl Plan for AttentionProbabilitiesPlan {
             kernel: "attention/probabilities",
             lanes: self.tile.lanes(),
             workgroup_bytes: self.tile.workgroup_bytes(),
-            // The sinks are in the log-sum-exps.
-            storage_buffers: 4 + self.structure.storage_buffers() - u32::from(self.structure.sinks),
+            storage_buffers: 4
+                + self.structure.head_buffers()
+                + self.structure.modded_buffers(self.tile_sizes()),
         }]
     }
 }

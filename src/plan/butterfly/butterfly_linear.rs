@@ -35,11 +35,8 @@ impl ButterflyLinearPlan {
         let backward = ButterflyBackwardPlan::with_sides(&product, [x, y, dx], caps)?;
         let storage = |run: usize| Storage::new(spec.dtype, caps.f16, run.is_multiple_of(4));
         let between = |run: usize| Storage::new(DType::F32, caps.f16, run.is_multiple_of(4));
-        let dx = (product.nstacks > 1).then(|| SliceSumPlan {
-            spread: 1,
-            slices: between(spec.in_features),
-            sums: storage(spec.in_features),
-        });
+        let dx = (product.nstacks > 1)
+            .then(|| SliceSumPlan::alone(between(spec.in_features), storage(spec.in_features)));
         if dx.is_some() {
             let elements = spec.batch * product.nstacks * spec.in_features;
             check_binding("the gradients of x, one for each stack", elements, DType::F32, caps)?;

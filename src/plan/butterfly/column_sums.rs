@@ -1,8 +1,7 @@
 //! Plans of sums along the columns of a batch: the gradient of a bias.
 
-use super::outer::SUM_LANES;
 use crate::caps::Caps;
-use crate::plan::{Footprint, check_binding, check_turns};
+use crate::plan::{Footprint, SliceSumPlan, check_binding, check_turns};
 use crate::shader::Storage;
 use crate::{DType, PlanError};
 
@@ -14,12 +13,10 @@ pub struct ColumnSumsPlan {
     pub part_rows: u32,
     /// Parts.
     pub parts: u32,
-    /// How the rows are stored.
-    pub rows: Storage,
-    /// How the parts are.
-    pub part: Storage,
-    /// How the result is.
-    pub outputs: Storage,
+    /// The rows of each part.
+    pub rows: SliceSumPlan,
+    /// The parts.
+    pub sum: SliceSumPlan,
 }
 
 /// Workgroups that occupy a large GPU.
@@ -28,12 +25,9 @@ const FULL: usize = 512;
 /// Rows below which a part costs more than it gains.
 const LEAST_ROWS: usize = 64;
 
-/// Invocations of a workgroup, four columns each.
-pub(crate) const COLUMN_LANES: u32 = 64;
-
 impl ColumnSumsPlan {
     pub(super) fn new(dtype: DType, [rows, width]: [usize; 2], caps: &Caps) -> Result<Self, PlanError> {
-        let across = width.div_ceil(4 * COLUMN_LANES as usize);
+        let across = width.div_ceil(4 * SliceSumPlan::LANES as usize);
         let parts = FULL.div_ceil(across).min(rows.div_ceil(LEAST_ROWS));
         let part_rows = rows.div_ceil(parts);
         let parts = rows.div_ceil(part_rows);
@@ -43,9 +37,8 @@ impl ColumnSumsPlan {
         Ok(Self {
             part_rows: part_rows as u32,
             parts: parts as u32,
-            rows: storage(dtype),
-            part: storage(DType::F32),
-            outputs: storage(dtype),
+            rows: SliceSumPlan::alone(storage(dtype), storage(DType::F32)),
+            sum: SliceSumPlan::alone(storage(DType::F32), storage(dtype)),
         })
     }
 
@@ -55,7 +48,6 @@ impl ColumnSumsPlan {
     }
 
     pub(super) fn footprints() -> [Footprint; 2] {
-        [("butterfly/column_sums", COLUMN_LANES), ("butterfly/sum_parts", SUM_LANES)]
-            .map(|(kernel, lanes)| Footprint { kernel, lanes, workgroup_bytes: 0, storage_buffers: 2 })
+        [SliceSumPlan::footprint(); 2]
     }
 }

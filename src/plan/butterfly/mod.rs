@@ -15,14 +15,12 @@ pub use block_sparse::{BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, Spars
 pub use block_tile::BlockTile;
 pub use butterfly_linear::ButterflyLinearPlan;
 pub(crate) use butterfly_linear::Sides;
-pub(crate) use column_sums::COLUMN_LANES;
 pub use column_sums::ColumnSumsPlan;
 pub use monarch::{MonarchPath, MonarchPlan, MonarchRows};
 pub use monarch_backward::MonarchBackwardPlan;
 pub use monarch_linear::MonarchLinearPlan;
 pub use outer::OuterPlan;
-pub(crate) use outer::SUM_LANES;
 pub(crate) use pixelfly::{DOT_ELEMENTS, DOT_LANES};
 pub use pixelfly::{PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage};
-pub use product::{ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile, SliceSumPlan};
-pub(crate) use product::{GRADIENT_LANES, Side, gradient_cells};
+pub use product::{ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile};
+pub(crate) use product::{GRADIENT_LANES, Side, Window, gradient_cells};

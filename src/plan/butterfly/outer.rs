@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::block_tile::BlockTile;
 use crate::caps::Caps;
-use crate::plan::{Bound, Footprint, check_binding, check_turns};
+use crate::plan::{Bound, Footprint, SliceSumPlan, check_binding, check_turns};
 use crate::shader::Storage;
 use crate::{DType, PlanError};
 
@@ -31,9 +31,6 @@ const FULL: usize = 512;
 
 /// Rows below which a part costs more in scratch than it gains.
 const LEAST_ROWS: usize = 64;
-
-/// Invocations of the kernel that sums the parts.
-pub(crate) const SUM_LANES: u32 = 64;
 
 impl OuterPlan {
     /// For `shape` (blocks, a, c), over that many rows. `name` is the result's; it is finished from `scratch` always, or
@@ -77,6 +74,11 @@ impl OuterPlan {
         if self.scratch { self.parts as usize * elements } else { 0 }
     }
 
+    /// How the parts are summed. A part follows another at any multiple of their length.
+    pub(crate) fn sum(&self) -> SliceSumPlan {
+        SliceSumPlan::alone(Storage { vectors: self.outputs.vectors, ..self.part }, self.outputs)
+    }
+
     /// How many kernels run.
     pub(crate) fn kernels(&self) -> usize {
         if self.scratch { 2 } else { 1 }
@@ -85,8 +87,7 @@ impl OuterPlan {
     pub(super) fn footprints(&self, listed: bool) -> Vec<Footprint> {
         let mut footprints = vec![self.tile.footprint("butterfly/block_outer", if listed { 4 } else { 3 })];
         if self.scratch {
-            let kernel = "butterfly/sum_parts";
-            footprints.push(Footprint { kernel, lanes: SUM_LANES, workgroup_bytes: 0, storage_buffers: 2 });
+            footprints.push(SliceSumPlan::footprint());
         }
         footprints
     }

@@ -5,9 +5,9 @@ use std::fmt;
 use super::block_sparse::{SparseProductPlan, check_lists};
 use super::block_tile::BlockTile;
 use super::column_sums::ColumnSumsPlan;
-use super::outer::{OuterPlan, SUM_LANES};
+use super::outer::OuterPlan;
 use crate::caps::Caps;
-use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
+use crate::plan::{Bound, Footprint, Plan, SliceSumPlan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
 use crate::{DType, PixelflySpec, PlanError};
 
@@ -199,7 +199,7 @@ impl Plan for PixelflyBackwardPlan {
                 storage_buffers,
             };
             let of_blocks = dot("butterfly/dot_parts", DOT_LANES, 4 * DOT_LANES, 3);
-            footprints.extend([of_blocks, of_blocks, dot("butterfly/sum_parts", SUM_LANES, 0, 2)]);
+            footprints.extend([of_blocks, of_blocks, SliceSumPlan::footprint()]);
         }
         footprints
     }

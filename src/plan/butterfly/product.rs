@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::caps::{Bytes, Caps};
-use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
+use crate::plan::{Bound, Footprint, Plan, SliceSumPlan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
 use crate::{ButterflySpec, DType, PlanError};
 
@@ -21,6 +21,8 @@ pub struct ButterflyPlan {
     pub twiddle: Storage,
     /// How `y` is stored, and the bias of a layer.
     pub y: Storage,
+    /// Whether the twiddle is more than one binding holds: each pass then binds its own factors, a stack at a time.
+    pub windows: bool,
     /// Whether rows get a bias.
     pub bias: bool,
     /// How rows between passes are stored: in f32.
@@ -38,6 +40,8 @@ pub struct ButterflyBackwardPlan {
     /// The factors, cut where a tile does not hold what they mix, or a lane the gradients of its matrices. What goes into
     /// a pass is computed again and stored; what goes into its factors never leaves the lanes.
     pub passes: Vec<ButterflyPass>,
+    /// Whether the twiddle is more than one binding holds: each pass then binds its own factors, a stack at a time.
+    pub windows: bool,
     /// Chunks of the batch: a workgroup sums the gradients of a chunk.
     pub chunks: u32,
     /// How `x` is stored.
@@ -155,7 +159,9 @@ impl ButterflyPlan {
         caps: &Caps,
     ) -> Result<Self, PlanError> {
         let (tile, bound) = ButterflyTile::new(spec, MOST_LANES * QUAD, caps)?;
-        let passes = passes(spec, tile.nodes.ilog2(), u32::MAX);
+        let windows = Window::needed(spec, caps)?;
+        let most = if windows { Window::most_factors(spec, spec.dtype, caps)? } else { u32::MAX };
+        let passes = passes(spec, tile.nodes.ilog2(), most);
         check_tensors(spec, x, y, caps)?;
         if passes.len() > 1 {
             check_rows_between(spec, caps)?;
@@ -167,6 +173,7 @@ impl ButterflyPlan {
             x: x.storage(spec.dtype, caps),
             twiddle: twiddle(spec, caps),
             y: y.storage(spec.dtype, caps),
+            windows,
             bias,
             between,
             bound,
@@ -212,7 +219,12 @@ impl ButterflyBackwardPlan {
         } else {
             ButterflyTile::new(spec, MOST_LANES * QUAD, caps)?
         };
+        let windows = Window::needed(spec, caps)?;
         let most = if spec.entry == 1 { MOST_BACKWARD } else { spec.log_n() as u32 };
+        // The slices that are summed are f32, whatever the twiddle is.
+        let sets = (tile.nodes / spec.n as u32).max(1);
+        let most_sums = || Window::most_factors(spec, DType::F32, caps).map(|most| (most / sets).max(1));
+        let most = if windows { most.min(most_sums()?) } else { most };
         let passes = passes(spec, tile.nodes.ilog2(), most);
         check_tensors(spec, x, dy, caps)?;
         if passes.len() > 1 || spec.entry > 1 {
@@ -221,6 +233,7 @@ impl ButterflyBackwardPlan {
         let mut plan = Self {
             tile,
             passes,
+            windows,
             chunks: 1,
             x: x.storage(spec.dtype, caps),
             dx: dx.storage(if dx.row == x.row { spec.dtype } else { DType::F32 }, caps),
@@ -242,12 +255,14 @@ impl ButterflyBackwardPlan {
         let one = Self { chunks: 1, ..self.clone() };
         let tiles = |pass: &ButterflyPass| one.chunk(spec, pass);
         let most_tiles = self.passes.iter().map(tiles).max().unwrap_or(1);
+        let stacks = self.stacks(spec) as u32;
         let elsewhere = |pass: &ButterflyPass| match spec.entry {
-            1 => pass.positions(spec) * spec.nstacks as u32,
-            _ => (gradient_cells(spec) as u32).div_ceil(GRADIENT_LANES) * spec.nstacks as u32,
+            1 => pass.positions(spec) * stacks,
+            _ => (gradient_cells(spec) as u32).div_ceil(GRADIENT_LANES) * stacks,
         };
         let elsewhere = self.passes.iter().map(elsewhere).min().unwrap_or(1);
-        let room = (SLICES / one.slices_len(spec)).max(1);
+        let bound = (caps.binding_bytes / 4).min(SLICES as u64) as usize;
+        let room = (bound / one.slices_len(spec)).max(1);
         let wanted = FULL.div_ceil(elsewhere).min(room as u32).min(most_tiles);
         let turns = self.passes.iter().map(|pass| one.turns(spec, pass)).max().unwrap_or(0);
         let needed = caps.loop_turns.map_or(1, |limit| turns.div_ceil(u64::from(limit / 2)) as u32);
@@ -267,11 +282,16 @@ impl ButterflyBackwardPlan {
         self.chunks * if self.tile.entry > 1 { 1 } else { self.tile.sets(pass) }
     }
 
+    /// Stacks that are computed at a time.
+    fn stacks(&self, spec: &ButterflySpec) -> usize {
+        if self.windows { 1 } else { spec.nstacks }
+    }
+
     /// Numbers of the slices of the pass that has the most; of a factor, where entries are matrices.
     pub(crate) fn slices_len(&self, spec: &ButterflySpec) -> usize {
         let len = |pass: &ButterflyPass| {
             let factors = if spec.entry > 1 { 1 } else { pass.factors as usize };
-            self.slices(pass) as usize * factors * spec.nstacks * spec.factor_len()
+            self.slices(pass) as usize * factors * self.stacks(spec) * spec.factor_len()
         };
         self.passes.iter().map(len).max().unwrap_or(0)
     }
@@ -317,9 +337,80 @@ fn twiddle(spec: &ButterflySpec, caps: &Caps) -> Storage {
     Storage::new(spec.dtype, caps.f16, run.is_multiple_of(4))
 }
 
+/// The part of a twiddle that a dispatch binds, and the stacks that it computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// The first stack.
+    pub stack: u32,
+    /// How many.
+    pub stacks: u32,
+    /// The first factor that is bound, counted over all stacks.
+    pub first: u32,
+    /// Where it starts, in bytes.
+    pub offset: u64,
+    /// How many bytes; without it, all there are.
+    pub bytes: Option<u64>,
+}
+
+impl Window {
+    /// Whether the twiddle does not fit one binding. Fails if it is more than a buffer.
+    fn needed(spec: &ButterflySpec, caps: &Caps) -> Result<bool, PlanError> {
+        let bytes = (spec.parameters() * spec.dtype.bytes()) as u64;
+        let (tensor, limit) = ("twiddle", caps.buffer_bytes);
+        if bytes > limit {
+            Err(PlanError::Binding { tensor, bytes, limit })
+        } else {
+            Ok(bytes > caps.binding_bytes)
+        }
+    }
+
+    /// The factors that a window holds, wherever it starts, if their numbers are stored so. Fails if that is not one.
+    fn most_factors(spec: &ButterflySpec, dtype: DType, caps: &Caps) -> Result<u32, PlanError> {
+        let bytes = (spec.factor_len() * dtype.bytes()) as u64;
+        let most = (caps.binding_bytes / bytes).saturating_sub(Self::step(spec) - 1);
+        let (tensor, limit) = ("a factor of twiddle", caps.binding_bytes);
+        if most == 0 { Err(PlanError::Binding { tensor, bytes, limit }) } else { Ok(most as u32) }
+    }
+
+    fn factor_bytes(spec: &ButterflySpec) -> u64 {
+        (spec.factor_len() * spec.dtype.bytes()) as u64
+    }
+
+    /// Factors from one place where a window may start to the next.
+    fn step(spec: &ButterflySpec) -> u64 {
+        // What divides both, since the alignment is a power of two.
+        let common = 1 << Self::factor_bytes(spec).trailing_zeros().min(PART_ALIGNMENT.trailing_zeros());
+        PART_ALIGNMENT / common
+    }
+
+    /// The windows onto `factors`, in the order of the twiddle: one of all stacks, or one for each.
+    pub(crate) fn of(spec: &ButterflySpec, windows: bool, factors: std::ops::Range<u32>) -> Vec<Self> {
+        let stacks = spec.nstacks as u32;
+        if !windows {
+            return vec![Self { stack: 0, stacks, first: 0, offset: 0, bytes: None }];
+        }
+        let of_stack = |stack: u32| {
+            let before = u64::from(stack) * spec.factors() as u64;
+            let (first, end) = (before + u64::from(factors.start), before + u64::from(factors.end));
+            let first = first / Self::step(spec) * Self::step(spec);
+            let bytes = |factors: u64| factors * Self::factor_bytes(spec);
+            Self {
+                stack,
+                stacks: 1,
+                first: first as u32,
+                offset: bytes(first),
+                bytes: Some(bytes(end - first)),
+            }
+        };
+        (0..stacks).map(of_stack).collect()
+    }
+}
+
+/// Where a part of a buffer may start that is bound: what every WebGPU implementation takes.
+const PART_ALIGNMENT: u64 = 256;
+
 fn check_tensors(spec: &ButterflySpec, x: Side, y: Side, caps: &Caps) -> Result<(), PlanError> {
     check_binding("x", spec.batch * x.row, spec.dtype, caps)?;
-    check_binding("twiddle", spec.parameters(), spec.dtype, caps)?;
     check_binding("y", spec.batch * y.row, spec.dtype, caps)
 }
 
@@ -346,6 +437,9 @@ fn passes(spec: &ButterflySpec, bits: u32, most: u32) -> Vec<ButterflyPass> {
         // Four neighbours lie side by side, whichever factors there are.
         let active = if low == 0 { (high + 1).max(2) } else { high - low + 1 };
         let run = low.min(bits - active);
+        // Where a tile has all the lowest bits, it takes more of the higher ones too: sets of rows instead would each sum
+        // slices of their own, backward.
+        let active = if run == low { active.max(bits.min(spec.log_n() as u32) - run) } else { active };
         passes.push(ButterflyPass { first, factors: end - first, low, bits: active, run });
         first = end;
     }
@@ -518,35 +612,6 @@ impl Plan for ButterflyPlan {
     }
 }
 
-/// How slices are summed, always in the same order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct SliceSumPlan {
-    /// Lanes that share a sum.
-    pub spread: u32,
-    /// How what is summed is stored.
-    pub slices: Storage,
-    /// How sums are stored.
-    pub sums: Storage,
-}
-
-impl SliceSumPlan {
-    /// Invocations of a workgroup.
-    pub(crate) const LANES: u32 = 64;
-
-    /// Lanes that share a sum of many slices.
-    pub(crate) const SPREAD: u32 = 8;
-
-    pub(crate) fn footprint() -> Footprint {
-        Footprint {
-            kernel: "butterfly/sum_slices",
-            lanes: Self::LANES,
-            workgroup_bytes: Self::LANES * 16,
-            storage_buffers: 2,
-        }
-    }
-}
-
 /// Lanes of the kernel that sums the gradient of a factor whose entries are matrices.
 pub(crate) const GRADIENT_LANES: u32 = 64;
 
@@ -595,6 +660,10 @@ fn write_passes(f: &mut fmt::Formatter<'_>, passes: &[ButterflyPass]) -> fmt::Re
     f.write_str(" factors")
 }
 
+fn write_windows(f: &mut fmt::Formatter<'_>, windows: bool) -> fmt::Result {
+    if windows { f.write_str(" bound a pass and a stack at a time") } else { Ok(()) }
+}
+
 impl fmt::Display for ButterflyPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tile, passes, x, twiddle, y, bound, .. } = self;
@@ -603,6 +672,7 @@ impl fmt::Display for ButterflyPlan {
             _ => write!(f, "{} passes through f32 scratch, ", passes.len())?,
         }
         write_passes(f, passes)?;
+        write_windows(f, self.windows)?;
         write!(f, ", {tile}; ")?;
         if x == twiddle && twiddle == y {
             write!(f, "{x}; {bound}")
@@ -620,6 +690,7 @@ impl fmt::Display for ButterflyBackwardPlan {
             _ => write!(f, "{} passes through f32 scratch, ", passes.len())?,
         }
         write_passes(f, passes)?;
+        write_windows(f, self.windows)?;
         write!(f, ", {tile}, {chunks} chunks of the batch; ")?;
         if x == twiddle && twiddle == dy {
             write!(f, "{x}; {bound}")
@@ -649,6 +720,30 @@ mod tests {
         assert_eq!(bits(&three, 20), [[60, 0, 20, 0]]);
         // What a tile has room for makes longer runs.
         assert_eq!(bits(&ButterflySpec { n: 1 << 13, ..spec }, 12), [[12, 0, 12, 0], [1, 12, 1, 11]]);
+    }
+
+    #[test]
+    fn a_twiddle_past_a_binding_is_bound_in_windows() {
+        let whole = ButterflySpec::new(DType::F32, 1, 1 << 19);
+        assert!(!ButterflyPlan::new(&whole, &WEBGPU_BASELINE).unwrap().windows);
+        let large = ButterflySpec::new(DType::F32, 1, 1 << 20);
+        let plan = ButterflyPlan::new(&large, &WEBGPU_BASELINE).unwrap();
+        assert!(plan.windows && ButterflyBackwardPlan::new(&large, &WEBGPU_BASELINE).unwrap().windows);
+        // 20 factors of 8 MiB.
+        let windows = Window::of(&large, true, 12..20);
+        assert_eq!((windows[0].offset, windows[0].bytes), (12 * (8 << 20), Some(8 * (8 << 20))));
+        // Factors of 32 bytes: a window starts at every eighth, of whichever stack.
+        let small = ButterflySpec::new(DType::F32, 1, 4).nblocks(5).nstacks(2);
+        let windows = Window::of(&small, true, 3..5);
+        assert_eq!([windows[0].first, windows[1].first], [0, 8]);
+        assert_eq!([windows[0].bytes, windows[1].bytes], [Some(5 * 32), Some(7 * 32)]);
+        // Twice as much is more than a buffer.
+        let refused = ButterflyPlan::new(&large.complex(), &WEBGPU_BASELINE).unwrap_err();
+        let half = ButterflySpec { dtype: DType::F16, ..large.complex() };
+        for spec in [half, half.increasing_stride().nblocks(1), large.transposed()] {
+            assert!(ButterflyBackwardPlan::new(&spec, &WEBGPU_BASELINE).unwrap().windows, "{spec}");
+        }
+        assert!(matches!(refused, PlanError::Binding { tensor: "twiddle", .. }), "{refused}");
     }
 
     #[test]

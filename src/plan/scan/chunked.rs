@@ -5,10 +5,10 @@ use std::fmt;
 use crate::caps::{Bytes, Caps};
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
-use crate::spec::{Decay, LONGEST_CHUNK, Recurrence, elements};
-use crate::{DType, LinearAttentionSpec, PlanError, Skip, SsdSpec};
+use crate::spec::{Decay, Recurrence, elements};
+use crate::{DType, PlanError, Skip, SsdSpec};
 
-/// How to run an [`SsdSpec`] or a [`LinearAttentionSpec`]: as products within chunks, with states passed between them.
+/// How to run an [`SsdSpec`] or its like: as products within chunks, with states passed between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ChunkedPlan {
@@ -62,10 +62,40 @@ pub enum Steps {
         /// Once for a head, and not for each step.
         constant: bool,
     },
+    /// Nothing: columns of a state decay each on its own, which is other kernels' concern.
+    Keyed,
+    /// The decay's logarithm, 0 without a gate, and the weight, both given.
+    Delta {
+        /// Whether states decay.
+        gated: bool,
+        /// Whether a token is two steps: one decays the state, the next adds to it.
+        pairs: bool,
+    },
+}
+
+impl Steps {
+    pub(super) fn new(decay: Decay) -> Self {
+        match decay {
+            Decay::Dt { bias, softplus, limits } => Self::Dt { bias, softplus, limits: limits.is_some() },
+            Decay::Given { constant } => Self::Given { constant },
+            Decay::Keyed => Self::Keyed,
+            Decay::Delta { gated, pairs } => Self::Delta { gated, pairs },
+        }
+    }
+
+    /// Tensors that it is made of.
+    pub(super) fn tensors(self) -> u32 {
+        match self {
+            Self::Dt { .. } => 3,
+            Self::Given { .. } => 1,
+            Self::Keyed => 0,
+            Self::Delta { .. } => 2,
+        }
+    }
 }
 
 /// Lanes across a tile.
-const COLUMN_LANES: u32 = 8;
+pub(super) const COLUMN_LANES: u32 = 8;
 
 /// The least room that a chunk has: a tile of steps.
 const LEAST_ROOM: usize = 32;
@@ -81,14 +111,7 @@ impl ChunkedPlan {
         fitting("state-space duality", plan, caps)
     }
 
-    /// Plans linear attention. Fails if the spec is wrong or more than the adapter holds.
-    pub fn linear_attention(spec: &LinearAttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
-        spec.check()?;
-        let plan = Self::new(&spec.recurrence(), caps)?;
-        fitting("linear attention", plan, caps)
-    }
-
-    fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
+    pub(super) fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
         check_caps("a recurrence in chunks", caps)?;
         check_binding("x", of.tokens() * of.heads * of.x_dim, of.dtype, caps)?;
         check_binding("b", of.tokens() * of.groups * of.b_dim, of.dtype, caps)?;
@@ -110,18 +133,13 @@ impl ChunkedPlan {
             room: room as u32,
             chunks: chunks as u32,
             step_lanes,
-            state_lanes: (of.x_dim.div_ceil(4).next_power_of_two() as u32).clamp(4, 16),
+            state_lanes: lanes_down(of.x_dim),
             x_fours: fours(of.x_dim),
             b_fours: fours(of.b_dim),
             x: vectors(of.x_dim),
             b: vectors(of.b_dim),
             state_vectors: of.b_dim.is_multiple_of(4),
-            steps: match of.decay {
-                Decay::Dt { bias, softplus, limits } => {
-                    Steps::Dt { bias, softplus, limits: limits.is_some() }
-                }
-                Decay::Given { constant } => Steps::Given { constant },
-            },
+            steps: Steps::new(of.decay),
             skip: of.skip != Skip::None,
             gated: of.gated,
             state_bytes: 4 * states as u64,
@@ -162,41 +180,47 @@ impl ChunkedPlan {
     pub(crate) fn footprint(&self, kernel: ChunkKernel) -> Footprint {
         // Logarithms and weights of a chunk's steps.
         let steps = 8 * self.room;
-        let of_decay = match self.steps {
-            Steps::Dt { .. } => 3,
-            Steps::Given { .. } => 1,
-        };
+        let of_decay = self.steps.tensors();
+        let of_gradient = if matches!(self.steps, Steps::Delta { .. }) { 2 } else { 1 };
         let (lanes, workgroup_bytes, storage_buffers) = match kernel {
             ChunkKernel::Steps => (64, 0, 2 + of_decay),
-            ChunkKernel::States { .. } => {
-                let tiles = 16 * 16 * (self.state_lanes + COLUMN_LANES * self.b_fours);
-                (self.state_lanes * COLUMN_LANES, tiles + steps, 5)
-            }
+            ChunkKernel::States { .. } => return self.states_footprint(self.state_lanes),
             ChunkKernel::Pass { .. } => (64, 0, 5),
             ChunkKernel::Mix(mixed) => {
                 let left = self.step_lanes * 4 * 9 * 16;
                 let right = 16 * 16 * 9.max(COLUMN_LANES * self.mix_fours(mixed));
                 let buffers = match mixed {
                     Mixed::Result if self.gated => 8,
-                    Mixed::Result | Mixed::Ungated | Mixed::X => 7,
+                    Mixed::Result | Mixed::Ungated | Mixed::Residuals | Mixed::Within | Mixed::X => 7,
                     Mixed::C | Mixed::B => 8,
                 };
                 (self.step_lanes * COLUMN_LANES, left + right + steps, buffers)
             }
             ChunkKernel::Gate => (64, 0, 4),
             ChunkKernel::Decay => (64, (32 + 16) * 9 * 16 + 128 + 4 * self.room + steps, 8),
-            ChunkKernel::Gradient => (64, 2 * 64 * 16 + steps, 5 + of_decay),
+            ChunkKernel::Gradient => (64, 2 * 64 * 16 + steps, 4 + of_decay + of_gradient),
             ChunkKernel::Skip => (64, steps, 4),
             ChunkKernel::Sum => (64, 256, 2),
         };
         Footprint { kernel: kernel.file(), lanes, workgroup_bytes, storage_buffers }
     }
 
+    /// `scan/chunk_states` with that many lanes down a tile.
+    pub(super) fn states_footprint(&self, lanes: u32) -> Footprint {
+        let tiles = 16 * 16 * (lanes + COLUMN_LANES * self.b_fours);
+        Footprint {
+            kernel: ChunkKernel::States { reverse: false }.file(),
+            lanes: lanes * COLUMN_LANES,
+            workgroup_bytes: tiles + 8 * self.room,
+            storage_buffers: 5,
+        }
+    }
+
     /// Fours of columns a lane takes.
     pub(crate) fn mix_fours(&self, mixed: Mixed) -> u32 {
         match mixed {
-            Mixed::Result | Mixed::Ungated | Mixed::X => self.x_fours,
             Mixed::C | Mixed::B => self.b_fours,
+            _ => self.x_fours,
         }
     }
 }
@@ -231,8 +255,12 @@ pub(crate) enum Mixed {
     Result,
     /// The result before its gate, in f32, which the gate's gradient needs.
     Ungated,
+    /// The result, of `x` in f32.
+    Residuals,
     /// The gradient of `x`.
     X,
+    /// The part of the gradient of `x` that lies within its chunk, in f32.
+    Within,
     /// The gradient of `c`.
     C,
     /// The gradient of `b`.
@@ -260,7 +288,12 @@ pub(crate) fn record_words(room: usize) -> usize {
     4 + 2 * room
 }
 
-fn fitting<P: Plan>(what: &'static str, plan: P, caps: &Caps) -> Result<P, PlanError> {
+/// Lanes down a tile of that many rows, four each.
+pub(super) fn lanes_down(rows: usize) -> u32 {
+    (rows.div_ceil(4).next_power_of_two() as u32).clamp(4, 16)
+}
+
+pub(super) fn fitting<P: Plan>(what: &'static str, plan: P, caps: &Caps) -> Result<P, PlanError> {
     match plan.footprints().into_iter().find(|footprint| !footprint.fits(caps)) {
         Some(footprint) => {
             let (resource, needed, limit) = if footprint.lanes > caps.workgroup_lanes {
@@ -289,20 +322,20 @@ fn choose_chunk(of: &Recurrence, limit: u64) -> (usize, usize) {
     let (x, b) = (of.x_dim as f64, of.b_dim as f64);
     let best = (FLOPS_A_BYTE * 16.0 * x * b / (x + b)).sqrt();
     let mut chunk = LEAST_ROOM;
-    let longest = of.length.clamp(LEAST_ROOM, LONGEST_CHUNK);
+    let longest = of.length.clamp(LEAST_ROOM, of.longest_chunk);
     // The nearest power of two, counted in octaves.
     while chunk < longest && (chunk as f64) * std::f64::consts::SQRT_2 < best {
         chunk *= 2;
     }
     let bytes = |chunk| 4 * count(chunk) as u128 * (of.heads * of.cells()) as u128;
-    while chunk < LONGEST_CHUNK && bytes(chunk) > u128::from(limit) {
+    while chunk < of.longest_chunk && bytes(chunk) > u128::from(limit) {
         chunk *= 2;
     }
     (chunk, count(chunk))
 }
 
 /// Chunks of the longest sequence.
-fn longest_run(of: &Recurrence, chunk: usize) -> usize {
+pub(super) fn longest_run(of: &Recurrence, chunk: usize) -> usize {
     let runs = of.sequences.runs(of.batch, of.length);
     runs.iter().map(|run| run.steps.div_ceil(chunk)).max().unwrap_or(0)
 }
@@ -322,8 +355,8 @@ impl fmt::Display for ChunkedPlan {
     }
 }
 
-/// How to run the gradients of an [`SsdSpec`] or a [`LinearAttentionSpec`]: states are computed again, and every gradient
-/// is a product within chunks like the result.
+/// How to run the gradients of an [`SsdSpec`] or its like: states are computed again, and every gradient is a product within
+/// chunks like the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ChunkedBackwardPlan {
@@ -338,13 +371,7 @@ impl ChunkedBackwardPlan {
         Self::new(forward, &spec.recurrence(), caps)
     }
 
-    /// Plans the gradients of linear attention. Fails if the spec is wrong or more than the adapter holds.
-    pub fn linear_attention(spec: &LinearAttentionSpec, caps: &Caps) -> Result<Self, PlanError> {
-        let forward = ChunkedPlan::linear_attention(spec, caps)?;
-        Self::new(forward, &spec.recurrence(), caps)
-    }
-
-    fn new(forward: ChunkedPlan, of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
+    pub(super) fn new(forward: ChunkedPlan, of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
         let plan = Self { forward };
         let widest = of.x_dim.max(of.b_dim);
         check_turns("scan/chunk_mix", forward.mix_turns(of.heads / of.groups, widest), caps)?;

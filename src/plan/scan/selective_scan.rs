@@ -81,7 +81,10 @@ impl SelectiveScanPlan {
         let length = spec.length as u32;
         let wanted = FULL.div_ceil(groups).min(length.div_ceil(LEAST_CHUNK));
         let chunk = length.div_ceil(wanted).min(longest_chunk(state_lanes, caps)).next_multiple_of(TILE);
-        Self::with_chunk(spec, caps, chunk)
+        let plan = Self::with_chunk(spec, caps, chunk)?;
+        check_scratch("what the kernels of the scan share", plan.held(spec).end, caps)?;
+        check_scratch("the maps of the chunks", plan.maps(spec), caps)?;
+        Ok(plan)
     }
 
     fn with_chunk(spec: &SelectiveScanSpec, caps: &Caps, chunk: u32) -> Result<Self, PlanError> {
@@ -112,8 +115,6 @@ impl SelectiveScanPlan {
         let stored = |varies: bool| if varies { spec.dtype } else { DType::F32 };
         check_binding("B", spec.b_shape().iter().product(), stored(plan.b_varies), caps)?;
         check_binding("C", spec.c_shape().iter().product(), stored(plan.c_varies), caps)?;
-        check_scratch("what the kernels of the scan share", plan.held(spec).end, caps)?;
-        check_scratch("the maps of the chunks", plan.maps(spec), caps)?;
         Ok(plan)
     }
 
@@ -243,6 +244,13 @@ pub struct SelectiveScanBackwardPlan {
     pub forward: SelectiveScanPlan,
     /// Tiles of eight steps in a chunk: as many as workgroup memory holds a state before each of.
     pub step_tiles: u32,
+    /// Batches of a slice: the kernels run for one after the other, so that what they share can be bound.
+    pub slice_batch: u32,
+    /// Slices of the batches.
+    pub batch_slices: u32,
+    /// Chunks of a row in a slice, from its last to its first. Where there are several slices of a row, the states before
+    /// them are computed beforehand.
+    pub slice_chunks: u32,
     /// How what the workgroups leave apart is summed.
     pub sum: SumPlan,
 }
@@ -264,43 +272,150 @@ impl SelectiveScanBackwardPlan {
                 limit: u64::from(caps.workgroup_bytes),
             });
         }
-        let step_tiles = fitting.min(MOST_STARTS / 4 / spec.parts() as u32);
-        let forward = SelectiveScanPlan::with_chunk(spec, caps, step_tiles * TILE)?;
-        let plan = Self { forward, step_tiles, sum: SumPlan::new() };
-        plan.sum.check(plan.terms(spec).max(forward.tiles(spec) as usize), caps)?;
-        check_scratch("what the kernels of the scan share", plan.held(spec).end, caps)?;
-        check_scratch("the maps of the chunks", plan.maps(spec), caps)?;
-        if spec.gated {
-            check_scratch("the gradient before the gate", spec.shape().iter().product(), caps)?;
+        // Where a single chunk of very many states is too much, shorter ones share less.
+        let mut step_tiles = fitting.min(MOST_STARTS / 4 / spec.parts() as u32);
+        let mut plan = Self::whole(spec, caps, step_tiles)?;
+        while step_tiles > 1 && !plan.slice_fits(1, 1, spec, caps) {
+            step_tiles /= 2;
+            plan = Self::whole(spec, caps, step_tiles)?;
         }
+        let plan = plan.sliced(spec, caps);
+        let tiles = plan.forward.tiles(spec) as usize;
+        plan.sum.check(plan.terms().max(tiles).max(plan.slices()), caps)?;
+        check_scratch("what the kernels of a slice share", plan.held(spec).end, caps)?;
+        check_scratch("the maps of a slice's chunks", plan.maps(spec), caps)?;
+        check_scratch("the gradient before the gate", plan.gated(spec), caps)?;
+        check_scratch("the states before the slices", plan.starts(spec), caps)?;
+        check_scratch("the sums of the slices", plan.sums(spec).end, caps)?;
         Ok(plan)
     }
 
-    /// Parts of which the gradient of what belongs to channels is the sum.
-    pub(crate) fn terms(&self, spec: &SelectiveScanSpec) -> usize {
-        spec.batch * self.forward.chunks as usize
+    /// One slice of everything, with chunks of so many tiles.
+    fn whole(spec: &SelectiveScanSpec, caps: &Caps, step_tiles: u32) -> Result<Self, PlanError> {
+        let forward = SelectiveScanPlan::with_chunk(spec, caps, step_tiles * TILE)?;
+        let (slice_batch, batch_slices, slice_chunks) = (spec.batch as u32, 1, forward.chunks);
+        Ok(Self { forward, step_tiles, slice_batch, batch_slices, slice_chunks, sum: SumPlan::new() })
     }
 
-    /// Numbers of the chunks' maps; there are some for a single chunk too.
+    /// Whether what the kernels of such a slice share can be bound.
+    fn slice_fits(self, slice_batch: u32, slice_chunks: u32, spec: &SelectiveScanSpec, caps: &Caps) -> bool {
+        let slice = Self { slice_batch, slice_chunks, ..self };
+        let scratch = [slice.held(spec).end, slice.maps(spec), slice.gated(spec)];
+        scratch.into_iter().all(|numbers| check_scratch("a slice", numbers, caps).is_ok())
+    }
+
+    /// The same in the largest slices that fit: whole batches if they do, or parts of about the same size of a single one.
+    fn sliced(self, spec: &SelectiveScanSpec, caps: &Caps) -> Self {
+        let fits = |batches: u32, chunks: u32| self.slice_fits(batches, chunks, spec, caps);
+        let chunks = self.forward.chunks;
+        // The most that fits, at least one.
+        let most = |count: u32, fits: &dyn Fn(u32) -> bool| {
+            let (mut least, mut beyond) = (1, count + 1);
+            while beyond - least > 1 {
+                let middle = u32::midpoint(least, beyond);
+                *if fits(middle) { &mut least } else { &mut beyond } = middle;
+            }
+            least
+        };
+        if fits(1, chunks) {
+            let slice_batch = most(self.slice_batch, &|batches| fits(batches, chunks));
+            return Self { slice_batch, batch_slices: self.slice_batch.div_ceil(slice_batch), ..self };
+        }
+        let slices = chunks.div_ceil(most(chunks, &|chunks| fits(1, chunks)));
+        Self { slice_batch: 1, batch_slices: self.slice_batch, slice_chunks: chunks.div_ceil(slices), ..self }
+    }
+
+    /// The steps of a slice of a row.
+    fn slice_steps(&self, spec: &SelectiveScanSpec) -> usize {
+        (self.slice_chunks as usize * self.forward.chunk as usize).min(spec.length)
+    }
+
+    /// Slices of a row.
+    pub(crate) fn row_slices(&self) -> u32 {
+        self.forward.chunks.div_ceil(self.slice_chunks)
+    }
+
+    /// All slices.
+    pub(crate) fn slices(&self) -> usize {
+        self.batch_slices as usize * self.row_slices() as usize
+    }
+
+    /// Parts of a slice of which the gradient of what belongs to channels is the sum.
+    pub(crate) fn terms(&self) -> usize {
+        self.slice_batch as usize * self.slice_chunks as usize
+    }
+
+    /// Numbers of the states with which a slice's chunks begin.
+    fn borders(&self, spec: &SelectiveScanSpec) -> usize {
+        self.terms() * spec.a_shape().iter().product::<usize>()
+    }
+
+    /// Numbers of the maps of a slice's chunks; there are some for a single chunk too.
     pub(crate) fn maps(&self, spec: &SelectiveScanSpec) -> usize {
-        2 * self.forward.borders(spec)
+        2 * self.borders(spec)
     }
 
-    /// Where in the tensor that the kernels share lies what.
+    /// Numbers of the gradient before the gate, in rows of whole fours.
+    pub(crate) fn gated(&self, spec: &SelectiveScanSpec) -> usize {
+        let rows = self.slice_batch as usize * spec.channels;
+        if spec.gated { rows * self.slice_steps(spec).next_multiple_of(4) } else { 0 }
+    }
+
+    /// Numbers of the states before all slices of a row.
+    pub(crate) fn starts(&self, spec: &SelectiveScanSpec) -> usize {
+        if self.row_slices() == 1 { 0 } else { self.slice_states(spec) * self.row_slices() as usize }
+    }
+
+    /// Numbers of the states of a slice's rows.
+    pub(crate) fn slice_states(&self, spec: &SelectiveScanSpec) -> usize {
+        self.slice_batch as usize * spec.a_shape().iter().product::<usize>()
+    }
+
+    /// Where in the tensor that the kernels of a slice share lies what.
     pub(crate) fn held(&self, spec: &SelectiveScanSpec) -> BackwardHeld {
-        let states = self.terms(spec) * spec.channels * spec.state_dim * spec.parts();
-        let steps = spec.batch * spec.groups() * spec.state_dim * spec.length * spec.parts();
-        let steps = steps * self.forward.tiles(spec) as usize;
-        let channels = self.terms(spec) * spec.channels;
+        let states = self.borders(spec);
+        let steps = self.slice_batch as usize * spec.groups() * spec.state_dim * self.slice_steps(spec);
+        let steps = steps * spec.parts() * self.forward.tiles(spec) as usize;
+        let channels = self.terms() * spec.channels;
         let Held { skip, border, .. } = self.forward.held(spec);
-        let back = border + self.forward.borders(spec);
-        let da = back + self.forward.borders(spec);
+        let back = border + states;
+        let da = back + states;
         let db = da + states;
         let dc = db + if self.forward.b_varies { steps } else { states };
         let dskip = dc + if self.forward.c_varies { steps } else { states };
         let dbias = dskip + channels;
         BackwardHeld { skip, border, back, da, db, dc, dskip, dbias, end: dbias + channels }
     }
+
+    /// Where in the tensor of the slices' sums lie those of what, each list in (slices, numbers) with room for whole fours.
+    pub(crate) fn sums(&self, spec: &SelectiveScanSpec) -> SliceSums {
+        let slices = if self.slices() == 1 { 0 } else { self.slices() };
+        let states = slices * spec.a_shape().iter().product::<usize>().next_multiple_of(4);
+        let channels = slices * spec.channels.next_multiple_of(4);
+        let [db, dc] =
+            [self.forward.b_varies, self.forward.c_varies].map(|varies| if varies { 0 } else { states });
+        let dskip = states + db + dc;
+        SliceSums {
+            da: 0,
+            db: states,
+            dc: states + db,
+            dskip,
+            dbias: dskip + channels,
+            end: dskip + 2 * channels,
+        }
+    }
+}
+
+/// Numbers in the tensor of what the slices sum, counted from its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SliceSums {
+    pub da: usize,
+    pub db: usize,
+    pub dc: usize,
+    pub dskip: usize,
+    pub dbias: usize,
+    /// All of it.
+    pub end: usize,
 }
 
 /// Numbers in the tensor that the kernels of a backward pass share, counted from its beginning.
@@ -343,7 +458,10 @@ impl Plan for SelectiveScanBackwardPlan {
         kernels.extend(forward.gated.then(|| gate(3)));
         kernels.extend([forward.reduce(8), forward.carry(), forward.carry(), backward]);
         kernels.extend(forward.gated.then(|| gate(4)));
-        kernels.extend([self.sum.footprint(); 2]);
+        kernels.extend([
+            self.sum.footprint(),
+            Footprint { kernel: "scan/selective_sum", ..self.sum.footprint() },
+        ]);
         kernels
     }
 }
@@ -355,6 +473,11 @@ impl fmt::Display for SelectiveScanBackwardPlan {
             f,
             "{chunks} chunks of {chunk} steps a row, their states computed again, sums in a fixed order; "
         )?;
+        match (self.slices(), self.row_slices()) {
+            (1, _) => {}
+            (slices, 1) => write!(f, "{slices} slices of {} batches; ", self.slice_batch)?,
+            (slices, _) => write!(f, "{slices} slices of {} chunks of a batch; ", self.slice_chunks)?,
+        }
         write!(
             f,
             "{lanes} lanes, {state_lanes} a channel with 4 states each, summed through {exchange}; {storage}"

@@ -6,10 +6,11 @@ use super::chunked::{Steps, record_words};
 use crate::caps::Caps;
 use crate::plan::{Exchange, Footprint, Plan, check_binding, check_caps};
 use crate::shader::Storage;
-use crate::spec::{Decay, Recurrence};
-use crate::{DType, LinearAttentionSpec, PlanError, Skip, SsdSpec};
+use crate::spec::Recurrence;
+use crate::{DType, DeltaRuleSpec, LinearAttentionSpec, PlanError, Skip, SsdSpec};
 
-/// How to take one step of every sequence of an [`SsdSpec`] or a [`LinearAttentionSpec`], as decoding does.
+/// How to take one step of every sequence of an [`SsdSpec`], a [`LinearAttentionSpec`] or a [`DeltaRuleSpec`], as decoding
+/// does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct TokenPlan {
@@ -47,6 +48,12 @@ impl TokenPlan {
         Self::new(&spec.recurrence(), caps)
     }
 
+    /// Plans a step of the delta rule. Fails if the spec is wrong or more than the adapter holds.
+    pub fn delta_rule(spec: &DeltaRuleSpec, caps: &Caps) -> Result<Self, PlanError> {
+        spec.check()?;
+        Self::new(&spec.recurrence(), caps)
+    }
+
     fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
         check_caps("a step of a recurrence", caps)?;
         check_binding("the states", of.states() * of.heads * of.cells(), DType::F32, caps)?;
@@ -60,15 +67,15 @@ impl TokenPlan {
             exchange: Exchange::choose(lanes, column_lanes, caps),
             x: vectors(of.x_dim),
             b: vectors(of.b_dim),
-            steps: match of.decay {
-                Decay::Dt { bias, softplus, limits } => {
-                    Steps::Dt { bias, softplus, limits: limits.is_some() }
-                }
-                Decay::Given { constant } => Steps::Given { constant },
-            },
+            steps: Steps::new(of.decay),
             skip: of.skip != Skip::None,
             gated: of.gated,
         })
+    }
+
+    /// Whether columns of a state decay each on its own.
+    pub(crate) fn keyed(&self) -> bool {
+        self.steps == Steps::Keyed
     }
 
     /// Rows of a state that a workgroup takes.
@@ -79,10 +86,6 @@ impl TokenPlan {
 
 impl Plan for TokenPlan {
     fn footprints(&self) -> Vec<Footprint> {
-        let of_decay = match self.steps {
-            Steps::Dt { .. } => 3,
-            Steps::Given { .. } => 1,
-        };
         let exchanged = match self.exchange {
             Exchange::Workgroup => self.lanes * 16,
             Exchange::Subgroup => 0,
@@ -94,8 +97,8 @@ impl Plan for TokenPlan {
             storage_buffers,
         };
         vec![
-            kernel("scan/chunk_steps", 0, 2 + of_decay),
-            kernel("scan/token", exchanged + 8 * ROOM, 7 + u32::from(self.gated)),
+            kernel("scan/chunk_steps", 0, 2 + self.steps.tensors()),
+            kernel("scan/token", exchanged + 8 * ROOM, 7 + u32::from(self.gated) + u32::from(self.keyed())),
         ]
     }
 }

@@ -30,6 +30,7 @@ const MASK_SCOPE: Scope = Scope { required: &[MASK_MOD], optional: &[], offered:
 
 /// Which parts of [`Mods`] a kernel is linked with, beside the masks of keys.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a part of its own")]
 pub(crate) struct Parts {
     /// The changes of scores.
     pub scores: bool,
@@ -37,6 +38,8 @@ pub(crate) struct Parts {
     pub gradients: bool,
     /// The mask of blocks, element by element.
     pub blocks: bool,
+    /// The table of packed sequences.
+    pub sequences: bool,
 }
 
 /// Changes of scores, masks of keys and masks of blocks, for [`Attention::with_mods`](crate::Attention::with_mods).
@@ -170,9 +173,11 @@ impl Mods {
         let mask = |n: usize| format!("mask{n}");
         let named = scores.iter().enumerate().map(|(n, snippet)| (score(n), snippet));
         let named = named.chain(self.masks.iter().enumerate().map(|(n, snippet)| (mask(n), snippet)));
-        let blocks = parts.blocks.then(|| Reader { function: "block_word".to_owned(), word: Word::U32 });
+        let own = [(parts.blocks, "block_word"), (parts.sequences, "sequence_word")];
+        let own = own.into_iter().filter(|(read, _)| *read);
+        let own = own.map(|(_, function)| Reader { function: function.to_owned(), word: Word::U32 });
         let buffers = buffers_of(scores, &self.masks);
-        let readers: Vec<_> = blocks.into_iter().chain(buffers.iter().map(Buffer::reader)).collect();
+        let readers: Vec<_> = own.chain(buffers.iter().map(Buffer::reader)).collect();
         let mut linked = Linked::new(named, &readers, bound)?;
 
         let text = &mut linked.text;

@@ -10,7 +10,8 @@ use crate::{DType, SpecError};
 ///
 /// Tensors: `x` and `y` of shape (batch, channels, length) in `dtype`; `weight` (channels, width) and `bias` (channels)
 /// in f32; the initial and the last state of shape (batch, channels, width - 1) in f32: the inputs before the first
-/// step and up to the last one, the oldest first. Without an initial state rows begin after zeros.
+/// step and up to the last one, the oldest first. Without an initial state rows begin after zeros. With `channels_last`,
+/// `x` and `y` have the shape (batch, length, channels); all else is the same.
 ///
 /// With `sequences`, a row holds several sequences one after the other, and a tensor of shape (batch, length) says to
 /// which of them each step belongs: a step takes in only inputs of its own. The initial state belongs to the sequence
@@ -37,13 +38,25 @@ pub struct Conv1dSpec {
     pub sequences: bool,
     /// Whether an initial state is given.
     pub initial: bool,
+    /// Whether channels lie innermost, and not steps.
+    pub channels_last: bool,
 }
 
 impl Conv1dSpec {
     /// A convolution with neither bias nor activation, over rows that begin after zeros.
     pub fn new(dtype: DType, batch: usize, channels: usize, length: usize, width: usize) -> Self {
-        let (bias, silu, sequences, initial) = (false, false, false, false);
-        Self { dtype, batch, channels, length, width, bias, silu, sequences, initial }
+        Self {
+            dtype,
+            batch,
+            channels,
+            length,
+            width,
+            bias: false,
+            silu: false,
+            sequences: false,
+            initial: false,
+            channels_last: false,
+        }
     }
 
     /// Adds a bias.
@@ -70,9 +83,24 @@ impl Conv1dSpec {
         Self { initial: true, ..self }
     }
 
+    /// Lays channels innermost.
+    #[must_use]
+    pub fn channels_last(self) -> Self {
+        Self { channels_last: true, ..self }
+    }
+
     /// Shape of `x` and `y`.
     pub fn shape(&self) -> [usize; 3] {
-        [self.batch, self.channels, self.length]
+        self.shape_of(self.channels)
+    }
+
+    /// Shape of so many of the channels.
+    pub(crate) fn shape_of(&self, channels: usize) -> [usize; 3] {
+        if self.channels_last {
+            [self.batch, self.length, channels]
+        } else {
+            [self.batch, channels, self.length]
+        }
     }
 
     /// Shape of `weight`.
@@ -125,6 +153,7 @@ impl fmt::Display for Conv1dSpec {
             (self.silu, ", silu"),
             (self.sequences, ", sequences"),
             (self.initial, ", initial state"),
+            (self.channels_last, ", channels last"),
         ];
         options.iter().filter(|(on, _)| *on).try_for_each(|(_, name)| f.write_str(name))
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::recurrence::{Decay, Recurrence};
-use super::{Sequences, Skip, check_chunk};
+use super::{LONGEST_CHUNK, Sequences, Skip, check_chunk};
 use crate::spec::{at_least_one, elements, wrong};
 use crate::{DType, SpecError};
 
@@ -12,12 +12,12 @@ use crate::{DType, SpecError};
 /// `S_t = exp(g_t) S_(t-1) + v_t ⊗ k_t`, `o_t = scale S_t q_t`
 ///
 /// Where the decay is one number for each head, it is the retention of `RetNet` (Sun et al. 2023); where it is one for
-/// each head and step, the gated linear attention of Yang et al. (2024) with gates a head, or that of Mamba-2 without its
-/// weights.
+/// each head and step, that of Mamba-2 without its weights; where each element of a key has its own, and `exp(g_t)` scales
+/// the columns of the state, the gated linear attention of Yang et al. (2024).
 ///
 /// Tensors: `q` and `k` of shape (batch, length, heads, `key_dim`), `v` and `o` (batch, length, heads, `value_dim`) in
-/// `dtype`; the logarithms of the decays `g`, (heads) or (batch, length, heads), and the states (sequences, heads,
-/// `value_dim`, `key_dim`) in f32.
+/// `dtype`; the logarithms of the decays `g`, at most 0 as a rule, (heads), (batch, length, heads) or like `k`, and the states
+/// (sequences, heads, `value_dim`, `key_dim`) in f32.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct LinearAttentionSpec {
@@ -37,7 +37,8 @@ pub struct LinearAttentionSpec {
     pub gate: Gate,
     /// Factor of the result; `1/sqrt(key_dim)` where not given.
     pub scale: Option<f32>,
-    /// Steps that are computed as one matrix product, at most 256; planned where not given.
+    /// Steps that are computed as one matrix product, at most 256, or 64 where each element of a key has a gate; planned where
+    /// not given.
     pub chunk: Option<usize>,
     /// Whether an initial state is given.
     pub initial: bool,
@@ -53,6 +54,8 @@ pub enum Gate {
     Constant,
     /// At every step of every head.
     PerStep,
+    /// At every step of every head, and for each element of its keys.
+    PerKey,
 }
 
 impl LinearAttentionSpec {
@@ -124,6 +127,7 @@ impl LinearAttentionSpec {
         match self.gate {
             Gate::Constant => vec![self.heads],
             Gate::PerStep => vec![self.batch, self.length, self.heads],
+            Gate::PerKey => self.q_shape().to_vec(),
         }
     }
 
@@ -154,7 +158,7 @@ impl LinearAttentionSpec {
             ("key_dim", self.key_dim),
             ("value_dim", self.value_dim),
         ])?;
-        check_chunk(self.chunk)?;
+        check_chunk(self.chunk, self.longest_chunk())?;
         if let Some(scale) = self.scale
             && !scale.is_finite()
         {
@@ -164,6 +168,11 @@ impl LinearAttentionSpec {
         elements("v", &self.v_shape())?;
         self.sequences.check(self.batch, self.length)?;
         elements("the states", &self.state_shape()).map(drop)
+    }
+
+    /// The scores of a chunk whose keys decay each on its own lie in workgroup memory.
+    fn longest_chunk(&self) -> usize {
+        if self.gate == Gate::PerKey { 64 } else { LONGEST_CHUNK }
     }
 
     pub(crate) fn recurrence(&self) -> Recurrence {
@@ -176,9 +185,13 @@ impl LinearAttentionSpec {
             x_dim: self.value_dim,
             b_dim: self.key_dim,
             chunk: self.chunk,
+            longest_chunk: self.longest_chunk(),
             skip: Skip::None,
             gated: false,
-            decay: Decay::Given { constant: self.gate == Gate::Constant },
+            decay: match self.gate {
+                Gate::PerKey => Decay::Keyed,
+                gate => Decay::Given { constant: gate == Gate::Constant },
+            },
             scale: self.scale_value(),
             sequences: self.sequences.clone(),
         }
@@ -191,6 +204,7 @@ impl fmt::Display for LinearAttentionSpec {
         let name = match gate {
             Gate::Constant => "retention",
             Gate::PerStep => "gated linear attention",
+            Gate::PerKey => "linear attention with gated keys",
         };
         write!(f, "{name} {dtype} {batch} × {length}, {heads} × {key_dim} to {value_dim}")?;
         if let Some(chunk) = self.chunk {

@@ -1,4 +1,4 @@
-//! What state-space duality and linear attention have in common.
+//! What state-space duality, linear attention and the delta rule have in common.
 
 use super::{Sequences, Skip};
 use crate::DType;
@@ -18,6 +18,8 @@ pub(crate) struct Recurrence {
     /// Elements of `b` and `c`: columns of a state.
     pub b_dim: usize,
     pub chunk: Option<usize>,
+    /// The longest chunk that may be planned.
+    pub longest_chunk: usize,
     pub skip: Skip,
     pub gated: bool,
     pub decay: Decay,
@@ -32,6 +34,11 @@ pub(crate) enum Decay {
     Dt { bias: bool, softplus: bool, limits: Option<[f32; 2]> },
     /// Given by its logarithm, once for each head where constant; the weight is 1.
     Given { constant: bool },
+    /// Given by its logarithm for each step and column of a state; the weight is 1.
+    Keyed,
+    /// The decay's logarithm, 0 without a gate, and the weight, both given. As pairs, a token is two steps: one decays
+    /// the state, the next adds to it.
+    Delta { gated: bool, pairs: bool },
 }
 
 impl Recurrence {

@@ -42,6 +42,15 @@ impl Sequences {
         }
     }
 
+    /// The same sequences where every step is two.
+    pub(crate) fn doubled(&self) -> Self {
+        match self {
+            Self::Whole => Self::Whole,
+            Self::Packed(starts) => Self::Packed(starts.iter().map(|start| 2 * start).collect()),
+            Self::Indexed(indices) => Self::Indexed(indices.iter().flat_map(|&index| [index; 2]).collect()),
+        }
+    }
+
     pub(crate) fn check(&self, batch: usize, length: usize) -> Result<(), SpecError> {
         match self {
             Self::Packed(_) if batch != 1 => Err(wrong("batch", &batch, "1, since its sequences are packed")),

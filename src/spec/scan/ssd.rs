@@ -215,7 +215,7 @@ impl SsdSpec {
         if !self.heads.is_multiple_of(self.groups) {
             return Err(wrong("groups", &self.groups, format!("a divisor of the {} heads", self.heads)));
         }
-        check_chunk(self.chunk)?;
+        check_chunk(self.chunk, LONGEST_CHUNK)?;
         if let Some([low, high]) = self.dt_limits
             && (low.is_nan() || high.is_nan() || low > high)
         {
@@ -238,6 +238,7 @@ impl SsdSpec {
             x_dim: self.head_dim,
             b_dim: self.state_dim,
             chunk: self.chunk,
+            longest_chunk: LONGEST_CHUNK,
             skip: self.skip,
             gated: self.gated,
             decay: Decay::Dt { bias, softplus, limits },
@@ -247,10 +248,10 @@ impl SsdSpec {
     }
 }
 
-pub(crate) fn check_chunk(chunk: Option<usize>) -> Result<(), SpecError> {
+pub(crate) fn check_chunk(chunk: Option<usize>, longest: usize) -> Result<(), SpecError> {
     match chunk {
-        Some(chunk) if chunk == 0 || chunk > LONGEST_CHUNK => {
-            Err(wrong("chunk", &chunk, format!("1 to {LONGEST_CHUNK}")))
+        Some(chunk) if chunk == 0 || chunk > longest => {
+            Err(wrong("chunk", &chunk, format!("1 to {longest}")))
         }
         _ => Ok(()),
     }

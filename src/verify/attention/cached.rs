@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::append::tables;
+use super::mods::{self, Modified};
 use crate::ops::quantise;
 use crate::oracle::{self, AttentionGiven, Tables};
 use crate::verify::{
@@ -11,7 +12,7 @@ use crate::verify::{
 use crate::{
     Alibi, Append, AppendInputs, AppendSpec, AttentionOutputs, AttentionSpec, CacheIndex, CacheSpec,
     CacheView, CachedAttention, CachedAttentionInputs, CachedAttentionSpec, DType, Element, Error, Gpu,
-    KvCache, Rotary, RotaryPairs, RotaryTables, Rotate, RotateSpec, by_dtype,
+    KvCache, Mods, Rotary, RotaryPairs, RotaryTables, Rotate, RotateSpec, Window, by_dtype,
 };
 
 /// Queries of a step and keys of the longest sequence.
@@ -39,10 +40,31 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
         Grid::Thin => THIN.to_vec(),
         Grid::Full => [THIN.repeat(8), FULL.repeat(3)].concat(),
     };
-    boxed(lengths.into_iter().zip(dtypes).enumerate().map(|(turn, (lengths, dtype))| {
-        // Periods that are coprime to that of the lengths, so that options meet in many ways.
-        Step::new(dtype, lengths, turn)
-    }))
+    // Periods that are coprime to that of the lengths, so that options meet in many ways.
+    let in_turn = lengths
+        .into_iter()
+        .zip(dtypes)
+        .enumerate()
+        .map(|(turn, (lengths, dtype))| Step::new(dtype, lengths, turn));
+    boxed(in_turn.chain(everything()))
+}
+
+/// Slopes, sinks and scales together, in slots and in pages, without mods and with those that read buffers: more than a kernel
+/// binds on the least adapter.
+fn everything() -> impl Iterator<Item = Step> {
+    let steps = [(DType::F32, (3, 513), 3), (DType::F16, (1, 1025), 7), (DType::Bf16, (5, 203), 7)];
+    let steps = steps.map(|(dtype, lengths, turn)| Step::new(dtype, lengths, turn)).into_iter().enumerate();
+    steps.map(|(n, step)| {
+        let cache = step.spec.cache.int8();
+        let attention = AttentionSpec { window: Window::default(), ..step.spec.attention };
+        let attention = attention.causal().sinks().alibi(Alibi::PerBatchHead);
+        let lengths: Vec<_> = (0..attention.batch)
+            .map(|i| (attention.q_len, step.view.lengths[i] as usize - step.view.pad(i)))
+            .collect();
+        let chosen = ["", "aux-indexed", "prefix-LM"][n];
+        let modified = mods::all(&attention, &lengths).into_iter().find(|modified| modified.name == chosen);
+        Step { spec: CachedAttentionSpec::new(attention, cache), rotary: None, modified, ..step }
+    })
 }
 
 /// A step of decoding: new keys turned and appended, queries turned, and attention to it all.
@@ -50,6 +72,7 @@ struct Step {
     spec: CachedAttentionSpec,
     rotary: Option<Rotary>,
     view: CacheView,
+    modified: Option<Modified>,
 }
 
 impl Step {
@@ -95,14 +118,15 @@ impl Step {
         let turned = [0, head_dim, head_dim / 2][turn / 2 % 3] / 2 * 2;
         let pairs = [RotaryPairs::Half, RotaryPairs::Interleaved][turn % 2];
         let rotary = (turned > 0 && !cache.int8).then(|| Rotary::new(turned, pairs, longest));
-        Self { spec: CachedAttentionSpec::new(attention, cache), rotary, view }
+        Self { spec: CachedAttentionSpec::new(attention, cache), rotary, view, modified: None }
     }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.spec.fmt(f)?;
-        self.rotary.map_or(Ok(()), |rotary| write!(f, ", {rotary}"))
+        self.rotary.map_or(Ok(()), |rotary| write!(f, ", {rotary}"))?;
+        self.modified.as_ref().map_or(Ok(()), |modified| write!(f, ", {modified}"))
     }
 }
 
@@ -145,7 +169,8 @@ fn quantised(values: &[f64], width: usize, scales: &[f32]) -> (Vec<i8>, Vec<f64>
     rows.unzip()
 }
 
-async fn run<T: Element>(gpu: &Gpu, Step { spec, rotary, view }: &Step) -> Result<Vec<Outcome>, Error> {
+async fn run<T: Element>(gpu: &Gpu, step: &Step) -> Result<Vec<Outcome>, Error> {
+    let Step { spec, rotary, view, modified } = step;
     let CachedAttentionSpec { attention, cache } = spec;
     let AttentionSpec { batch, q_len, heads, .. } = *attention;
     let count = |shape: &[usize]| shape.iter().product::<usize>();
@@ -188,6 +213,7 @@ async fn run<T: Element>(gpu: &Gpu, Step { spec, rotary, view }: &Step) -> Resul
         let given = AttentionGiven {
             alibi: slopes,
             sinks: sinks.as_deref(),
+            mods: modified.as_ref().map(|modified| &modified.host),
             ..AttentionGiven::new(&q, &k_cache, &v_cache)
         };
         oracle::cached_attention(spec, precision, &given, view)
@@ -223,8 +249,14 @@ async fn run<T: Element>(gpu: &Gpu, Step { spec, rotary, view }: &Step) -> Resul
         Rotate::new(gpu, rotate)?.encode(&mut encoder, &q, tables, index.positions(), &turned)?;
         q = turned;
     }
-    let inputs = CachedAttentionInputs::new(&q, &kept, &index).alibi(alibi.as_ref()).sinks(sinks.as_ref());
-    CachedAttention::new(gpu, *spec)?.encode(&mut encoder, inputs, &outputs)?;
+    let buffers = modified.as_ref().map_or(Ok(vec![]), |modified| modified.upload(gpu))?;
+    let read: Vec<_> = buffers.iter().map(|(name, buffer)| (*name, buffer.table())).collect();
+    let inputs = CachedAttentionInputs::new(&q, &kept, &index)
+        .alibi(alibi.as_ref())
+        .sinks(sinks.as_ref())
+        .tables(&read);
+    let mods = modified.as_ref().map_or_else(Mods::new, |modified| modified.mods.clone());
+    CachedAttention::with_mods(gpu, *spec, &mods)?.encode(&mut encoder, inputs, &outputs)?;
     gpu.submit(encoder)?;
     let (o, lse) = (download(&outputs.o).await?, download(&outputs.lse).await?);
     // Rows that see a key or two are a small sample of roundings, whose maximum is luck.

@@ -105,7 +105,6 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(append::cases(grid));
     cases.extend(cached::cases(grid));
     cases.extend(mods::cases(grid));
-    cases.extend(boxed(training::cases(grid)));
     cases
 }
 

@@ -1,14 +1,16 @@
 //! The suite of mods: each ready-made one, snippets with buffers of their own, masks of blocks, and some together.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::oracle::{AttentionGiven, HostMods, Place, attention_backward, attention_of};
 use crate::verify::{
     Case, Comparison, Grid, Inputs, Outcome, Tolerance, both, boxed, download, poisoned, rounded, upload,
 };
 use crate::{
-    Attention, AttentionBackward, AttentionGradients, AttentionInputs, AttentionOutputs, AttentionSpec,
-    BlockMask, DType, Element, Error, Gpu, Mods, Snippet, Table, Tensor, Word, by_dtype, mods,
+    Alibi, Attention, AttentionBackward, AttentionGradients, AttentionInputs, AttentionOutputs,
+    AttentionProbabilities, AttentionSpec, BlockMask, CuSeqlens, DType, Element, Error, Gpu, Mods, Snippet,
+    Table, Tensor, Word, by_dtype, mods,
 };
 
 /// One row of the suite.
@@ -16,9 +18,14 @@ use crate::{
 struct ModsCase {
     spec: AttentionSpec,
     modified: Modified,
-    /// Whether the gradients are asked for too.
+    /// Whether the gradients and the probabilities are asked for too.
     backward: bool,
+    /// Queries and keys of each sequence.
+    lengths: Vec<(usize, usize)>,
 }
+
+/// Queries and keys of packed sequences: some without queries, some without keys, and of one.
+const PACKED: [(usize, usize); 6] = [(113, 203), (1, 1), (0, 17), (33, 0), (64, 50), (5, 97)];
 
 /// The mods whose gradients the thin grid asks for: on a software adapter compiling them takes longer than all else.
 const THIN_GRADIENTS: [&str; 6] = [
@@ -53,22 +60,59 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     };
     let mut cases = Vec::new();
     for (turn, spec) in specs.iter().enumerate() {
-        let all = all(spec).into_iter().enumerate();
+        let all = all(spec, &even(spec)).into_iter().enumerate();
         let taken = all.filter(|(n, _)| grid == Grid::Full || n % 3 == turn);
         let backward = |modified: &Modified| grid == Grid::Full || THIN_GRADIENTS.contains(&modified.name);
         cases.extend(taken.map(|(_, modified)| ModsCase {
             spec: *spec,
             backward: backward(&modified),
             modified,
+            lengths: even(spec),
         }));
     }
+    cases.extend(packed(grid));
     // Options of the spec apply together with mods.
-    let spec = spec(DType::F16, (113, 203), 24).causal().softcap(20.0).window(Some(60), None);
+    let spec = spec(DType::F32, (113, 203), 24).causal().softcap(20.0).window(Some(60), None);
     let chosen = ["aux-indexed", "documents", "blocks of 48 × 40"];
-    let together = all(&spec).into_iter().filter(|modified| chosen.contains(&modified.name));
+    let together = all(&spec, &even(&spec)).into_iter().filter(|modified| chosen.contains(&modified.name));
     let backward = |modified: &Modified| grid == Grid::Full || modified.name == "blocks of 48 × 40";
-    cases.extend(together.map(|modified| ModsCase { spec, backward: backward(&modified), modified }));
+    let lengths = even(&spec);
+    cases.extend(together.map(|modified| ModsCase {
+        spec,
+        backward: backward(&modified),
+        modified,
+        lengths: lengths.clone(),
+    }));
     boxed(cases)
+}
+
+/// The same lengths for every batch.
+fn even(spec: &AttentionSpec) -> Vec<(usize, usize)> {
+    vec![(spec.q_len, spec.k_len); spec.batch]
+}
+
+/// Packed sequences, with slopes and sinks beside the mods: more than a kernel binds on the least adapter. No table is made
+/// for them, and a mask of blocks has no shape.
+fn packed(grid: Grid) -> impl Iterator<Item = ModsCase> {
+    let sum = |side: fn(&(usize, usize)) -> usize| PACKED.iter().map(side).sum();
+    let spec = AttentionSpec::new(DType::F32, PACKED.len(), (113, 203), 4, 24)
+        .kv_heads(2)
+        .alibi(Alibi::PerBatchHead)
+        .sinks()
+        .packed(sum(|lengths| lengths.0), sum(|lengths| lengths.1));
+    let chosen = ["softcap mod", "aux-indexed", "prefix-LM", "a mask that loops"];
+    let taken = move |modified: &Modified| match grid {
+        Grid::Thin => chosen.contains(&modified.name),
+        // The table of documents is for sequences of one length.
+        Grid::Full => modified.mods.blocks.is_none() && !modified.name.contains("documents"),
+    };
+    let backward = move |modified: &Modified| grid == Grid::Full || modified.name == "aux-indexed";
+    let cases = all(&spec, &PACKED).into_iter().filter(taken).enumerate();
+    cases.map(move |(n, modified)| {
+        let spec = AttentionSpec { dtype: DType::ALL[n % 3], ..spec };
+        let spec = if n % 2 == 0 { spec.causal() } else { spec };
+        ModsCase { spec, backward: backward(&modified), modified, lengths: PACKED.to_vec() }
+    })
 }
 
 impl Case for ModsCase {
@@ -82,13 +126,20 @@ impl Case for ModsCase {
 }
 
 async fn run<T: Element>(gpu: &Gpu, case: &ModsCase) -> Result<Vec<Outcome>, Error> {
-    let ModsCase { spec, modified, backward } = case;
+    let ModsCase { spec, modified, backward, lengths } = case;
     let count = |shape: &[usize]| shape.iter().product::<usize>();
     let mut inputs = Inputs::new(count(&[spec.q_len, spec.k_len, spec.head_dim]) as u64);
     let mut drawn = |shape: &[usize]| rounded::<T>(&inputs.normal(count(shape), 1.0));
     let (q, k, v) = (drawn(&spec.q_shape()), drawn(&spec.k_shape()), drawn(&spec.v_shape()));
     let d_o = drawn(&spec.o_shape());
-    let given = AttentionGiven { mods: Some(&modified.host), ..AttentionGiven::new(&q, &k, &v) };
+    let slopes = rounded::<f32>(&inputs.uniform(spec.batch * spec.heads, 0.0, 0.3));
+    let alibi = (spec.alibi != Alibi::None).then_some(slopes.as_slice());
+    let logits = rounded::<f32>(&inputs.normal(spec.heads, 1.0));
+    let sinks = spec.sinks.then_some(logits.as_slice());
+    let (q_sums, k_sums) = (sums(lengths, |lengths| lengths.0), sums(lengths, |lengths| lengths.1));
+    let cu_seqlens = spec.packed.map(|_| CuSeqlens { q: &q_sums, k: &k_sums });
+    let mods = Some(&modified.host);
+    let given = AttentionGiven { alibi, sinks, cu_seqlens, mods, ..AttentionGiven::new(&q, &k, &v) };
     let (reference, plain) = both(spec.dtype, |precision| attention_of(spec, precision, &given));
 
     let tables = modified.upload(gpu)?;
@@ -98,7 +149,13 @@ async fn run<T: Element>(gpu: &Gpu, case: &ModsCase) -> Result<Vec<Outcome>, Err
         upload::<T>(gpu, &spec.k_shape(), &k)?,
         upload::<T>(gpu, &spec.v_shape(), &v)?,
     ];
-    let inputs = AttentionInputs::new(&q, &k, &v).tables(&tables);
+    let slopes = alibi.map(|slopes| upload::<f32>(gpu, &spec.alibi_shape(), slopes)).transpose()?;
+    let logits = sinks.map(|logits| upload::<f32>(gpu, &[spec.heads], logits)).transpose()?;
+    let inputs = AttentionInputs::new(&q, &k, &v)
+        .alibi(slopes.as_ref())
+        .sinks(logits.as_ref())
+        .cu_seqlens(cu_seqlens)
+        .tables(&tables);
     let outputs = AttentionOutputs {
         o: poisoned::<T>(gpu, &spec.o_shape())?,
         lse: poisoned::<f32>(gpu, &spec.lse_shape())?,
@@ -117,14 +174,26 @@ async fn run<T: Element>(gpu: &Gpu, case: &ModsCase) -> Result<Vec<Outcome>, Err
         return Ok(outcomes);
     }
 
+    let p = poisoned::<T>(gpu, &spec.probabilities_shape())?;
+    let mut encoder = gpu.encoder();
+    let op = AttentionProbabilities::with_mods(gpu, *spec, &modified.mods)?;
+    op.encode(&mut encoder, inputs, &outputs.lse, &p)?;
+    gpu.submit(encoder)?;
+    // A weight is one exponential of the GPU, for which WGSL allows several units in the last place; a plain one has no
+    // such error. The suite of training allows 1e-5.
+    let largest = reference.probabilities.iter().fold(0.0, |max: f64, p| max.max(*p));
+    let tolerance = Tolerance { multiple: 2.0, atol: 4.0 * f64::from(f32::EPSILON) * largest };
+    let pair = [&reference.probabilities, &plain.probabilities];
+    outcomes.push(Outcome::new("p", &download(&p).await?, pair[0], pair[1], tolerance));
+
     let (reference, plain) = both(spec.dtype, |precision| attention_backward(spec, precision, &given, &d_o));
     let d_o = upload::<T>(gpu, &spec.o_shape(), &d_o)?;
     let found = AttentionGradients {
         dq: poisoned::<T>(gpu, &spec.q_shape())?,
         dk: poisoned::<T>(gpu, &spec.k_shape())?,
         dv: poisoned::<T>(gpu, &spec.v_shape())?,
-        dalibi: None,
-        dsinks: None,
+        dalibi: alibi.map(|_| poisoned::<f32>(gpu, &spec.alibi_shape())).transpose()?,
+        dsinks: sinks.map(|_| poisoned::<f32>(gpu, &[spec.heads])).transpose()?,
     };
     let mut encoder = gpu.encoder();
     let op = AttentionBackward::with_mods(gpu, *spec, &modified.mods)?;
@@ -138,12 +207,31 @@ async fn run<T: Element>(gpu: &Gpu, case: &ModsCase) -> Result<Vec<Outcome>, Err
         let tolerance = Tolerance { multiple: 3.0, atol: 0.0 };
         outcomes.push(Outcome::new(name, &download(found).await?, reference, plain, tolerance));
     }
+    for (name, found, reference, plain) in [
+        ("dalibi", &found.dalibi, &reference.dalibi, &plain.dalibi),
+        ("dsinks", &found.dsinks, &reference.dsinks, &plain.dsinks),
+    ] {
+        if let Some(found) = found {
+            // As in the suite of training: they gather roundings from every weight of a head.
+            let tolerance = Tolerance { multiple: 3.0, atol: super::few(*spec, 0.0) };
+            outcomes.push(Outcome::new(name, &download(found).await?, reference, plain, tolerance));
+        }
+    }
     Ok(outcomes)
+}
+
+/// Prefix sums of one side of the lengths.
+pub(super) fn sums(lengths: &[(usize, usize)], side: impl Fn(&(usize, usize)) -> usize) -> Vec<u32> {
+    let ends = lengths.iter().scan(0, |sum, lengths| {
+        *sum += side(lengths) as u32;
+        Some(*sum)
+    });
+    std::iter::once(0).chain(ends).collect()
 }
 
 /// Mods on both sides, with the buffers that they read.
 #[derive(Clone, Debug)]
-pub(crate) struct Modified {
+pub(super) struct Modified {
     /// What they are called.
     pub name: &'static str,
     /// As WGSL.
@@ -162,7 +250,7 @@ impl fmt::Display for Modified {
 
 /// What a buffer holds.
 #[derive(Clone, Debug)]
-pub(crate) enum Values {
+pub(super) enum Values {
     F32(Vec<f32>),
     U32(Vec<u32>),
     I32(Vec<i32>),
@@ -170,7 +258,7 @@ pub(crate) enum Values {
 
 /// A buffer on the device.
 #[derive(Clone, Debug)]
-pub(crate) enum Uploaded {
+pub(super) enum Uploaded {
     F32(Tensor<f32>),
     U32(Tensor<u32>),
     I32(Tensor<i32>),
@@ -244,17 +332,26 @@ fn mask_mod(b: u32, h: u32, i: u32, j: u32) -> bool {
 }
 ";
 
-/// All of them, for tensors of such a spec.
-pub(crate) fn all(spec: &AttentionSpec) -> Vec<Modified> {
-    let &AttentionSpec { batch, q_len, k_len, heads, .. } = spec;
+/// All of them, for tensors of such a spec whose sequences are so long. The masks of blocks and documents are for sequences of
+/// one length.
+pub(super) fn all(spec: &AttentionSpec, lengths: &[(usize, usize)]) -> Vec<Modified> {
+    let &AttentionSpec { batch, k_len, heads, .. } = spec;
+    let moved: Arc<[isize]> =
+        lengths.iter().map(|&(q_len, k_len)| k_len.cast_signed() - q_len.cast_signed()).collect();
     // The key at which a query stands, and how far a key lies after it.
-    let position = move |i: usize| i.cast_signed() + k_len.cast_signed() - q_len.cast_signed();
-    let after = move |[.., i, j]: Place| j.cast_signed() - position(i);
+    let position = move |b: usize, i: usize| i.cast_signed() + moved[b];
+    let after = {
+        let position = position.clone();
+        move |[b, _, i, j]: Place| j.cast_signed() - position(b, i)
+    };
     let mut inputs = Inputs::new(3);
     let mut uniform =
         |count, low, high| inputs.uniform(count, low, high).into_iter().map(|x| x as f32).collect::<Vec<_>>();
     let keep = |d: f64, _: f64, _: Place| d;
-    let causal = move |place| after(place) <= 0;
+    let causal = {
+        let after = after.clone();
+        move |place| after(place) <= 0
+    };
 
     let slopes = uniform(heads, 0.0, 0.3);
     let bias = uniform(heads * 33, -1.0, 1.0);
@@ -266,19 +363,19 @@ pub(crate) fn all(spec: &AttentionSpec) -> Vec<Modified> {
         (0..batch * k_len).map(|n| ((n % k_len + 11 * (n / k_len)) / 40) as u32).collect();
 
     let host_alibi = {
-        let slopes = slopes.clone();
+        let (slopes, after) = (slopes.clone(), after.clone());
         move |s: f64, place: Place| s - f64::from(slopes[place[1]]) * after(place).abs() as f64
     };
     let host_bias = {
-        let bias = bias.clone();
+        let (bias, after) = (bias.clone(), after.clone());
         move |s: f64, place: Place| {
             s + f64::from(bias[place[1] * 33 + (after(place).clamp(-16, 16) + 16) as usize])
         }
     };
     let host_documents = {
-        let documents = documents.clone();
+        let (documents, position) = (documents.clone(), position.clone());
         move |[b, _, i, j]: Place| {
-            let stands = usize::try_from(position(i));
+            let stands = usize::try_from(position(b, i));
             stands.is_ok_and(|stands| documents[b * k_len + stands] == documents[b * k_len + j])
         }
     };
@@ -288,7 +385,7 @@ pub(crate) fn all(spec: &AttentionSpec) -> Vec<Modified> {
     };
     let host_weight_bwd = host_weight.clone();
     let host_prefix = {
-        let prefix = prefix.clone();
+        let (prefix, after) = (prefix.clone(), after.clone());
         move |place: Place| place[3] < prefix[place[0]] as usize || after(place) <= 0
     };
     let cap = |s: f64, c: f64| c * (s / c).tanh();
@@ -316,16 +413,19 @@ pub(crate) fn all(spec: &AttentionSpec) -> Vec<Modified> {
         )
         .table("order", Values::I32(order))
         .table("weights", Values::F32(weights)),
-        Modified::new("causal mod", mask(mods::causal()), host().mask(causal)),
+        Modified::new("causal mod", mask(mods::causal()), host().mask(causal.clone())),
         Modified::new(
             "window mod",
             mask(mods::window(17, 5)),
-            host().mask(move |place| (-17..=5).contains(&after(place))),
+            host().mask({
+                let after = after.clone();
+                move |place| (-17..=5).contains(&after(place))
+            }),
         ),
         Modified::new(
             "block-diagonal",
             mask(mods::block_diagonal(48)),
-            host().mask(move |[.., i, j]| position(i).div_euclid(48) == j.cast_signed() / 48),
+            host().mask(move |[b, _, i, j]| position(b, i).div_euclid(48) == j.cast_signed() / 48),
         ),
         Modified::new("prefix-LM", mask(mods::prefix_lm()), host().mask(host_prefix))
             .table("prefix", Values::U32(prefix)),

@@ -69,8 +69,9 @@ pub(super) fn cases(grid: Grid) -> Vec<Product> {
     specs.push(new(1, 1 << 19));
     specs.push(new(2, 1 << 17).complex().increasing_stride().nblocks(3));
     let typed = |spec: ButterflySpec| DType::ALL.map(|dtype| Product(ButterflySpec { dtype, ..spec }));
-    // In f32 the twiddle of a million nodes is more than some adapters bind.
-    let largest = ButterflySpec { dtype: DType::F16, ..new(1, 1 << 20) };
+    // The twiddle of a million nodes is more than many adapters bind at once, and in complex f32 more than a buffer.
+    specs.push(new(1, 1 << 20));
+    let largest = ButterflySpec { dtype: DType::F16, ..new(1, 1 << 20).complex() };
     specs.into_iter().flat_map(typed).chain([Product(largest)]).collect()
 }
 

@@ -51,6 +51,12 @@ pub(super) fn cases(grid: Grid) -> Vec<Conv1dSpec> {
     }
     let all = Conv1dSpec::new(DType::F32, 2, 3, 129, 4).bias().silu().sequences().initial();
     cases.extend(DType::ALL.map(|dtype| Conv1dSpec { dtype, ..all }));
+    cases.extend(DType::ALL.map(|dtype| Conv1dSpec { dtype, channels: 70, ..all.channels_last() }));
+    for (i, &(batch, channels, length)) in sizes.iter().enumerate() {
+        let spec = Conv1dSpec::new(DType::ALL[i % 3], batch, channels, length, 2 + i % 3).channels_last();
+        cases.push(Conv1dSpec { bias: i % 2 == 0, silu: i % 2 == 1, initial: i % 2 == 1, ..spec });
+    }
+    cases.push(Conv1dSpec { channels: 64, length: 150, ..all.channels_last() });
     cases
 }
 

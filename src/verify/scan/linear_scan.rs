@@ -28,8 +28,11 @@ pub(super) fn cases(grid: Grid) -> Vec<LinearScanSpec> {
         })
     };
     let odd = |(i, spec): (usize, LinearScanSpec)| LinearScanSpec {
+        complex: i % 4 == 2,
         initial: i % 2 == 1,
         reverse: i % 5 == 3,
+        // Before a single step there is nothing but the initial state.
+        exclusive: i % 7 > 4 && spec.length > 1,
         ..spec
     };
     let grid = lengths.iter().flat_map(of_length).enumerate().map(odd);
@@ -54,13 +57,25 @@ impl Case for LinearScanSpec {
     }
 }
 
+/// Pairs of sizes as complex numbers of the first size, each with an angle of its own.
+fn turn(pairs: &mut [f64]) {
+    for pair in pairs.chunks_exact_mut(2) {
+        let (sin, cos) = (60.0 * pair[1]).sin_cos();
+        [pair[0], pair[1]] = [pair[0] * cos, pair[0] * sin];
+    }
+}
+
 async fn run<T: Element>(gpu: &Gpu, spec: LinearScanSpec) -> Result<Vec<Outcome>, Error> {
-    let count = spec.rows() * spec.length;
+    let count = spec.rows() * spec.length * spec.parts();
     let mut inputs = Inputs::new(count as u64);
     // Decays near 1 remember for long, which is what makes a wrong carry visible.
-    let a = rounded::<T>(&inputs.uniform(count, 0.9, 1.0));
+    let mut a = inputs.uniform(count, 0.9, 1.0);
+    if spec.complex {
+        turn(&mut a);
+    }
+    let a = rounded::<T>(&a);
     let b = rounded::<T>(&inputs.normal(count, 1.0));
-    let initial = rounded::<f32>(&inputs.normal(spec.rows(), 3.0));
+    let initial = rounded::<f32>(&inputs.normal(spec.rows() * spec.parts(), 3.0));
     let initial = spec.initial.then_some(initial.as_slice());
     let (reference, plain) = both(spec.dtype, |precision| linear_scan(&spec, precision, &a, &b, initial));
     let tolerance = tolerance(&reference.h);

@@ -61,7 +61,7 @@ impl Case for SsdSpec {
 }
 
 /// Twice the error of the plain recurrence, and a few units in the last place of the largest value beside it: few
-/// elements are a small sample of roundings, and a GPU's exponential may be wrong in its last digits.
+/// elements are a small sample of roundings, and WGSL lets the last digits of an exponential be wrong.
 pub(super) fn outcome(tensor: &'static str, ours: &[f64], reference: &[f64], plain: &[f64]) -> Outcome {
     let largest = reference.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
     let tolerance = Tolerance { multiple: 2.0, atol: 4.0 * f64::from(f32::EPSILON) * largest };

@@ -1,0 +1,98 @@
+//! `tilewise run` on scans, with answers by hand.
+
+mod common;
+
+use common::{adapter, stderr, tilewise};
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+
+/// A tensor of the file: its name, shape and values.
+type Given<'a> = (&'a str, &'a [usize], &'a [f32]);
+
+fn floats((name, shape, values): Given<'_>) -> common::Named<'_> {
+    (name, Dtype::F32, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+}
+
+/// Runs an operation, and returns the values of its outputs of those names.
+fn run<const N: usize>(line: &str, tensors: &[common::Named<'_>], names: [&str; N]) -> [Vec<f32>; N] {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (folder.path().join("in"), folder.path().join("out"));
+    std::fs::write(&input, common::file(tensors)).expect("written");
+    let paths = [input.to_str().expect("text"), "-o", output.to_str().expect("text")];
+    let ran = tilewise(["run"].into_iter().chain(line.split_whitespace()).chain(paths));
+    assert!(ran.status.success(), "{line}: {}", stderr(&ran));
+    assert!(!stderr(&ran).contains("ignored"), "{line}: {}", stderr(&ran));
+    let bytes = std::fs::read(&output).expect("the output");
+    let file = SafeTensors::deserialize(&bytes).expect("a whole file");
+    names.map(|name| {
+        let view = file.tensor(name).unwrap_or_else(|error| panic!("{line}: {error}"));
+        view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    })
+}
+
+#[test]
+fn sums_and_maxima() {
+    if !adapter() {
+        return;
+    }
+    let shape = &[1, 1, 4][..];
+    let x = ("x", shape, &[2.0, 2.0, 3.0, 1.0][..]);
+    let (dy, start) = (("dy", shape, &[1.0, 10.0, 100.0, 1000.0][..]), ("h0", &[1, 1][..], &[2.0][..]));
+    let tensors = [x, dy, start].map(floats);
+    let found = run("associative-scan --op sum", &tensors, ["y", "last_state", "dx", "dh0"]);
+    assert_eq!(found[0], [4.0, 6.0, 9.0, 10.0]);
+    assert_eq!((&found[1][..], &found[3][..]), (&[10.0][..], &[1111.0][..]));
+    assert_eq!(found[2], [1111.0, 1110.0, 1100.0, 1000.0]);
+    let line = "associative-scan --op sum --reverse --exclusive";
+    let found = run(line, &tensors, ["y", "last_state", "dx", "dh0"]);
+    assert_eq!(found[0], [8.0, 6.0, 3.0, 2.0]);
+    assert_eq!((&found[1][..], &found[3][..]), (&[10.0][..], &[1111.0][..]));
+    assert_eq!(found[2], [0.0, 1.0, 11.0, 111.0]);
+    let found = run("associative-scan --op max", &tensors, ["y", "last_state", "dx", "dh0"]);
+    assert_eq!(found[0], [2.0, 2.0, 3.0, 3.0]);
+    assert_eq!((&found[1][..], &found[3][..]), (&[3.0][..], &[11.0][..]));
+    assert_eq!(found[2], [0.0, 0.0, 1100.0, 0.0]);
+}
+
+#[test]
+fn complex_and_exclusive_recurrences() {
+    if !adapter() {
+        return;
+    }
+    // h = 1 + i, then i (1 + i) + 2 = 1 + i.
+    let shape = &[1, 1, 2, 2][..];
+    let (a, b) = (("a", shape, &[9.0, 9.0, 0.0, 1.0][..]), ("b", shape, &[1.0, 1.0, 2.0, 0.0][..]));
+    let dh = ("dh", shape, &[0.0, 0.0, 1.0, 0.0][..]);
+    let found = run("linear-scan --complex", &[a, b, dh].map(floats), ["h", "last_state", "da", "db"]);
+    assert_eq!((&found[0][..], &found[1][..]), (&[1.0, 1.0, 1.0, 1.0][..], &[1.0, 1.0][..]));
+    assert_eq!((&found[2][..], &found[3][..]), (&[0.0, 0.0, 1.0, -1.0][..], &[0.0, -1.0, 1.0, 0.0][..]));
+    let shape = &[1, 1, 3][..];
+    let (a, b) = (("a", shape, &[2.0, 3.0, 5.0][..]), ("b", shape, &[1.0, 1.0, 1.0][..]));
+    let start = ("h0", &[1, 1][..], &[7.0][..]);
+    let tensors = [a, b, ("dh", shape, &[1.0, 1.0, 1.0][..]), start].map(floats);
+    let found = run("linear-scan --exclusive", &tensors, ["h", "last_state", "da", "db", "dh0"]);
+    assert_eq!((&found[0][..], &found[1][..]), (&[7.0, 15.0, 46.0][..], &[231.0][..]));
+    assert_eq!((&found[2][..], &found[3][..]), (&[28.0, 15.0, 0.0][..], &[4.0, 1.0, 0.0][..]));
+    assert_eq!(found[4], [9.0]);
+    let found = run("linear-scan --exclusive --reverse", &tensors, ["h", "last_state"]);
+    assert_eq!((&found[0][..], &found[1][..]), (&[109.0, 36.0, 7.0][..], &[219.0][..]));
+}
+
+/// The taps of a step end where its sequence begins, whatever the numbers of sequences are.
+#[test]
+fn convolutions_of_several_sequences() {
+    if !adapter() {
+        return;
+    }
+    let shape = &[1, 1, 5][..];
+    let (x, dy) = (("x", shape, &[1.0, 2.0, 3.0, 4.0, 5.0][..]), ("dy", shape, &[1.0; 5][..]));
+    let weight = ("weight", &[1, 2][..], &[10.0, 1.0][..]);
+    let indices = [7_i64, 7, 1 << 40, 1 << 40, 7];
+    let bytes = indices.iter().flat_map(|index| index.to_le_bytes()).collect();
+    let mut tensors = [x, dy, weight].map(floats).to_vec();
+    tensors.push(("seq_idx", Dtype::I64, &[1, 5], bytes));
+    let [y, dx, dweight] = run("conv1d", &tensors, ["y", "dx", "dweight"]);
+    assert_eq!(y, [1.0, 12.0, 3.0, 34.0, 5.0]);
+    assert_eq!(dx, [11.0, 1.0, 11.0, 1.0, 1.0]);
+    assert_eq!(dweight, [4.0, 15.0]);
+}

@@ -1,0 +1,323 @@
+// Attention, forward, on matrix units: the same pass as attention/forward, with both products done by cooperative matrices
+// of f16 factors and f32 sums. A subgroup takes as many queries as it has lanes, and a lane does the softmax of one.
+//
+// Matrices let no lane see an element, so that scores go to the lanes through workgroup memory, and weights back the same
+// way. The output stays in matrices from tile to tile. It is brought to a new measure, which takes that way too, only when
+// the largest score of some row has grown by more than SLACK: up to there weights fit f16, and the sums that they are
+// divided by at the end have grown alike.
+
+const HEAD_DIM: u32 = 64;
+const VALUE_DIM: u32 = 64;
+const SUBGROUPS: u32 = 4;
+const SUBGROUP_LANES: u32 = 32;
+const COLUMNS: u32 = 16; // keys of a tile
+
+// Matrices of a subgroup: its rows are r high, queries are q wide, values and outputs o, and a tile of keys is c wide.
+const r0 = 0u; // each r
+const q0 = 0u; // each q
+const o0 = 0u; // each o
+const c0 = 0u; // each c
+// Fours of a lane's scores. In an array they would leave the registers whenever a compiler does not unroll its loops.
+const s0 = 0u; // each s
+
+const ROWS = SUBGROUPS * SUBGROUP_LANES;
+const LANES = ROWS;
+const COLUMN_FOURS = COLUMNS / 4u;
+const SIDE_FOURS = SIDE / 4u;
+const KEY_FOURS = (HEAD_DIM + SIDE - 1u) / SIDE * SIDE_FOURS;
+const VALUE_FOURS = (VALUE_DIM + SIDE - 1u) / SIDE * SIDE_FOURS;
+// Rows of workgroup memory are padded, which spreads a column over all banks; each begins at a multiple of 16 bytes.
+const KEY_STRIDE = KEY_FOURS + 2u;
+const VALUE_STRIDE = VALUE_FOURS + 2u;
+const LEFT_STRIDE = COLUMN_FOURS + 2u;
+const SUM_STRIDE = COLUMN_FOURS + 1u;
+
+const SLACK = 8.0;
+const LEAST_WEIGHT = 1e-7;
+
+const_assert COLUMNS % SIDE == 0u;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<q_word>; // (batch, q_len, heads, HEAD_DIM)
+@group(0) @binding(2) var<storage, read> k: array<k_word>; // (batch, k_len, kv_heads, HEAD_DIM)
+@group(0) @binding(3) var<storage, read> v: array<v_word>; // (batch, k_len, kv_heads, VALUE_DIM)
+@group(0) @binding(4) var<storage, read_write> o: array<o_word>; // (splits, batch, q_len, heads, VALUE_DIM)
+@group(0) @binding(5) var<storage, read_write> lse: array<f32>; // (splits, batch, heads, q_len)
+
+var<workgroup> keys: array<vec4<f16>, COLUMNS * KEY_STRIDE>;
+var<workgroup> values: array<vec4<f16>, COLUMNS * VALUE_STRIDE>;
+// Queries at first, then weights: left factors.
+var<workgroup> left: array<vec4<f16>, ROWS * LEFT_STRIDE>;
+// Scores, and outputs on their way.
+var<workgroup> sums: array<vec4<f32>, ROWS * SUM_STRIDE>;
+// What the lanes tell one another of a tile.
+var<workgroup> alert: vec4<u32>;
+
+const CALM = vec4<u32>();
+const GROWN = vec4<u32>(1u); // a row's largest score has
+const WILD = vec4<u32>(2u);  // a value is infinite or NaN, and not seen by every row
+
+// A lane's row of the tile, and the first row of its subgroup.
+struct Place {
+    row: u32,
+    first: u32,
+}
+
+// The online softmax so far.
+struct Softmax {
+    measure: f32, // what scores are measured against: the largest, or a little less
+    total: f32,
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    lane: Lane,
+    @builtin(workgroup_id) group_id: vec3<u32>,
+    @builtin(num_workgroups) group_counts: vec3<u32>,
+) {
+    let group = flat_group(group_id, group_counts);
+    if (group < params.groups) {
+        attend(lane, find_task(group));
+    }
+}
+
+fn attend(lane: Lane, task: Task) {
+    let place = Place(rank(lane), lane.subgroup * SUBGROUP_LANES);
+    let visits = find_visits(task);
+    let share = find_share(visits.count, task.split);
+    if (place.row == 0u) {
+        alert = CALM;
+    }
+    var query_q0_r0: Left; // each q r
+    { // each q
+        stage_queries(task, place, q0 * SIDE_FOURS);
+        sync_subgroup();
+        query_q0_r0 = coopLoadT<Left>(&left[left_place(place, r0, 0u)], LEFT_STRIDE); // each r
+        sync_subgroup();
+    }
+    workgroupBarrier();
+    var output_o0_r0: Sum; // each o r
+    var softmax = begin_softmax(task, place);
+    var wild = false;
+    for (var index = share.first; index < share.end; index++) {
+        let visit = find_visit(task, visits, index);
+        stage(task, place, visit);
+        workgroupBarrier();
+        var dots_c0_r0 = Sum(); // each c r
+        { // each q
+            { // each c
+                let key = coopLoad<Right>(&keys[c0 * SIDE * KEY_STRIDE + q0 * SIDE_FOURS], KEY_STRIDE);
+                dots_c0_r0 = coopMultiplyAdd(query_q0_r0, key, dots_c0_r0); // each r
+            }
+        }
+        coopStoreT(dots_c0_r0, &sums[matrix_place(place, r0, c0)], SUM_STRIDE); // each c r
+        sync_subgroup();
+        let scores_s0 = scores_of(task, place, visit, s0); // each s
+        var largest4 = vec4<f32>(HIDDEN);
+        largest4 = max(largest4, scores_s0); // each s
+        let largest = max(max(largest4.x, largest4.y), max(largest4.z, largest4.w));
+        if (largest > softmax.measure + SLACK && all(alert == CALM)) {
+            alert = GROWN;
+        }
+        let heard = workgroupUniformLoad(&alert).x;
+        wild = wild || heard == WILD.x;
+        if (heard > 0u) {
+            let measure = max(softmax.measure, largest);
+            let fade = exp2(softmax.measure - measure);
+            softmax = Softmax(measure, softmax.total * fade);
+            { // each o
+                coopStoreT(output_o0_r0, &sums[matrix_place(place, r0, 0u)], SUM_STRIDE); // each r
+                sync_subgroup();
+                scale_output(place, fade);
+                sync_subgroup();
+                output_o0_r0 = coopLoadT<Sum>(&sums[matrix_place(place, r0, 0u)], SUM_STRIDE); // each r
+                sync_subgroup();
+            }
+        }
+        var total4 = vec4<f32>();
+        { // each s
+            let weights = weights_of(scores_s0, softmax);
+            total4 += weights;
+            left[place.row * LEFT_STRIDE + s0] = vec4<f16>(kept(weights, task, place, visit.column + s0 * 4u));
+        }
+        softmax.total += (total4.x + total4.y) + (total4.z + total4.w);
+        sync_subgroup();
+        { // each c
+            let weight_r0 = coopLoadT<Left>(&left[left_place(place, r0, c0)], LEFT_STRIDE); // each r
+            { // each o
+                let value = coopLoadT<Right>(&values[c0 * SIDE * VALUE_STRIDE + o0 * SIDE_FOURS], VALUE_STRIDE);
+                output_o0_r0 = coopMultiplyAdd(weight_r0, value, output_o0_r0); // each r
+            }
+        }
+        if (place.row == 0u) {
+            alert = CALM;
+        }
+        // The next tile takes the place of this one.
+        workgroupBarrier();
+    }
+    store_softmax(task, place, softmax);
+    let factor = output_factor(task, softmax);
+    { // each o
+        sync_subgroup();
+        coopStoreT(output_o0_r0, &sums[matrix_place(place, r0, 0u)], SUM_STRIDE); // each r
+        sync_subgroup();
+        if (wild) {
+            add_wild(task, place, o0 * SIDE_FOURS, visits, share, softmax);
+        }
+        store_output(task, place, o0 * SIDE_FOURS, factor);
+    }
+}
+
+// A sink is a score without a value; the first split of the keys counts it.
+fn begin_softmax(task: Task, place: Place) -> Softmax {
+    if (SINKS && task.split == 0u) {
+        return Softmax(LOG2_E * sink(row_head(task, task.row + place.row)), 1.0);
+    }
+    return Softmax(HIDDEN, 0.0);
+}
+
+// Stages the keys and values of a tile. Weights of 0 would make NaNs of what is infinite: where some row does not see such
+// a value, 0 stands for it, and `add_wild` adds it in the end to those rows that do.
+//
+// The loops have as many turns for all lanes, so that a compiler knows how many and has the loads of all under way at once.
+fn stage(task: Task, place: Place, visit: Visit) {
+    for (var turn = 0u; turn < (COLUMNS * KEY_FOURS + LANES - 1u) / LANES; turn++) {
+        let i = turn * LANES + place.row;
+        if (COLUMNS * KEY_FOURS % LANES == 0u || i < COLUMNS * KEY_FOURS) {
+            let four = k_halves(task, visit.column + i / KEY_FOURS, i % KEY_FOURS * 4u);
+            keys[i / KEY_FOURS * KEY_STRIDE + i % KEY_FOURS] = four;
+        }
+    }
+    for (var turn = 0u; turn < (COLUMNS * VALUE_FOURS + LANES - 1u) / LANES; turn++) {
+        let i = turn * LANES + place.row;
+        if (COLUMNS * VALUE_FOURS % LANES == 0u || i < COLUMNS * VALUE_FOURS) {
+            let four = v_halves(task, visit.column + i / VALUE_FOURS, i % VALUE_FOURS * 4u);
+            values[i / VALUE_FOURS * VALUE_STRIDE + i % VALUE_FOURS] = four;
+        }
+    }
+    if (!visit.whole) {
+        tame(place);
+    }
+}
+
+// Leaves out what is infinite or NaN of the values that this lane staged.
+fn tame(place: Place) {
+    for (var i = place.row; i < COLUMNS * VALUE_FOURS; i += LANES) {
+        let at = i / VALUE_FOURS * VALUE_STRIDE + i % VALUE_FOURS;
+        let wild = is_nan_or_infinite(vec4<f32>(values[at]));
+        if (any(wild)) {
+            values[at] = select(values[at], vec4<f16>(), wild);
+            alert = WILD;
+        }
+    }
+}
+
+// Where one of the subgroup's matrices begins.
+fn left_place(place: Place, row: u32, column: u32) -> u32 {
+    return (place.first + row * SIDE) * LEFT_STRIDE + column * SIDE_FOURS;
+}
+
+fn matrix_place(place: Place, row: u32, column: u32) -> u32 {
+    return (place.first + row * SIDE) * SUM_STRIDE + column * SIDE_FOURS;
+}
+
+// Leaves SIDE columns of the lane's query in `left`: matrices know no bounds.
+fn stage_queries(task: Task, place: Place, first: u32) {
+    for (var four = 0u; four < SIDE_FOURS; four++) {
+        let column = (first + four) * 4u;
+        left[place.row * LEFT_STRIDE + four] = vec4<f16>(q_four(task, task.row + place.row, column));
+    }
+}
+
+// Four scores of the lane's row, from the dot products in `sums`.
+fn scores_of(task: Task, place: Place, visit: Visit, four: u32) -> vec4<f32> {
+    let dots = sums[place.row * SUM_STRIDE + four];
+    return finish_row(dots, task, task.row + place.row, visit.column + four * 4u, visit.whole);
+}
+
+// The weights of four keys. A row that has seen no key is measured against 0, from which hidden scores are as far as from
+// any other.
+fn weights_of(scores: vec4<f32>, softmax: Softmax) -> vec4<f32> {
+    return exp2(scores - select(0.0, softmax.measure, is_seen(vec4<f32>(softmax.measure)).x));
+}
+
+fn kept(weights: vec4<f32>, task: Task, place: Place, key: u32) -> vec4<f32> {
+    if (DROPOUT) {
+        let row = task.row + place.row;
+        return select(vec4<f32>(), weights, keeps(task, row_head(task, row), row_query(row), key));
+    }
+    return weights;
+}
+
+// Multiplies SIDE columns of the lane's output, which are in `sums`.
+fn scale_output(place: Place, factor: f32) {
+    for (var four = 0u; four < SIDE_FOURS; four++) {
+        sums[place.row * SUM_STRIDE + four] *= factor;
+    }
+}
+
+// Adds to SIDE columns of the lane's output, which are in `sums`, the values that `stage` left out. That is rare, and takes
+// its time: scores are computed again, one lane for itself.
+fn add_wild(task: Task, place: Place, first: u32, visits: Visits, share: Share, softmax: Softmax) {
+    for (var index = share.first; index < share.end; index++) {
+        let visit = find_visit(task, visits, index);
+        for (var four = 0u; four < COLUMN_FOURS; four++) {
+            if (!visit.whole) {
+                let key = visit.column + four * 4u;
+                add_wild_keys(place, task, first, key, wild_weights(task, place, key, softmax));
+            }
+        }
+    }
+}
+
+fn add_wild_keys(place: Place, task: Task, first: u32, key: u32, weights: vec4<f32>) {
+    for (var n = 0u; n < 4u; n++) {
+        for (var four = 0u; four < SIDE_FOURS; four++) {
+            let value = v_four(task, key + n, (first + four) * 4u);
+            if (weights[n] > 0.0) {
+                sums[place.row * SUM_STRIDE + four] += select(vec4<f32>(), weights[n] * value, is_nan_or_infinite(value));
+            }
+        }
+    }
+}
+
+// The weights of four keys for the lane's row. What is infinite is so with the smallest weight, but not where it is not
+// seen.
+fn wild_weights(task: Task, place: Place, key: u32, softmax: Softmax) -> vec4<f32> {
+    let row = task.row + place.row;
+    var dots: vec4<f32>;
+    for (var column = 0u; column < HEAD_DIM; column += 4u) {
+        let query = q_four(task, row, column);
+        for (var n = 0u; n < 4u; n++) {
+            dots[n] += dot(query, k_four(task, key + n, column));
+        }
+    }
+    let scores = finish_row(dots, task, row, key, false);
+    let weights = max(weights_of(scores, softmax), vec4<f32>(LEAST_WEIGHT));
+    return kept(select(weights, vec4<f32>(), is_hidden(scores)), task, place, key);
+}
+
+// Stores SIDE columns of the lane's output, which are in `sums`.
+fn store_output(task: Task, place: Place, first: u32, factor: f32) {
+    for (var four = 0u; four < SIDE_FOURS; four++) {
+        store_o_row(task, task.row + place.row, first + four, sums[place.row * SUM_STRIDE + four] * factor);
+    }
+}
+
+fn store_softmax(task: Task, place: Place, softmax: Softmax) {
+    let row = task.row + place.row;
+    if (row < row_count(task)) {
+        let at = sum_place(task, row_query(row), row_head(task, row));
+        let log_sum = (softmax.measure + log2(softmax.total)) / LOG2_E;
+        lse[task.split * params.rows + at] = select(log_sum, params.unseen, softmax.total == 0.0);
+    }
+}
+
+// What output is multiplied by in the end. The largest score itself counts for something, unless nothing was seen. A NaN
+// equals nothing and goes on.
+fn output_factor(task: Task, softmax: Softmax) -> f32 {
+    if (softmax.total == 0.0) {
+        return 0.0;
+    }
+    return value_scale(task) * keep_factor() / softmax.total;
+}

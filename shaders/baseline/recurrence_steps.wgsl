@@ -1,0 +1,22 @@
+// What a step of a yardstick's recurrence is: its size, and how fast states decay with it.
+
+const ONE_DECAY: bool = true; // all states of a channel decay alike
+const SOFTPLUS: bool = true; // step sizes pass through one
+
+fn step_size(row: u32, t: u32) -> f32 {
+    let head = row % params.channels / params.share;
+    let place = row / params.channels * params.dt_batch + head * params.dt_head + t * params.dt_step;
+    let raw = dt_load(place) + packed[params.first_bias + head];
+    if (SOFTPLUS) {
+        return softplus(vec4<f32>(raw)).x;
+    }
+    return raw;
+}
+
+fn decay_rate(row: u32, n: u32) -> f32 {
+    let head = row % params.channels / params.share;
+    if (ONE_DECAY) {
+        return packed[head];
+    }
+    return packed[head * STATES + n];
+}

@@ -1,0 +1,578 @@
+//! Selective scans and state-space duality as a plain loop, and selective scans as a composition of array operations.
+
+use std::fmt;
+
+use crate::kernel::{Kernel, compile_array, params};
+use crate::plan::{Footprint, Plan, check_binding};
+use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::spec::{elements, wrong};
+use crate::{
+    Caps, CoefficientTensor, Coefficients, DType, Element, Error, Gpu, PlanError, SelectiveScanInputs,
+    SelectiveScanOutputs, SelectiveScanSpec, Sequences, Skip, SpecError, SsdInputs, SsdOutputs, SsdSpec,
+    Tensor,
+};
+
+/// A diagonal recurrence in the terms of its kernels, in which channels are those of all heads; distances are in
+/// elements.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+struct Recurrence {
+    dtype: DType,
+    batch: usize,
+    channels: usize,
+    length: usize,
+    states: usize,
+    /// Channels that share a step size, a `D`, and coefficients.
+    share: usize,
+    skip_share: usize,
+    group_channels: usize,
+    /// Of batches, channels and steps.
+    x: [usize; 3],
+    /// Of batches, heads and steps.
+    dt: [usize; 3],
+    /// Of batches, groups, states and steps.
+    b: [usize; 4],
+    one_decay: bool,
+    softplus: bool,
+    gated: bool,
+    initial: bool,
+}
+
+/// Fails with what an option is if it is none that yardsticks have.
+fn without(options: &[(&'static str, bool)]) -> Result<(), SpecError> {
+    match options.iter().find(|(_, on)| *on) {
+        Some((name, _)) => Err(wrong(name, &true, "false: the yardsticks do without")),
+        None => Ok(()),
+    }
+}
+
+impl Recurrence {
+    fn selective_scan(spec: &SelectiveScanSpec) -> Result<Self, SpecError> {
+        spec.check()?;
+        let constant = |coefficients: Coefficients| !coefficients.vary();
+        without(&[
+            ("complex", spec.complex),
+            ("B constant", constant(spec.b)),
+            ("C constant", constant(spec.c)),
+        ])?;
+        let SelectiveScanSpec { dtype, batch, channels, length, state_dim: states, .. } = *spec;
+        let steps = [channels * length, length, 1];
+        Ok(Self {
+            dtype,
+            batch,
+            channels,
+            length,
+            states,
+            share: 1,
+            skip_share: 1,
+            group_channels: channels / spec.groups(),
+            x: steps,
+            dt: steps,
+            b: [spec.groups() * states * length, states * length, length, 1],
+            one_decay: false,
+            softplus: spec.delta_softplus,
+            gated: spec.gated,
+            initial: spec.initial,
+        })
+    }
+
+    fn ssd(spec: &SsdSpec) -> Result<Self, SpecError> {
+        spec.check()?;
+        plain_ssd(spec)?;
+        let SsdSpec { dtype, batch, length, heads, head_dim, groups, state_dim: states, .. } = *spec;
+        let channels = heads * head_dim;
+        Ok(Self {
+            dtype,
+            batch,
+            channels,
+            length,
+            states,
+            share: head_dim,
+            skip_share: if spec.skip == Skip::PerChannel { 1 } else { head_dim },
+            group_channels: channels / groups,
+            x: [length * channels, 1, channels],
+            dt: [length * heads, 1, heads],
+            b: [length * groups * states, states, 1, groups * states],
+            one_decay: true,
+            softplus: spec.dt_softplus,
+            gated: spec.gated,
+            initial: spec.initial,
+        })
+    }
+
+    fn rows(&self) -> usize {
+        self.batch * self.channels
+    }
+
+    fn check_bindings(&self, caps: &Caps) -> Result<(), PlanError> {
+        check_binding("x", self.rows() * self.length, self.dtype, caps)?;
+        let coefficients = self.batch * self.channels / self.group_channels * self.states * self.length;
+        check_binding("b", coefficients, self.dtype, caps)?;
+        check_binding("the states", self.rows() * self.states, DType::F32, caps)
+    }
+
+    /// Numbers of `a`.
+    fn rates(&self) -> usize {
+        self.channels / self.share * if self.one_decay { 1 } else { self.states }
+    }
+
+    /// Where `D` and the biases lie behind `a`, and how many numbers all are.
+    fn packed(&self) -> [usize; 3] {
+        let skip = self.rates();
+        let bias = skip + self.channels / self.skip_share;
+        [skip, bias, bias + self.channels / self.share]
+    }
+
+    fn params(&self, (lanes, invocations): (u32, usize), steps: [u32; 2]) -> RecurrenceParams {
+        let [first_skip, first_bias, _] = self.packed().map(|place| place as u32);
+        let ([x, dt], b) = ([self.x, self.dt].map(|of| of.map(|at| at as u32)), self.b.map(|at| at as u32));
+        RecurrenceParams {
+            groups: (invocations as u32).div_ceil(lanes),
+            rows: self.rows() as u32,
+            channels: self.channels as u32,
+            share: self.share as u32,
+            skip_share: self.skip_share as u32,
+            group_channels: self.group_channels as u32,
+            length: self.length as u32,
+            first: steps[0],
+            end: steps[1],
+            x_batch: x[0],
+            x_channel: x[1],
+            x_step: x[2],
+            dt_batch: dt[0],
+            dt_head: dt[1],
+            dt_step: dt[2],
+            b_batch: b[0],
+            b_group: b[1],
+            b_state: b[2],
+            b_step: b[3],
+            first_skip,
+            first_bias,
+        }
+    }
+}
+
+/// Fails if state-space duality has options that its yardsticks have not.
+pub(super) fn plain_ssd(spec: &SsdSpec) -> Result<(), SpecError> {
+    let sequences = spec.sequences != Sequences::Whole;
+    without(&[("dt limits", spec.dt_limits.is_some()), ("several sequences", sequences)])?;
+    if spec.length == 0 { Err(wrong("length", &0, "at least 1")) } else { Ok(()) }
+}
+
+params! {
+    /// `baseline/recurrence`.
+    RecurrenceParams {
+        rows: u32, channels: u32, share: u32, skip_share: u32, group_channels: u32,
+        length: u32, first: u32, end: u32,
+        x_batch: u32, x_channel: u32, x_step: u32,
+        dt_batch: u32, dt_head: u32, dt_step: u32,
+        b_batch: u32, b_group: u32, b_state: u32, b_step: u32,
+        first_skip: u32, first_bias: u32,
+    }
+}
+
+/// Steps of one dispatch of the sequential kernel at most: drivers end kernels that run for seconds.
+const DISPATCH_STEPS: u32 = 1 << 14;
+
+/// How to run a [`SelectiveScanSpec`] or an [`SsdSpec`] with a lane for each channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct SequentialRecurrencePlan {
+    /// Invocations of a workgroup.
+    pub lanes: u32,
+    /// States of a lane.
+    pub states: u32,
+    /// Steps of a dispatch.
+    pub steps: u32,
+    /// How tensors with something for each step are stored.
+    pub storage: Storage,
+    /// Whether all states of a channel decay alike.
+    pub one_decay: bool,
+    /// Whether step sizes pass through a softplus.
+    pub softplus: bool,
+    /// Whether the result is gated.
+    pub gated: bool,
+}
+
+impl SequentialRecurrencePlan {
+    /// Plans a selective scan. Fails if the spec is wrong or has options that yardsticks have not, or a tensor exceeds a
+    /// binding.
+    pub fn selective_scan(spec: &SelectiveScanSpec, caps: &Caps) -> Result<Self, PlanError> {
+        Self::new(&Recurrence::selective_scan(spec)?, caps)
+    }
+
+    /// Plans state-space duality. Fails alike.
+    pub fn ssd(spec: &SsdSpec, caps: &Caps) -> Result<Self, PlanError> {
+        Self::new(&Recurrence::ssd(spec)?, caps)
+    }
+
+    fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
+        of.check_bindings(caps)?;
+        let states = of.states as u32;
+        let steps = caps.loop_turns.map_or(DISPATCH_STEPS, |turns| (turns / 2 / (1 + states)).max(1));
+        Ok(Self {
+            lanes: 64.min(caps.workgroup_lanes),
+            states,
+            steps: steps.min(DISPATCH_STEPS),
+            storage: Storage::new(of.dtype, caps.f16, false),
+            one_decay: of.one_decay,
+            softplus: of.softplus,
+            gated: of.gated,
+        })
+    }
+}
+
+impl Plan for SequentialRecurrencePlan {
+    fn footprints(&self) -> Vec<Footprint> {
+        let kernel = "baseline/recurrence_sequential";
+        vec![Footprint { kernel, lanes: self.lanes, workgroup_bytes: 0, storage_buffers: 8 }]
+    }
+}
+
+impl fmt::Display for SequentialRecurrencePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lanes, states, storage, .. } = self;
+        write!(f, "a loop, a lane a channel with {states} states; {lanes} lanes, {storage}")
+    }
+}
+
+/// The linked shaders of a plan, in the order of its footprints.
+pub fn sequential_shaders(plan: &SequentialRecurrencePlan) -> Result<Vec<Shader>, ShaderError> {
+    let linker = Linker::new("baseline/recurrence_sequential")
+        .module("baseline/recurrence")
+        .module("baseline/recurrence_steps")
+        .module("common/activation")
+        .set("LANES", plan.lanes)
+        .set("STATES", plan.states)
+        .set("ONE_DECAY", plan.one_decay)
+        .set("SOFTPLUS", plan.softplus)
+        .set("GATED", plan.gated);
+    Ok(vec![tensors(linker, &["x", "dt", "b", "c", "z", "y"], plan.storage).link()?])
+}
+
+fn tensors(linker: Linker, names: &[&'static str], storage: Storage) -> Linker {
+    names.iter().fold(linker, |linker, name| linker.tensor(name, storage))
+}
+
+/// What the kernels of a recurrence bind.
+struct Buffers<'a> {
+    x: &'a wgpu::Buffer,
+    dt: &'a wgpu::Buffer,
+    b: &'a wgpu::Buffer,
+    c: &'a wgpu::Buffer,
+    z: &'a wgpu::Buffer,
+    y: &'a wgpu::Buffer,
+    last: &'a wgpu::Buffer,
+    a: &'a Tensor<f32>,
+    skip: Option<&'a Tensor<f32>>,
+    bias: Option<&'a Tensor<f32>>,
+    initial: Option<&'a Tensor<f32>>,
+}
+
+impl<'a> Buffers<'a> {
+    fn selective_scan<T: Element>(
+        gpu: &'a Gpu,
+        inputs: &SelectiveScanInputs<'a, T>,
+        outputs: &'a SelectiveScanOutputs<T>,
+    ) -> Self {
+        let steps = |tensor: CoefficientTensor<'a, T>| match tensor {
+            CoefficientTensor::PerStep(tensor) => tensor.buffer(),
+            CoefficientTensor::PerChannel(tensor) => tensor.buffer(),
+        };
+        Self {
+            x: inputs.u.buffer(),
+            dt: inputs.delta.buffer(),
+            b: steps(inputs.b),
+            c: steps(inputs.c),
+            z: inputs.z.map_or(gpu.unused(), Tensor::buffer),
+            y: outputs.out.buffer(),
+            last: outputs.last.buffer(),
+            a: inputs.a,
+            skip: inputs.skip,
+            bias: inputs.delta_bias,
+            initial: inputs.initial,
+        }
+    }
+
+    fn ssd<T: Element>(gpu: &'a Gpu, inputs: &SsdInputs<'a, T>, outputs: &'a SsdOutputs<T>) -> Self {
+        Self {
+            x: inputs.x.buffer(),
+            dt: inputs.dt.buffer(),
+            b: inputs.b.buffer(),
+            c: inputs.c.buffer(),
+            z: inputs.z.map_or(gpu.unused(), Tensor::buffer),
+            y: outputs.out.buffer(),
+            last: outputs.last.buffer(),
+            a: inputs.a,
+            skip: inputs.d,
+            bias: inputs.dt_bias,
+            initial: inputs.initial,
+        }
+    }
+
+    /// Copies what belongs to channels into one tensor, as the eight that a kernel can bind are too few. What is absent
+    /// is 0 there from the beginning.
+    fn pack(&self, encoder: &mut wgpu::CommandEncoder, of: &Recurrence, packed: &Tensor<f32>) {
+        let [skip, bias, _] = of.packed();
+        for (tensor, place) in [(Some(self.a), 0), (self.skip, skip), (self.bias, bias)] {
+            if let Some(tensor) = tensor {
+                copy(encoder, tensor, packed.buffer(), place);
+            }
+        }
+    }
+}
+
+fn copy(encoder: &mut wgpu::CommandEncoder, from: &Tensor<f32>, to: &wgpu::Buffer, place: usize) {
+    encoder.copy_buffer_to_buffer(from.buffer(), 0, to, 4 * place as u64, 4 * from.len() as u64);
+}
+
+/// A selective scan or state-space duality as a loop, one lane a channel: no work is done twice, and few channels leave a
+/// GPU idle.
+#[derive(Clone, Debug)]
+pub struct SequentialRecurrence {
+    gpu: Gpu,
+    of: Recurrence,
+    plan: SequentialRecurrencePlan,
+    kernel: Kernel,
+}
+
+impl SequentialRecurrence {
+    /// Plans a selective scan for this GPU and compiles what the plan needs.
+    pub fn selective_scan(gpu: &Gpu, spec: SelectiveScanSpec) -> Result<Self, Error> {
+        let plan = SequentialRecurrencePlan::selective_scan(&spec, gpu.caps())?;
+        Self::new(gpu, Recurrence::selective_scan(&spec).map_err(PlanError::from)?, plan)
+    }
+
+    /// Plans state-space duality for this GPU and compiles what the plan needs.
+    pub fn ssd(gpu: &Gpu, spec: &SsdSpec) -> Result<Self, Error> {
+        let plan = SequentialRecurrencePlan::ssd(spec, gpu.caps())?;
+        Self::new(gpu, Recurrence::ssd(spec).map_err(PlanError::from)?, plan)
+    }
+
+    fn new(gpu: &Gpu, of: Recurrence, plan: SequentialRecurrencePlan) -> Result<Self, Error> {
+        let [kernel] = compile_array(gpu, &sequential_shaders(&plan)?)?;
+        Ok(Self { gpu: gpu.clone(), of, plan, kernel })
+    }
+
+    /// How it runs here.
+    pub fn plan(&self) -> &SequentialRecurrencePlan {
+        &self.plan
+    }
+
+    /// What the kernel reads of channels, in one tensor.
+    pub fn scratch(&self) -> Result<Tensor<f32>, Error> {
+        Tensor::zeros(&self.gpu, &[self.of.packed()[2]])
+    }
+
+    /// Records a selective scan of the spec that this was made from.
+    pub fn encode_selective_scan<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        spec: &SelectiveScanSpec,
+        inputs: SelectiveScanInputs<'_, T>,
+        (outputs, scratch): (&SelectiveScanOutputs<T>, &Tensor<f32>),
+    ) -> Result<(), Error> {
+        inputs.check(&self.gpu, spec)?;
+        outputs.check(&self.gpu, spec)?;
+        self.encode(encoder, &Buffers::selective_scan(&self.gpu, &inputs, outputs), scratch)
+    }
+
+    /// Records state-space duality of the spec that this was made from.
+    pub fn encode_ssd<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        spec: &SsdSpec,
+        inputs: SsdInputs<'_, T>,
+        (outputs, scratch): (&SsdOutputs<T>, &Tensor<f32>),
+    ) -> Result<(), Error> {
+        inputs.check(&self.gpu, spec)?;
+        outputs.check(&self.gpu, spec)?;
+        self.encode(encoder, &Buffers::ssd(&self.gpu, &inputs, outputs), scratch)
+    }
+
+    fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        buffers: &Buffers<'_>,
+        packed: &Tensor<f32>,
+    ) -> Result<(), Error> {
+        let Self { gpu, of, plan, kernel } = self;
+        packed.expect(gpu, "what belongs to channels", DType::F32, &[of.packed()[2]])?;
+        buffers.pack(encoder, of, packed);
+        let Buffers { x, dt, b, c, z, y, last, initial, .. } = *buffers;
+        match initial {
+            Some(initial) => copy(encoder, initial, last, 0),
+            None => encoder.clear_buffer(last, 0, Some(4 * (of.rows() * of.states) as u64)),
+        }
+        let length = of.length as u32;
+        for first in (0..length).step_by(plan.steps as usize) {
+            let params = of.params((plan.lanes, of.rows()), [first, length.min(first + plan.steps)]);
+            kernel.dispatch(gpu, encoder, &params, &[x, dt, b, c, z, packed.buffer(), y, last])?;
+        }
+        Ok(())
+    }
+}
+
+params! {
+    /// `baseline/scan_double`.
+    DoubleParams { length: u32, total: u32, reach: u32 }
+}
+
+/// How to run a [`SelectiveScanSpec`] unfused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct UnfusedSelectiveScanPlan {
+    /// Invocations of a workgroup.
+    pub lanes: u32,
+    /// States of a channel.
+    pub states: u32,
+    /// Doubling passes over the pairs of all states and steps.
+    pub passes: u32,
+    /// How tensors with something for each step are stored.
+    pub storage: Storage,
+    /// Whether step sizes pass through a softplus.
+    pub softplus: bool,
+    /// Whether the result is gated.
+    pub gated: bool,
+    /// Whether an initial state is given.
+    pub initial: bool,
+}
+
+impl UnfusedSelectiveScanPlan {
+    /// Plans an unfused scan. Fails if the spec is wrong or has options that yardsticks have not, or a tensor exceeds a
+    /// binding, which the pairs do first.
+    pub fn new(spec: &SelectiveScanSpec, caps: &Caps) -> Result<Self, PlanError> {
+        let of = Recurrence::selective_scan(spec)?;
+        of.check_bindings(caps)?;
+        let pairs = elements("the pairs of all states and steps", &pairs_shape(&of))?;
+        check_binding("the pairs of all states and steps", pairs, DType::F32, caps)?;
+        Ok(Self {
+            lanes: 256.min(caps.workgroup_lanes),
+            states: of.states as u32,
+            passes: of.length.next_power_of_two().ilog2(),
+            storage: Storage::new(of.dtype, caps.f16, false),
+            softplus: of.softplus,
+            gated: of.gated,
+            initial: of.initial,
+        })
+    }
+}
+
+fn pairs_shape(of: &Recurrence) -> [usize; 4] {
+    [of.rows(), of.states, of.length, 2]
+}
+
+impl Plan for UnfusedSelectiveScanPlan {
+    fn footprints(&self) -> Vec<Footprint> {
+        let kernel = |kernel, storage_buffers| Footprint {
+            kernel,
+            lanes: self.lanes,
+            workgroup_bytes: 0,
+            storage_buffers,
+        };
+        vec![
+            kernel("baseline/recurrence_pairs", 5),
+            kernel("baseline/scan_double", 2),
+            kernel("baseline/recurrence_results", 8),
+        ]
+    }
+}
+
+impl fmt::Display for UnfusedSelectiveScanPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lanes, passes, storage, .. } = self;
+        write!(f, "{passes} doubling passes over pairs of all states in f32; {lanes} lanes, {storage}")
+    }
+}
+
+/// The linked shaders of a plan, in the order of its footprints.
+pub fn shaders(plan: &UnfusedSelectiveScanPlan) -> Result<Vec<Shader>, ShaderError> {
+    let linker = |kernel| {
+        let linker = Linker::new(kernel).module("baseline/recurrence").module("common/activation");
+        linker.set("LANES", plan.lanes).set("STATES", plan.states)
+    };
+    let pairs = linker("baseline/recurrence_pairs")
+        .module("baseline/recurrence_steps")
+        .set("ONE_DECAY", false)
+        .set("SOFTPLUS", plan.softplus);
+    let pairs = tensors(pairs, &["x", "dt", "b"], plan.storage);
+    let double = Linker::new("baseline/scan_double").module("scan/affine").set("LANES", plan.lanes);
+    let results =
+        linker("baseline/recurrence_results").set("GATED", plan.gated).set("HAS_INITIAL", plan.initial);
+    let results = tensors(results, &["x", "c", "z", "y"], plan.storage);
+    Ok(vec![pairs.link()?, double.link()?, results.link()?])
+}
+
+/// The pairs of all states and steps, before and after a pass, and what the kernels read of channels.
+#[derive(Clone, Debug)]
+pub struct SelectiveScanScratch {
+    pairs: [Tensor<f32>; 2],
+    packed: Tensor<f32>,
+}
+
+/// A selective scan as array frameworks compose it: what each step does to each state, doubling passes over whole arrays
+/// (Hillis and Steele 1986), and what is read out of the states.
+#[derive(Clone, Debug)]
+pub struct UnfusedSelectiveScan {
+    gpu: Gpu,
+    spec: SelectiveScanSpec,
+    of: Recurrence,
+    plan: UnfusedSelectiveScanPlan,
+    kernels: [Kernel; 3],
+}
+
+impl UnfusedSelectiveScan {
+    /// Plans the spec for this GPU and compiles what the plan needs.
+    pub fn new(gpu: &Gpu, spec: SelectiveScanSpec) -> Result<Self, Error> {
+        let plan = UnfusedSelectiveScanPlan::new(&spec, gpu.caps())?;
+        let of = Recurrence::selective_scan(&spec).map_err(PlanError::from)?;
+        Ok(Self { gpu: gpu.clone(), spec, of, plan, kernels: compile_array(gpu, &shaders(&plan)?)? })
+    }
+
+    /// How it runs here.
+    pub fn plan(&self) -> &UnfusedSelectiveScanPlan {
+        &self.plan
+    }
+
+    /// The tensors between the kernels.
+    pub fn scratch(&self) -> Result<SelectiveScanScratch, Error> {
+        let pairs = || Tensor::zeros(&self.gpu, &pairs_shape(&self.of));
+        let packed = Tensor::zeros(&self.gpu, &[self.of.packed()[2]])?;
+        Ok(SelectiveScanScratch { pairs: [pairs()?, pairs()?], packed })
+    }
+
+    /// Records every pass.
+    pub fn encode<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: SelectiveScanInputs<'_, T>,
+        outputs: &SelectiveScanOutputs<T>,
+        scratch: &SelectiveScanScratch,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, of, plan, kernels: [pairs, double, results] } = self;
+        inputs.check(gpu, spec)?;
+        outputs.check(gpu, spec)?;
+        let SelectiveScanScratch { pairs: between, packed } = scratch;
+        for pairs in between {
+            pairs.expect(gpu, "the pairs of all states and steps", DType::F32, &pairs_shape(of))?;
+        }
+        packed.expect(gpu, "what belongs to channels", DType::F32, &[of.packed()[2]])?;
+        let buffers = Buffers::selective_scan(gpu, &inputs, outputs);
+        buffers.pack(encoder, of, packed);
+        let Buffers { x, dt, b, c, z, y, last, initial, .. } = buffers;
+        let (steps, total) = (of.rows() * of.length, of.rows() * of.states * of.length);
+        let [mut before, mut after] = [0, 1].map(|i| between[i].buffer());
+        let params = of.params((plan.lanes, total), [0, of.length as u32]);
+        pairs.dispatch(gpu, encoder, &params, &[x, dt, b, packed.buffer(), before])?;
+        let total = total as u32;
+        for pass in 0..plan.passes {
+            let groups = total.div_ceil(plan.lanes);
+            let params = DoubleParams { groups, length: of.length as u32, total, reach: 1 << pass };
+            double.dispatch(gpu, encoder, &params, &[before, after])?;
+            std::mem::swap(&mut before, &mut after);
+        }
+        let initial = initial.map_or(gpu.unused(), Tensor::buffer);
+        let params = of.params((plan.lanes, steps), [0, of.length as u32]);
+        results.dispatch(gpu, encoder, &params, &[before, x, c, z, packed.buffer(), initial, y, last])
+    }
+}

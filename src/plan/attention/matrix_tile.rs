@@ -1,0 +1,108 @@
+//! The tiles of attention on matrix units.
+
+use super::AttentionStructure;
+use crate::caps::{Bytes, Caps, MatrixUnits};
+use crate::shader::Format;
+
+/// How a workgroup multiplies tiles of queries by tiles of keys on matrix units: `attention/forward_matrix.wgsl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct MatrixTile {
+    /// The matrices.
+    pub units: MatrixUnits,
+    /// Subgroups of a workgroup, each of which takes as many queries as it has lanes.
+    pub subgroups: u32,
+    /// Keys of a tile.
+    pub columns: u32,
+    /// Width of a query and a key, in whole matrices.
+    pub key_columns: u32,
+    /// Width of a value, in whole matrices.
+    pub value_columns: u32,
+}
+
+/// Subgroups in order of preference. Eight of them stage a tile of keys less often than four, which pays for wide heads; of
+/// narrow ones more workgroups run at a time, as measured on an NVIDIA H100.
+const WIDE: [u32; 4] = [8, 4, 2, 1];
+const NARROW: [u32; 3] = [4, 2, 1];
+
+/// Width of a query and a value together from which on heads are wide.
+const WIDE_COLUMNS: u32 = 192;
+
+/// Keys of a tile: with more, a lane's scores leave the registers.
+const COLUMNS: u32 = 16;
+
+/// Numbers of a lane's share of queries and outputs that stay in registers beside the rest.
+const REGISTERS: u32 = 192;
+
+impl MatrixTile {
+    /// The tile for so many rows, if the adapter has matrix units for how queries, keys and values are stored, and their
+    /// matrices are not mostly padding. Other storages than f16 would lose range.
+    pub(super) fn choose(structure: &AttentionStructure, rows: usize, caps: &Caps) -> Option<Self> {
+        let units = caps.matrix_units()?;
+        let cached = structure.cache.map(|cache| [cache.keys, cache.values]).into_iter().flatten();
+        let mut read = [structure.key_storage, structure.value_storage].into_iter().chain(cached);
+        // A subgroup's rows are one or two matrices high.
+        let high = units.subgroup_lanes / units.side;
+        if !read.all(|storage| storage.format == Format::F16 && storage.vectors) || !matches!(high, 1 | 2) {
+            return None;
+        }
+        let [key_columns, value_columns] =
+            [structure.head_dim, structure.value_dim].map(|width| width.next_multiple_of(units.side));
+        if key_columns / 2 + value_columns > REGISTERS {
+            return None;
+        }
+        let wide = key_columns + value_columns >= WIDE_COLUMNS;
+        let subgroups = if wide { WIDE.as_slice() } else { NARROW.as_slice() };
+        subgroups.iter().find_map(|&subgroups| {
+            let tile = Self { units, subgroups, columns: COLUMNS, key_columns, value_columns };
+            let filled = rows * 2 > tile.rows() as usize;
+            let fits = tile.lanes() <= caps.workgroup_lanes && tile.workgroup_bytes() <= caps.workgroup_bytes;
+            (filled && fits).then_some(tile)
+        })
+    }
+
+    /// Invocations of a workgroup.
+    pub fn lanes(&self) -> u32 {
+        self.subgroups * self.units.subgroup_lanes
+    }
+
+    /// Queries of a tile.
+    pub fn rows(&self) -> u32 {
+        self.lanes()
+    }
+
+    /// Bytes of workgroup memory. Rows are padded by eight f16, or four f32.
+    pub fn workgroup_bytes(&self) -> u32 {
+        let staged = self.columns * (self.key_columns + 8 + self.value_columns + 8) * 2;
+        let exchanged = self.rows() * ((self.columns + 8) * 2 + (self.columns + 4) * 4);
+        staged + exchanged + 16
+    }
+
+    /// Turns that the loops of a lane take over a tile of keys, at most, where a block of four scores takes so many of its
+    /// own.
+    pub(super) fn turns(&self, block_turns: u32) -> u32 {
+        let fours = self.columns / 4;
+        let staged = |width: u32| (self.columns * width / 4).div_ceil(self.lanes());
+        let scores = fours * (3 + block_turns);
+        // In the end, what was left out of values, for each matrix of outputs.
+        let wild = fours * (1 + 5 * self.key_columns / 4 + 4 * (1 + self.units.side / 4) + block_turns);
+        let outputs = self.value_columns / self.units.side;
+        let faded = self.value_columns / 4;
+        1 + staged(self.key_columns) + 2 * staged(self.value_columns) + scores + faded + outputs * (1 + wild)
+    }
+
+    /// Turns that they take once, before and after all tiles.
+    pub(super) fn outer_turns(&self) -> u32 {
+        (self.key_columns + self.value_columns) / 4
+    }
+
+    /// The tile in words, and what the memory is for.
+    pub(super) fn explain(&self) -> String {
+        let Self { units: MatrixUnits { side, subgroup_lanes }, subgroups, .. } = self;
+        let bytes = Bytes(self.workgroup_bytes().into());
+        format!(
+            "{subgroups} subgroups of {subgroup_lanes} lanes, a query each, matrices of {side} × {side}, {bytes} of \
+             workgroup memory"
+        )
+    }
+}
