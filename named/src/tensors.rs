@@ -399,7 +399,7 @@ fn file_type(dtype: DType) -> Dtype {
     }
 }
 
-/// A result. One on the device is read when its bytes are asked for: computing waits for nothing.
+/// A result. What is on the device, or follows from that, is read when its bytes are asked for: computing waits for nothing.
 #[derive(Debug)]
 pub struct Output {
     /// Its name.
@@ -415,6 +415,30 @@ pub struct Output {
 enum Values {
     Host(Vec<u8>),
     Device(Box<dyn OnDevice>),
+    Derived(Derived),
+}
+
+/// Values that follow, on the host, from a tensor on the device.
+struct Derived {
+    from: Tensor<f32>,
+    dtype: DType,
+    derive: Box<Derive>,
+}
+
+type Derive = dyn Fn(&[f32]) -> Result<Vec<f64>, Failure>;
+
+impl fmt::Debug for Derived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Derived").field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+/// Values rounded to a type, in bytes.
+fn rounded(dtype: DType, values: &[f64]) -> Vec<u8> {
+    by_dtype!(dtype, T => {
+        let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
+        bytemuck::cast_slice(&values).to_vec()
+    })
 }
 
 /// A tensor whose element type is forgotten.
@@ -437,11 +461,20 @@ impl<T: tilewise::Stored> OnDevice for Tensor<T> {
 impl Output {
     /// A tensor of these values, rounded to the type.
     pub fn of(name: &'static str, dtype: DType, shape: &[usize], values: &[f64]) -> Self {
-        let bytes = by_dtype!(dtype, T => {
-            let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
-            bytemuck::cast_slice(&values).to_vec()
-        });
-        Self { name, dtype: file_type(dtype), shape: shape.to_vec(), values: Values::Host(bytes) }
+        let values = Values::Host(rounded(dtype, values));
+        Self { name, dtype: file_type(dtype), shape: shape.to_vec(), values }
+    }
+
+    /// A tensor that `derive` makes on the host of one on the device, rounded to the type.
+    pub fn derived(
+        name: &'static str,
+        dtype: DType,
+        shape: &[usize],
+        from: &Tensor<f32>,
+        derive: impl Fn(&[f32]) -> Result<Vec<f64>, Failure> + 'static,
+    ) -> Self {
+        let values = Values::Derived(Derived { from: from.clone(), dtype, derive: Box::new(derive) });
+        Self { name, dtype: file_type(dtype), shape: shape.to_vec(), values }
     }
 
     /// A tensor on the device.
@@ -469,14 +502,17 @@ impl Output {
         Ok(match &self.values {
             Values::Host(bytes) => Cow::Borrowed(bytes),
             Values::Device(tensor) => Cow::Owned(tensor.bytes().await?),
+            Values::Derived(Derived { from, dtype, derive }) => {
+                Cow::Owned(rounded(*dtype, &derive(&from.read().await?)?))
+            }
         })
     }
 
-    /// Where the elements are.
-    pub fn content(&self) -> Content<'_> {
+    /// The buffer that holds the elements, if they are on the device.
+    pub fn buffer(&self) -> Option<&wgpu::Buffer> {
         match &self.values {
-            Values::Host(bytes) => Content::Host(Cow::Borrowed(bytes)),
-            Values::Device(tensor) => Content::Device(tensor.buffer().clone()),
+            Values::Host(_) | Values::Derived(_) => None,
+            Values::Device(tensor) => Some(tensor.buffer()),
         }
     }
 }

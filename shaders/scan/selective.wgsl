@@ -24,12 +24,7 @@ struct Place {
     inside: bool,     // a lane past the group's channels has nothing to do
 }
 
-// The chunk of a workgroup. Browsers' compilers take a Place as a whole for different in each lane, this not.
-fn chunk_of(index: u32) -> u32 {
-    return index / params.tiles / params.channel_groups % params.chunks;
-}
-
-// The chunk of a workgroup, of the slice's. Some compilers take a Place for different in each lane, whole as it is: loops
+// The chunk of a workgroup, of the slice's. Browsers' compilers take a Place for different in each lane, whole as it is: loops
 // that all lanes leave together are bounded by this.
 fn chunk_of(index: u32) -> u32 {
     return index / params.tiles / params.channel_groups % params.chunks;

@@ -107,8 +107,8 @@ fn given(device: &Device, tensor: &JsValue) -> Result<(String, Given<'static>), 
 }
 
 async fn result(device: &Device, output: &Output, on_device: bool) -> Result<JsValue, JsValue> {
-    let data = match output.content() {
-        Content::Device(buffer) if on_device => device.copy(&buffer)?,
+    let data = match output.buffer() {
+        Some(buffer) if on_device => device.copy(buffer)?,
         _ => Uint8Array::from(&*output.bytes().await.map_err(error)?).into(),
     };
     let shape: Array = output.shape.iter().map(|&size| JsValue::from(size as f64)).collect();

@@ -1,5 +1,7 @@
 //! `h3`.
 
+use std::rc::Rc;
+
 use clap::Args;
 use tilewise::ops::shaders;
 use tilewise::plan::{LongConvBackwardPlan, LongConvPlan, S4dPlan};
@@ -126,8 +128,8 @@ impl Operation for H3Spec {
                 for (name, gradient) in of_channels {
                     outputs.push(Output::on_device(name, gradient));
                 }
-                let dmodes = gradients.dmodes.read_blocking()?;
-                outputs.extend(parameter_gradients(&self.diagonal(), &parameters, &dmodes)?);
+                let parameters = Rc::new(parameters);
+                outputs.extend(parameter_gradients(&self.diagonal(), &parameters, &gradients.dmodes));
             }
             Ok(outputs)
         }))

@@ -1,11 +1,13 @@
 //! `s4d`.
 
+use std::rc::Rc;
+
 use clap::Args;
 use tilewise::ops::shaders;
 use tilewise::plan::{LongConvBackwardPlan, LongConvPlan, S4dPlan};
 use tilewise::{
     Caps, DType, Discretization, Gpu, LongConvSpec, S4d, S4dBackward, S4dInputs, S4dParameters, S4dSpec,
-    by_dtype,
+    Tensor, by_dtype,
 };
 
 use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
@@ -127,22 +129,27 @@ pub(super) fn parameters(file: &TensorFile<'_>, spec: &S4dSpec) -> Result<S4dPar
     })
 }
 
-/// The gradients of a model's parameters, from what the device has left of them.
+/// The gradients of a model's parameters, which follow on the host from what the device has of them.
 pub(super) fn parameter_gradients(
     spec: &S4dSpec,
-    parameters: &S4dParameters,
-    dmodes: &[f32],
-) -> Result<Vec<Output>, Failure> {
-    let of = parameters.gradients(spec, dmodes)?;
+    parameters: &Rc<S4dParameters>,
+    dmodes: &Tensor<f32>,
+) -> Vec<Output> {
+    let spec = *spec;
     let (channels, pairs) = (spec.conv.channels, spec.pairs);
-    let c: Vec<f64> = of.c_re.iter().zip(&of.c_im).flat_map(|(&re, &im)| [re, im]).collect();
-    let output = |name, shape: &[usize], values: &[f64]| Output::of(name, DType::F32, shape, values);
-    Ok(vec![
-        output("dlog_dt", &[channels], &of.log_dt),
-        output("dlog_A_real", &[channels, pairs], &of.log_a_re),
-        output("dA_imag", &[channels, pairs], &of.a_im),
-        output("dC", &[channels, pairs, 2], &c),
-    ])
+    let output = |name, shape: &[usize], part: fn(S4dParameters) -> Vec<f64>| {
+        let parameters = Rc::clone(parameters);
+        let derive = move |dmodes: &[f32]| Ok(part(parameters.gradients(&spec, dmodes)?));
+        Output::derived(name, DType::F32, shape, dmodes, derive)
+    };
+    vec![
+        output("dlog_dt", &[channels], |of| of.log_dt),
+        output("dlog_A_real", &[channels, pairs], |of| of.log_a_re),
+        output("dA_imag", &[channels, pairs], |of| of.a_im),
+        output("dC", &[channels, pairs, 2], |of| {
+            of.c_re.into_iter().zip(of.c_im).flat_map(|(re, im)| [re, im]).collect()
+        }),
+    ]
 }
 
 impl Operation for S4dSpec {
@@ -175,7 +182,7 @@ impl Operation for S4dSpec {
             if let Some(dy) = dy {
                 let gradients = S4dBackward::new(gpu, *self)?.run(inputs, &dy)?;
                 outputs.push(Output::on_device("du", &gradients.du));
-                outputs.extend(parameter_gradients(self, &parameters, &gradients.dmodes.read_blocking()?)?);
+                outputs.extend(parameter_gradients(self, &Rc::new(parameters), &gradients.dmodes));
                 outputs.extend(gradients.dskip.map(|dskip| Output::on_device("dD", &dskip)));
                 for (name, gradient) in [("dpre", gradients.dpre), ("dpost", gradients.dpost)] {
                     outputs.extend(gradient.map(|gradient| Output::on_device(name, &gradient)));
