@@ -9,7 +9,7 @@ import { OPERATIONS, type CommonOptions, type Operation, type OptionsOf } from '
 import { DeviceTensor, elements, given, type DType, type Elements, type Found, type Input } from './tensors.js';
 
 export { DeviceTensor, OPERATIONS };
-export type { AttentionOptions, CommonOptions, Operation, OptionsOf, OtherOptions } from './ops.js';
+export type * from './ops.js';
 export type { BufferTensor, DType, Elements, Float16ArrayLike, HostTensor, Input } from './tensors.js';
 
 /** How to open a device. */

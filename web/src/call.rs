@@ -56,10 +56,9 @@ impl Call {
         if let Some(ignored) = file.ignored() {
             return Err(error(format!("{name}: {ignored}")));
         }
-        let plans = operation.plans(device.gpu.caps()).map_err(error)?;
-        for Planned { shaders, .. } in &plans {
-            device.prepare(shaders).await?;
-        }
+        let mut plans = operation.plans(device.gpu.caps()).map_err(error)?;
+        plans.retain(|planned| planned.is_taken(&file));
+        device.prepare(plans.iter().flat_map(|Planned { shaders, .. }| shaders)).await?;
         let computed = device.guard(|| operation.compute(&device.gpu, &file)).await;
         let outputs = computed.map_err(Failure::from).and_then(|outputs| outputs).map_err(error)?;
         // All at once: some browsers look only every tenth of a second whether the device is done.

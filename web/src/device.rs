@@ -128,8 +128,8 @@ impl Device {
     /// wgpu 30 compiles with `createComputePipeline` alone. So the shaders are compiled twice: for a [`Gpu`] that is thrown
     /// away, whose pipelines are begun with `createComputePipelineAsync`; and, once those are there, for this one, which is
     /// handed all that the first time made.
-    pub async fn prepare(&self, shaders: &[Shader]) -> Result<(), JsValue> {
-        let new: Vec<_> = shaders.iter().filter(|shader| !self.gpu.is_prepared(shader)).collect();
+    pub async fn prepare(&self, shaders: impl Iterator<Item = &Shader>) -> Result<(), JsValue> {
+        let new: Vec<_> = shaders.filter(|shader| !self.gpu.is_prepared(shader)).collect();
         if new.is_empty() {
             return Ok(());
         }

@@ -17,21 +17,25 @@ export function safetensors(buffer) {
 /** The command line's words as the module takes them. */
 function options(words) {
   const found = {};
-  const camel = (flag) => flag.slice(2).replace(/-(.)/g, (_, letter) => letter.toUpperCase());
   for (let i = 0; i < words.length; i++) {
     const value = words[i + 1];
-    if (value === undefined || value.startsWith('--')) found[camel(words[i])] = true;
+    if (value === undefined || value.startsWith('--')) found[camel(words[i].slice(2))] = true;
     else {
       const numbers = value.split(',').map(Number);
-      found[camel(words[i])] = numbers.length > 1 ? numbers : numbers[0];
+      found[camel(words[i].slice(2))] = numbers.length > 1 ? numbers : numbers[0];
       i++;
     }
   }
   return found;
 }
 
+const camel = (command) => command.replace(/-(.)/g, (_, letter) => letter.toUpperCase());
+
+/** The operations of all cases. */
+export const operationsOf = ({ metadata }) => Object.values(metadata).map((line) => camel(line.trim().split(/\s+/)[0]));
+
 /** The largest difference as a share of the largest value; NaN where an infinity is out of place. */
-function error(ours, reference) {
+export function error(ours, reference) {
   if (ours.length !== reference.length) return NaN;
   let [difference, largest] = [0, 0];
   for (let i = 0; i < reference.length; i++) {
@@ -49,7 +53,7 @@ export async function run(tw, OPERATIONS, { metadata, tensors }) {
   const found = [];
   for (const [name, line] of Object.entries(metadata)) {
     const [command, ...words] = line.split(/\s+/).filter(Boolean);
-    const operation = command.replace(/-(.)/g, (_, letter) => letter.toUpperCase());
+    const operation = camel(command);
     const prefix = `${name}/`;
     const own = Object.entries(tensors).filter(([tensor]) => tensor.startsWith(prefix));
     const given = Object.fromEntries(own.map(([tensor, value]) => [tensor.slice(prefix.length), value]));

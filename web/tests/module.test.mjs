@@ -49,6 +49,23 @@ for (const name of BROWSERS) {
       assert.ok(found.length > 100, `${found.length} results compared`);
     });
 
+    test('computes what no golden has as loops and the parts do', { timeout: 600_000 }, async () => {
+      const [cases, worst] = await page.evaluate(async () => {
+        const { CASES } = await import('/tests/naive.js');
+        const found = [];
+        for (const [name, compute] of Object.entries(CASES)) {
+          for (const [tensor, [ours, reference, allowed = 1e-5]] of Object.entries(await compute(tw))) {
+            found.push({ name, tensor, share: error(ours, reference) / allowed });
+          }
+        }
+        return [Object.keys(CASES), found];
+      });
+      assert.deepEqual(worst.filter(({ share }) => !(share < 1)), []);
+      const golden = await page.evaluate(() => operationsOf(file));
+      const all = await page.evaluate(() => Object.keys(OPERATIONS));
+      assert.deepEqual([...new Set([...golden, ...cases])].sort(), all.sort(), 'every operation is computed');
+    });
+
     test('compiles every shader that a page can lead to', { timeout: 600_000 }, async (t) => {
       if (!session.shaders) return t.skip('no list of shaders: TILEWISE_WRITE_SHADERS names none');
       const { tried, refused } = await page.evaluate(async () => compile(await (await fetch('/shaders.json')).json()));

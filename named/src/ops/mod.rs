@@ -106,6 +106,20 @@ impl Planned {
     }
 }
 
+/// The gradients of results: where one is given, those of the inputs are asked for.
+const GIVEN_GRADIENTS: [&str; 4] = ["dy", "dout", "do", "dh"];
+
+impl Planned {
+    /// Whether computing from these tensors takes this pass. Plans also tell of what follows: gradients, and the steps of
+    /// decoding.
+    pub fn is_taken(&self, file: &TensorFile<'_>) -> bool {
+        let trained = GIVEN_GRADIENTS.iter().any(|name| file.has(name));
+        let backward = self.pass.ends_with("backward") && !self.pass.contains("forward");
+        let step = self.pass == "step" || self.pass.ends_with(", step");
+        !step && (trained || !backward)
+    }
+}
+
 /// What a structured layer saves.
 pub fn fewer(spec: &impl LinearSpec) -> String {
     let (parameters, dense) = (spec.parameters(), spec.dense_parameters());
