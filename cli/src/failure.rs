@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use tilewise::{Error, PlanError, SpecError};
+use tilewise_named::Why;
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -71,10 +72,10 @@ impl From<Error> for Failure {
 
 impl From<tilewise_named::Failure> for Failure {
     fn from(failure: tilewise_named::Failure) -> Self {
-        match failure {
-            tilewise_named::Failure::Input(message) => Self::Input(message),
-            tilewise_named::Failure::Check(message) => Self::Check(message),
-            tilewise_named::Failure::Library(error) => Self::Library(error),
+        match failure.why() {
+            Why::Input(message) => Self::Input(message),
+            Why::Check(message) => Self::Check(message),
+            Why::Library(error) => Self::Library(error),
         }
     }
 }

@@ -11,4 +11,4 @@ pub mod options;
 pub mod record;
 pub mod tensors;
 
-pub use failure::Failure;
+pub use failure::{Failure, Why};

@@ -37,13 +37,13 @@ impl Given {
 
     /// Why a value is not taken.
     pub fn refusal(&self, name: &str, value: &str, why: &str) -> Failure {
-        Failure::Input(format!("{}: {name} is {value:?}: {why}", self.operation))
+        Failure::input(format!("{}: {name} is {value:?}: {why}", self.operation))
     }
 
     /// Fails if there is an option that nobody read.
     pub fn finish(self) -> Result<(), Failure> {
         match self.options.first() {
-            Some((name, _)) => Err(Failure::Input(format!("{} has no option {name}", self.operation))),
+            Some((name, _)) => Err(Failure::input(format!("{} has no option {name}", self.operation))),
             None => Ok(()),
         }
     }
@@ -64,7 +64,7 @@ impl Take for bool {
 impl Take for usize {
     fn take(given: &mut Given, name: &str) -> Result<Self, Failure> {
         let value = given.value(name)?;
-        value.ok_or_else(|| Failure::Input(format!("{} needs the option {name}", given.operation)))
+        value.ok_or_else(|| Failure::input(format!("{} needs the option {name}", given.operation)))
     }
 }
 

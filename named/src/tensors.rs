@@ -83,7 +83,7 @@ impl Content<'_> {
     fn bytes(&self, name: &str) -> Result<&[u8], Failure> {
         match self {
             Self::Host(bytes) => Ok(bytes),
-            Self::Device(_) => Err(Failure::Input(format!(
+            Self::Device(_) => Err(Failure::input(format!(
                 "{name} is in a buffer of the device, but its values are needed on the host; give a typed array"
             ))),
         }
@@ -106,7 +106,7 @@ impl<'a> TensorFile<'a> {
     pub fn parse(source: impl fmt::Display, bytes: &'a [u8], prefix: &'a str) -> Result<Self, Failure> {
         let file = SafeTensors::deserialize(bytes).map_err(|error| {
             let why = length_mismatch(bytes).unwrap_or_else(|| error.to_string());
-            Failure::Input(format!("{source} is no whole safetensors file: {why}"))
+            Failure::input(format!("{source} is no whole safetensors file: {why}"))
         })?;
         let all = file.tensors();
         let count = all.len();
@@ -122,7 +122,7 @@ impl<'a> TensorFile<'a> {
                 names = names.iter().map(|name| beginning(name)).collect();
             }
             let names = list(names.iter().map(String::as_str));
-            return Err(Failure::Input(format!(
+            return Err(Failure::input(format!(
                 "{source} has no tensor whose name begins with {prefix:?}; there are: {names}"
             )));
         }
@@ -145,7 +145,7 @@ impl<'a> TensorFile<'a> {
         if let Some(text) = self.texts.get(path) {
             return Ok(text.clone());
         }
-        std::fs::read_to_string(path).map_err(|error| Failure::Input(format!("cannot read {path}: {error}")))
+        std::fs::read_to_string(path).map_err(|error| Failure::input(format!("cannot read {path}: {error}")))
     }
 
     /// The tensor of that name. If it is missing the message lists those that are there.
@@ -154,7 +154,7 @@ impl<'a> TensorFile<'a> {
             let (source, prefix) = (&self.source, self.prefix);
             let names = list(self.tensors.keys().map(String::as_str));
             let within = if prefix.is_empty() { String::new() } else { format!(" under {prefix:?}") };
-            Failure::Input(format!("{source} has no tensor {name:?}{within}; there are: {names}"))
+            Failure::input(format!("{source} has no tensor {name:?}{within}; there are: {names}"))
         })
     }
 
@@ -166,7 +166,7 @@ impl<'a> TensorFile<'a> {
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::Bf16,
             other => {
-                return Err(Failure::Input(format!("{name} holds {other:?}, expected F32, F16 or BF16")));
+                return Err(Failure::input(format!("{name} holds {other:?}, expected F32, F16 or BF16")));
             }
         };
         self.used.borrow_mut().insert(name.to_owned());
@@ -183,7 +183,7 @@ impl<'a> TensorFile<'a> {
             Dtype::I32 => bytemuck::pod_collect_to_vec::<u8, i32>(bytes).into_iter().map(i64::from).collect(),
             Dtype::U32 => bytemuck::pod_collect_to_vec::<u8, u32>(bytes).into_iter().map(i64::from).collect(),
             Dtype::I64 => bytemuck::pod_collect_to_vec(bytes),
-            other => return Err(Failure::Input(format!("{name} holds {other:?}, expected I32, U32 or I64"))),
+            other => return Err(Failure::input(format!("{name} holds {other:?}, expected I32, U32 or I64"))),
         };
         self.used.borrow_mut().insert(name.to_owned());
         Ok(Some(Integers { shape: given.shape.clone(), values }))
@@ -201,7 +201,7 @@ impl<'a> TensorFile<'a> {
             return Ok(given);
         }
         let names = list(self.tensors.keys().map(String::as_str));
-        Err(Failure::Input(format!("{} has no tensor {name:?}; there are: {names}", self.source)))
+        Err(Failure::input(format!("{} has no tensor {name:?}; there are: {names}", self.source)))
     }
 
     /// Its shape, whatever its type.
@@ -219,7 +219,7 @@ impl<'a> TensorFile<'a> {
         let given = self.given(name)?;
         match given.dtype {
             Dtype::I8 => given.content.upload(gpu, &given.shape),
-            other => Err(Failure::Input(format!("{name} holds {other:?}, expected I8"))),
+            other => Err(Failure::input(format!("{name} holds {other:?}, expected I8"))),
         }
     }
 
@@ -228,7 +228,7 @@ impl<'a> TensorFile<'a> {
         let Some(Integers { shape, values }) = self.integers(name)? else { return Ok(None) };
         let value = |value: i64| {
             u32::try_from(value).map_err(|_| {
-                Failure::Input(format!("{name} holds {value}, expected numbers from 0 to 2^32 - 1"))
+                Failure::input(format!("{name} holds {value}, expected numbers from 0 to 2^32 - 1"))
             })
         };
         let values = values.into_iter().map(value).collect::<Result<_, _>>()?;
@@ -251,7 +251,7 @@ impl<'a> TensorFile<'a> {
             Dtype::F32 => Ok(Word::F32),
             Dtype::U32 => Ok(Word::U32),
             Dtype::I32 => Ok(Word::I32),
-            other => Err(Failure::Input(format!("{name} holds {other:?}, expected F32, U32 or I32"))),
+            other => Err(Failure::input(format!("{name} holds {other:?}, expected F32, U32 or I32"))),
         }
     }
 
@@ -326,7 +326,7 @@ impl Stored<'_> {
         self.shape.try_into().map_err(|_| {
             let Self { name, shape, .. } = self;
             let found = shape.len();
-            Failure::Input(format!(
+            Failure::input(format!(
                 "{name} has {found} dimensions, of shape {shape:?}; expected {N}: ({expected})"
             ))
         })
@@ -338,7 +338,7 @@ impl Stored<'_> {
         if *shape == expected {
             return Ok(());
         }
-        Err(Failure::Input(format!("{name} has shape {shape:?}, expected {expected:?}")))
+        Err(Failure::input(format!("{name} has shape {shape:?}, expected {expected:?}")))
     }
 
     /// Fails unless the tensor has the element type of this other one.
@@ -346,7 +346,7 @@ impl Stored<'_> {
         if self.dtype == other.dtype {
             return Ok(());
         }
-        Err(Failure::Input(format!(
+        Err(Failure::input(format!(
             "{} holds {}, expected {} like {}: the main tensors have one element type",
             self.name, self.dtype, other.dtype, other.name
         )))
@@ -530,5 +530,5 @@ pub async fn file(outputs: &[Output], metadata: &[(&str, String)]) -> Result<Vec
         outputs.iter().zip(contents.iter().map(AsRef::as_ref)).map(view).collect();
     let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let bytes = views.and_then(|views| serialize(views, Some(metadata)));
-    bytes.map_err(|error| Failure::Check(format!("a bug of tilewise: the outputs make no file: {error}")))
+    bytes.map_err(|error| Failure::check(format!("a bug of tilewise: the outputs make no file: {error}")))
 }

@@ -180,12 +180,12 @@ impl FromFile for Options {
     fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
         if let (None, Some(seed)) = (self.mathematics.dropout, self.seed) {
             let message = format!("the seed is {seed}, but nothing is dropped: dropout needs a share");
-            return Err(Failure::Input(message));
+            return Err(Failure::input(message));
         }
         if cached_attention::is_cached(file) {
             if self.probabilities {
                 let message = "--probabilities is not for attention to a cache; there is a tensor of a cache";
-                return Err(Failure::Input(message.to_owned()));
+                return Err(Failure::input(message.to_owned()));
             }
             let complete = |spec| self.mathematics.apply(spec);
             return cached_attention::operation(
@@ -197,7 +197,7 @@ impl FromFile for Options {
         }
         if self.rotary_interleaved {
             let message = "--rotary-interleaved is for attention to a cache; there is no tensor \"k_cache\"";
-            return Err(Failure::Input(message.to_owned()));
+            return Err(Failure::input(message.to_owned()));
         }
         let (q, k, v) = (file.get("q")?, file.get("k")?, file.get("v")?);
         let (slopes, sinks) = (file.find("alibi_slopes")?, file.find("sink")?);
@@ -275,14 +275,14 @@ fn packed(
 fn prefix_sums(name: &str, sums: Vec<i64>) -> Result<Vec<u32>, Failure> {
     let sum = |sum| {
         u32::try_from(sum).map_err(|_| {
-            Failure::Input(format!("{name} holds {sum}, expected prefix sums from 0 to {}", u32::MAX))
+            Failure::input(format!("{name} holds {sum}, expected prefix sums from 0 to {}", u32::MAX))
         })
     };
     sums.into_iter().map(sum).collect()
 }
 
 fn alone(found: &str, missing: &str) -> Failure {
-    Failure::Input(format!("there is {found} but no {missing}; packed sequences need both"))
+    Failure::input(format!("there is {found} but no {missing}; packed sequences need both"))
 }
 
 /// What a file and the options ask for.

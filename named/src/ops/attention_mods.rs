@@ -63,7 +63,7 @@ impl ModOptions {
             self.mask_mod.iter().map(|path| snippet(file, path, &words)).collect::<Result<Vec<_>, _>>()?;
         let read = |name: &str| scores.iter().chain(&masks).any(|s| s.buffers.iter().any(|b| b.name == name));
         if let Some((unread, _)) = words.iter().find(|(name, _)| !read(name)) {
-            return Err(Failure::Input(format!("--buffer {unread}: no mod reads {unread}(index)")));
+            return Err(Failure::input(format!("--buffer {unread}: no mod reads {unread}(index)")));
         }
         let mods = Mods { scores, masks, blocks: self.blocks(file)? };
         mods.check().map_err(tilewise::Error::from)?;
@@ -78,15 +78,15 @@ impl ModOptions {
             (Some(mask), Some(List(block))) => (mask, block),
             (Some(_), None) => {
                 let message = "block_mask needs --block QUERIES,KEYS: how many of each a block has";
-                return Err(Failure::Input(message.into()));
+                return Err(Failure::input(message.into()));
             }
             (None, Some(_)) => {
-                return Err(Failure::Input("--block is given, but the file has no block_mask".into()));
+                return Err(Failure::input("--block is given, but the file has no block_mask".into()));
             }
         };
         let values = mask.values_f32()?;
         if let Some(odd) = values.iter().find(|value| ![0.0, 1.0].contains(*value)) {
-            return Err(Failure::Input(format!("block_mask holds {odd}, expected 0 and 1 alone")));
+            return Err(Failure::input(format!("block_mask holds {odd}, expected 0 and 1 alone")));
         }
         let blocks: Vec<_> = values.iter().map(|&value| value.total_cmp(&1.0).is_eq()).collect();
         Ok(Some(BlockMask::new((queries, keys), mask.shape, &blocks)?))

@@ -96,7 +96,7 @@ impl FromFile for Options {
             [_, _, _, _, _, _, entry, _] => (entry, false),
             [_, _, _, _, _, _, entry, _, _] => (entry, true),
             _ => {
-                return Err(Failure::Input(format!(
+                return Err(Failure::input(format!(
                     "twiddle has {} dimensions, of shape {:?}; expected 6 (nstacks, nblocks, log2 n, n/2, 2, 2), 8 with \
                      entries of matrices, and one more where they are complex",
                     twiddle.shape.len(),

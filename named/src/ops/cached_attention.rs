@@ -115,7 +115,7 @@ pub fn operation(
     let sizes = |shape: &[usize], name: &str| -> Result<[usize; 4], Failure> {
         shape.try_into().map_err(|_| {
             let expected = "(slots, keys, kv_heads, dim) or (pages, page size, kv_heads, dim)";
-            Failure::Input(format!("{name} has shape {shape:?}, expected four sizes: {expected}"))
+            Failure::input(format!("{name} has shape {shape:?}, expected four sizes: {expected}"))
         })
     };
     let [blocks, block_len, kv_heads, _] = sizes(&k_shape, names[0])?;
@@ -130,7 +130,7 @@ pub fn operation(
         [(names[0], k_shape, cache.k_shape()), (names[1], v_shape, cache.v_shape())]
     {
         if shape != expected {
-            return Err(Failure::Input(format!("{name} has shape {shape:?}, expected {expected:?}")));
+            return Err(Failure::input(format!("{name} has shape {shape:?}, expected {expected:?}")));
         }
     }
     let appended = names[0] == "k_cache" && file.has("k");
@@ -139,12 +139,12 @@ pub fn operation(
         Some(table) => {
             let [rows, pages] = *table.shape.as_slice() else {
                 let shape = &table.shape;
-                return Err(Failure::Input(format!(
+                return Err(Failure::input(format!(
                     "block_table has shape {shape:?}, expected (batch, max_pages)"
                 )));
             };
             if rows != batch {
-                return Err(Failure::Input(format!(
+                return Err(Failure::input(format!(
                     "block_table has {rows} rows, expected {batch}, one a sequence"
                 )));
             }
@@ -173,7 +173,7 @@ pub fn operation(
             let kind = if interleaved { RotaryPairs::Interleaved } else { RotaryPairs::Half };
             Some(Rotary::new(2 * pairs, kind, positions))
         }
-        _ => return Err(Failure::Input("rotary_cos and rotary_sin go together; one is missing".to_owned())),
+        _ => return Err(Failure::input("rotary_cos and rotary_sin go together; one is missing".to_owned())),
     };
     let rotate = rotary.map(|rotary| rotate(&attention, rotary));
     let append = appended.then(|| AppendSpec { rotary, ..AppendSpec::new(cache, batch, new) });
@@ -199,7 +199,7 @@ fn view(
     let of_batch = |name| match file.find_integers(name)? {
         Some(list) if list.shape != [batch] => {
             let shape = &list.shape;
-            Err(Failure::Input(format!("{name} has shape {shape:?}, expected [{batch}], one a sequence")))
+            Err(Failure::input(format!("{name} has shape {shape:?}, expected [{batch}], one a sequence")))
         }
         list => Ok(list.map(|list| list.values)),
     };
@@ -208,7 +208,7 @@ fn view(
         (None, Some(sums)) => {
             let increases = sums.values.windows(2).all(|pair| pair[0] <= pair[1]);
             if sums.values.len() != batch + 1 || !increases {
-                return Err(Failure::Input(format!(
+                return Err(Failure::input(format!(
                     "cu_seqlens_k is {:?}, expected {} prefix sums that never decrease",
                     sums.values,
                     batch + 1

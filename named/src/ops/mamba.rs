@@ -74,7 +74,7 @@ pub(super) fn both_or_neither(
     states: Option<&Stored<'_>>,
 ) -> Result<bool, Failure> {
     match (conv, states) {
-        (Some(one), None) | (None, Some(one)) => Err(Failure::Input(format!(
+        (Some(one), None) | (None, Some(one)) => Err(Failure::input(format!(
             "{} is there alone, expected the convolution's initial state and the recurrence's, or neither",
             one.name
         ))),

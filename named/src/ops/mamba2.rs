@@ -77,7 +77,7 @@ impl Options {
         let left = shared.and_then(|shared| channels.checked_sub(shared)).filter(|&left| left > 0);
         left.filter(|left| heads > 0 && left.is_multiple_of(heads)).map(|left| left / heads).ok_or_else(|| {
             let states = self.state_dim;
-            Failure::Input(format!(
+            Failure::input(format!(
                 "xBC has {channels} channels, expected some for each of the {heads} heads of dt and 2 × {groups} × \
                  {states} for B and C"
             ))

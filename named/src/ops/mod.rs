@@ -203,7 +203,7 @@ macro_rules! operations {
                     given.finish()?;
                     options.operation(tensors)
                 })*
-                _ => Err(Failure::Input(format!("there is no operation {name}; there are: {}", names()))),
+                _ => Err(Failure::input(format!("there is no operation {name}; there are: {}", names()))),
             }
         }
 

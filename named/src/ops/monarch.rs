@@ -60,7 +60,7 @@ impl Sizes {
         let n = self.n.unwrap_or(4096);
         let blocks = n.isqrt();
         if blocks * blocks != n {
-            return Err(Failure::Input(format!(
+            return Err(Failure::input(format!(
                 "n is {n}, expected a square number such as {} or {}; for other sizes give --w1 K,Q,P and --w2 L,S,R",
                 blocks * blocks,
                 (blocks as u128 + 1).pow(2),

@@ -98,7 +98,7 @@ pub(super) fn coefficients(stored: &Stored<'_>, complex: bool) -> Result<Coeffic
         2 => Ok(Coefficients::PerChannel),
         3 => Ok(Coefficients::PerStep),
         4 => Ok(Coefficients::PerGroup(stored.shape[1])),
-        _ => Err(Failure::Input(format!(
+        _ => Err(Failure::input(format!(
             "{} has shape {:?}, expected (channels, states), (batch, states, length) or (batch, groups, states, length)",
             stored.name, stored.shape
         ))),
@@ -115,7 +115,7 @@ impl FromFile for Options {
         let complex = a.shape.len() == 3;
         let ([_, state_dim] | [_, state_dim, 2]) = *a.shape else {
             let found = format!("A has shape {:?}", a.shape);
-            return Err(Failure::Input(format!(
+            return Err(Failure::input(format!(
                 "{found}, expected (channels, states) or (channels, states, 2)"
             )));
         };

@@ -151,13 +151,13 @@ pub(super) fn sequences(file: &TensorFile<'_>, batch: usize, length: usize) -> R
     match (file.integers("cu_seqlens")?, indices(file, batch, length)?) {
         (None, None) => Ok(Sequences::Whole),
         (Some(_), Some(_)) => {
-            Err(Failure::Input("cu_seqlens and seq_idx are both there, expected one of them".to_owned()))
+            Err(Failure::input("cu_seqlens and seq_idx are both there, expected one of them".to_owned()))
         }
         (Some(starts), None) => {
             let start = |start| usize::try_from(start);
             let starts: Result<Vec<_>, _> = starts.values.into_iter().map(start).collect();
             let starts = starts.map_err(|_| {
-                Failure::Input("cu_seqlens has a negative number, expected starts from 0 on".to_owned())
+                Failure::input("cu_seqlens has a negative number, expected starts from 0 on".to_owned())
             })?;
             Ok(Sequences::Packed(starts))
         }
@@ -182,7 +182,7 @@ pub(super) fn refuse_alone(
 ) -> Result<(), Failure> {
     if dfinal.is_some() && dout.is_none() {
         let message = format!("dfinal_states is there without {name}: no gradients follow");
-        return Err(Failure::Input(message));
+        return Err(Failure::input(message));
     }
     Ok(())
 }
@@ -196,7 +196,7 @@ pub(super) fn indices(
     let Some(Integers { shape, values }) = file.integers("seq_idx")? else { return Ok(None) };
     if shape != [batch, length] {
         let expected = [batch, length];
-        return Err(Failure::Input(format!("seq_idx has shape {shape:?}, expected {expected:?}")));
+        return Err(Failure::input(format!("seq_idx has shape {shape:?}, expected {expected:?}")));
     }
     Ok(Some(values))
 }
