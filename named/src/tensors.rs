@@ -494,7 +494,7 @@ impl Output {
 
     /// The element type, as operations call it.
     pub fn type_name(&self) -> String {
-        format!("{:?}", self.dtype).to_lowercase()
+        format!("{:?}", self.dtype).to_ascii_lowercase()
     }
 
     /// The elements, little-endian and in row-major order. Waits for the device.

@@ -65,7 +65,7 @@ function report({ reports, refused, failed }: Record): void {
   table.hidden = false;
   const line = (workload: string, version: string, { timing, peak_bytes, flops_per_second }: Figures) => {
     const { median_ms } = timing.device ?? timing.wall;
-    return row(workload, version, Number(milliseconds(median_ms)), bytes(peak_bytes), Number((flops_per_second / 1e9).toFixed(1)));
+    return row(workload, version, Number(milliseconds(median_ms)), bytes(peak_bytes), Number((flops_per_second / 1e9).toPrecision(2)));
   };
   const rows = reports.flatMap(({ workload, fused, yardsticks }) => [
     line(workload, 'fused', fused),

@@ -15,8 +15,8 @@ export function tell(tilewise: Tilewise): void {
   $('#status').dataset.found = name;
   $('#caps tbody').replaceChildren(
     row('workgroup memory', bytes(caps.workgroup_bytes)),
-    row('lanes of a workgroup', caps.workgroup_lanes),
-    row('storage buffers of a kernel', caps.storage_buffers),
+    row('lanes of a workgroup', String(caps.workgroup_lanes)),
+    row('storage buffers of a kernel', String(caps.storage_buffers)),
     row('bound at once', bytes(caps.binding_bytes)),
     row('f16 in shaders', caps.f16 ? 'yes' : 'no: unpacked from words'),
     row('subgroups', caps.subgroups ? `${caps.subgroups.min} to ${caps.subgroups.max}` : 'no: lanes meet in workgroup memory'),

@@ -11,14 +11,15 @@ interface Figures {
 
 interface Step {
   length: number;
+  head_dim: number;
   fused: Figures;
   unfused: Figures | { refused: string };
 }
 
 const [FIRST, LAST] = [128, 1 << 17];
 
-/** How long the fused version may take for a length; the one after it would take four times as long. */
-const PATIENCE = 20_000;
+/** How long the fused version may take for the next length: four times as long as for the one before. */
+const PATIENCE = 60_000;
 
 /** Connects the button. */
 export function begin(): void {
@@ -32,6 +33,7 @@ export function begin(): void {
         await visible();
         const step = await ask<Step>({ what: 'race', length });
         steps.push(step);
+        $('#race-width').textContent = String(step.head_dim);
         drawn(steps);
         if ('refused' in step.unfused) {
           say(`Unfused does not fit at length ${length}: ${step.unfused.refused}. Fused does.`);
@@ -50,6 +52,8 @@ export function begin(): void {
   });
 }
 
+const time = { unit: (ms: number) => (ms >= 1000 ? `${Number((ms / 1000).toPrecision(3))} s` : `${Number(ms.toPrecision(3))} ms`), base: 10 };
+
 const say = (text: string) => ($('#race-state').textContent = text);
 
 function drawn(steps: Step[]): void {
@@ -60,8 +64,8 @@ function drawn(steps: Step[]): void {
     return { name, points: ran, end: stopped && { x: stopped.length, why } };
   };
   const lines = (value: (figures: Figures) => number) => [line('fused', value), line('unfused', value)];
-  draw($('#race-time'), 'time', lines(({ ms }) => ms), (ms) => `${ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`}`);
-  draw($('#race-memory'), 'memory beyond the inputs', lines(({ bytes }) => bytes), bytes);
+  draw($('#race-time'), 'time', lines(({ ms }) => ms), time);
+  draw($('#race-memory'), 'memory beyond the inputs', lines(({ bytes }) => bytes), { unit: bytes, base: 4 });
   const table = $('#race-table');
   table.hidden = false;
   const cells = ({ length, fused, unfused }: Step) =>
