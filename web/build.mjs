@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 process.chdir(fileURLToPath(new URL('.', import.meta.url)));
 
 /** What a page should download, compressed; and what it is kept below until that is reached. */
-const [GOAL, LIMIT] = [400_000, 490_000];
+const [GOAL, LIMIT] = [400_000, 500_000];
 
 const run = (tool, ...args) => execFileSync(`node_modules/.bin/${tool}`, args, { stdio: 'inherit' });
 

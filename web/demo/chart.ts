@@ -43,8 +43,9 @@ export function draw(figure: Element, title: string, lines: Line[], { unit, base
   for (const x of new Set(xs)) {
     parts.push(`<text x="${px(x)}" y="${HEIGHT - 10}" text-anchor="middle">${x}</text>`);
   }
-  // The name of the upper line stands above its end, that of the lower one below.
-  const height = ({ points }: Line) => points.at(-1)?.y ?? 0;
+  // The name of the upper line, as far as both go, stands above its end, that of the lower one below.
+  const common = Math.min(...lines.map(({ points }) => points.length));
+  const height = ({ points }: Line) => points[common - 1]?.y ?? 0;
   const upper = lines.reduce((one, other) => (height(other) > height(one) ? other : one));
   for (const line of lines) {
     const { name, points, end } = line;
