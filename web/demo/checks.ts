@@ -16,8 +16,8 @@ interface Checked {
   refused?: string;
 }
 
-/** How long a family may take before the page asks whether to go on. */
-const PATIENCE = 8000;
+/** How many milliseconds a family may take before the page asks whether to go on; from the page's address: `?patience=2000`. */
+const PATIENCE = Number(new URLSearchParams(location.search).get('patience') ?? 8000);
 
 /** Makes a card for each family. */
 export function begin(): void {

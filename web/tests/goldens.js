@@ -34,6 +34,12 @@ const camel = (command) => command.replace(/-(.)/g, (_, letter) => letter.toUppe
 /** The operations of all cases. */
 export const operationsOf = ({ metadata }) => Object.values(metadata).map((line) => camel(line.trim().split(/\s+/)[0]));
 
+/** The first case of each operation. */
+export function firstOfEach({ metadata, tensors }) {
+  const first = new Map(Object.entries(metadata).toReversed().map(([name, line]) => [camel(line.trim().split(/\s+/)[0]), name]));
+  return { tensors, metadata: Object.fromEntries([...first.values()].map((name) => [name, metadata[name]])) };
+}
+
 /** The largest difference as a share of the largest value; NaN where an infinity is out of place. */
 export function error(ours, reference) {
   if (ours.length !== reference.length) return NaN;

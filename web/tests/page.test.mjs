@@ -21,6 +21,9 @@ const isDrawn = (canvas) => {
   return new Set(data.filter((_, i) => i % 4 === 0)).size > 8;
 };
 
+/** What takes minutes is done where the software adapter is the faster one: lavapipe. */
+const ENDURING = 'firefox';
+
 for (const name of ['chromium', 'firefox']) {
   describe(`the page in ${name}`, () => {
     let session;
@@ -28,7 +31,7 @@ for (const name of ['chromium', 'firefox']) {
     before(async () => {
       session = await open(name);
       // Bound as the least of WebGPU, so that what does not fit is found soon.
-      page = await session.page('/some/folder/?as=webgpu-baseline');
+      page = await session.page('/some/folder/?as=webgpu-baseline&patience=2000');
       await page.setViewport({ width: 1100, height: 900 });
       await ready(page);
     });
@@ -100,7 +103,7 @@ for (const name of ['chromium', 'firefox']) {
       }
     });
 
-    test('races until unfused does not fit, and draws what it measured', { timeout: 600_000 }, async () => {
+    test('races until unfused does not fit, and draws what it measured', { timeout: 600_000, skip: name !== ENDURING }, async () => {
       await page.click('#race-start');
       await reads(page, '#race-state', /Unfused does not fit at length \d+: .* Fused does\.|Stopped/);
       assert.match(await text(page, '#race-state'), /Unfused does not fit/);
@@ -123,7 +126,7 @@ for (const name of ['chromium', 'firefox']) {
       assert.equal((await page.$$('[data-end=fused]')).length, 0);
     });
 
-    test('measures, and gives the record of the command line', { timeout: 600_000 }, async () => {
+    test('measures, and gives the record of the command line', { timeout: 600_000, skip: name !== ENDURING }, async () => {
       await page.select('#bench-family', 'scan');
       await page.click('#bench-start');
       await reads(page, '#bench-state', /workloads measured/);
