@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use tilewise::bench::{self, Backward, Ceilings, Depth, Measured, Workload};
+use tilewise::bench::{self, Attempt, Backward, Ceilings, Depth, Measured, Workload};
 use tilewise::timing::Effort;
 use tilewise::verify::Family;
 use tilewise::{
@@ -125,4 +125,25 @@ fn an_unfused_version_that_does_not_fit_is_reported_and_not_a_failure() {
     let fused_too_large = AttentionSpec::new(DType::F32, 1, (9000, 9000), 1, 32);
     let refused = bench::measure(&small, &fused_too_large, ONCE, &CEILINGS);
     assert!(matches!(refused, Err(Error::Plan(_))), "{refused:?}");
+}
+
+/// Unfused attention stops where its scores are too large, fused attention where its tensors are; what would take too long is
+/// planned and allocated.
+#[test]
+fn the_longest_lengths_are_found_and_their_reasons() {
+    let Some(gpu) = common::open(None) else { return };
+    // The scores of four heads take 16 MiB at 1024 keys, a tensor at 32,768.
+    let ceiling = Caps { binding_bytes: 16 << 20, ..gpu.caps().clone() };
+    let Some(small) = common::open(Some(ceiling)) else { return };
+    let reaches = bench::longest(&small, Duration::ZERO).unwrap();
+    let [first, second, .., last] = reaches.as_slice() else { panic!("{reaches:?}") };
+    for attempt in [&first.forward, &first.backward, &first.unfused] {
+        assert!(matches!(attempt, Attempt::Ran(seconds) if *seconds > 0.0), "{reaches:?}");
+    }
+    assert!(second.length == 2 * first.length && matches!(second.forward, Attempt::Fits(_)), "{reaches:?}");
+    let Attempt::Refused(reason) = &second.unfused else { panic!("{reaches:?}") };
+    assert!(reason.starts_with("the score matrix"), "{reason}");
+    assert!(!last.forward.fits() && !last.backward.fits() && !last.unfused.fits(), "{reaches:?}");
+    let fused = reaches.iter().filter(|reach| reach.forward.fits()).map(|reach| reach.length).max();
+    assert_eq!((fused, last.length), (Some(32_768), 65_536), "{reaches:?}");
 }

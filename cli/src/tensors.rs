@@ -35,7 +35,7 @@ pub struct Stored<'a> {
     data: &'a [u8],
 }
 
-/// Numbers of a file that count or index something.
+/// Numbers of a file that count, index or choose something.
 #[derive(Debug)]
 pub struct Integers<T = u32> {
     pub shape: Vec<usize>,
@@ -174,6 +174,34 @@ impl<'a> TensorFile<'a> {
         };
         let values = values.into_iter().map(value).collect::<Result<_, _>>()?;
         Ok(Some(Integers { shape, values }))
+    }
+
+    /// The ones and zeros of that name, in whatever type they are, if they are there.
+    pub fn find_flags(&self, name: &str) -> Result<Option<Integers<bool>>, Failure> {
+        let Some(view) = self.tensors.get(name) else { return Ok(None) };
+        let values: Vec<f64> = match view.dtype() {
+            Dtype::BOOL | Dtype::U8 | Dtype::I8 => view.data().iter().copied().map(f64::from).collect(),
+            Dtype::I32 | Dtype::U32 | Dtype::I64 => {
+                self.integers(name)?.map_or(vec![], |found| found.values.iter().map(|&n| n as f64).collect())
+            }
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => {
+                let values = self.get(name)?.values_f32();
+                values.into_iter().map(f64::from).collect()
+            }
+            other => {
+                let message =
+                    format!("{name} holds {other:?}, expected booleans, or numbers that are 0 or 1");
+                return Err(Failure::Input(message));
+            }
+        };
+        self.used.borrow_mut().insert(name.to_owned());
+        let flag = |value: f64| match value {
+            0.0 => Ok(false),
+            1.0 => Ok(true),
+            odd => Err(Failure::Input(format!("{name} holds {odd}, expected 0 and 1 alone"))),
+        };
+        let values = values.into_iter().map(flag).collect::<Result<_, _>>()?;
+        Ok(Some(Integers { shape: view.shape().to_vec(), values }))
     }
 
     /// The tensor of that name on the device. `T` is its element type.
