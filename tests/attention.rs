@@ -8,7 +8,10 @@ mod training;
 
 use half::f16;
 use tilewise::verify::{Family, Inputs};
-use tilewise::{Attention, AttentionInputs, AttentionSpec, Caps, DType, Element, Gpu, Tensor};
+use tilewise::{
+    Attention, AttentionInputs, AttentionOutputs, AttentionSpec, Caps, DType, Element, Gpu, Merge, MergeSpec,
+    Tensor,
+};
 
 #[test]
 fn acceptance_grid() {
@@ -122,5 +125,27 @@ fn one_query_of_grouped_heads_is_a_sequence_of_as_many_queries() {
         );
         // Log-sum-exps are (batch, heads, queries) in both.
         assert_eq!(lse, expected.lse.read_blocking().unwrap(), "{name}");
+    }
+}
+
+/// What a part has of a NaN is not lost where parts are put together, and reaches no other row.
+#[test]
+fn nans_of_parts_are_merged() {
+    for (name, gpu) in common::gpus() {
+        let spec = MergeSpec::new(DType::F32, 1, 3, 1, 4);
+        let part = |o: [f32; 3], lse: [f32; 3]| AttentionOutputs {
+            o: Tensor::from_slice(&gpu, &spec.o_shape(), &o.map(|o| [o; 4]).concat()).unwrap(),
+            lse: Tensor::from_slice(&gpu, &spec.lse_shape(), &lse).unwrap(),
+        };
+        let (nan, none) = (f32::NAN, f32::NEG_INFINITY);
+        let (a, b) = (part([nan, nan, 5.0], [nan, nan, 0.0]), part([3.0, 4.0, 7.0], [1.0, none, 0.0]));
+        let merge = Merge::new(&gpu, spec).unwrap();
+        for (a, b) in [(&a, &b), (&b, &a)] {
+            let merged = merge.run(a, b).unwrap();
+            let (o, lse) = (merged.o.read_blocking().unwrap(), merged.lse.read_blocking().unwrap());
+            assert!(o[..8].iter().chain(&lse[..2]).all(|x| x.is_nan()), "{name}: {o:?}, {lse:?}");
+            assert!(o[8..].iter().all(|&x| (x - 6.0).abs() < 1e-5), "{name}: {o:?}");
+            assert!((lse[2] - 2_f32.ln()).abs() < 1e-5, "{name}: {lse:?}");
+        }
     }
 }

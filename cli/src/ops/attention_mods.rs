@@ -159,13 +159,17 @@ mod tests {
     #[test]
     fn a_size_is_taken_from_the_shape_where_only_one_comes_into_question() {
         for (length, blocks, expected) in
-            [(256, 4, 64), (113, 2, 64), (40, 2, 20), (7, 1, 7), (0, 0, 1), (6, 6, 1)]
+            [(256, 4, 64), (113, 2, 64), (40, 3, 16), (42, 7, 6), (7, 1, 7), (0, 0, 1), (6, 6, 1)]
         {
             let found = block_size("keys", length, blocks);
             assert!(matches!(found, Ok(size) if size == expected), "{length} in {blocks}: {found:?}");
         }
-        for (length, blocks, words) in [(100, 4, "[25, 32] would do"), (10, 9, "[] would do"), (10, 11, "[]")]
-        {
+        for (length, blocks, words) in [
+            (40, 2, "[20, 32] would do"),
+            (100, 4, "[25, 32] would do"),
+            (10, 9, "[] would do"),
+            (10, 11, "[]"),
+        ] {
             let error = block_size("keys", length, blocks).expect_err("no single size").to_string();
             assert!(error.contains(words), "{error}");
         }
