@@ -224,10 +224,11 @@ async fn run<T: Element>(gpu: &Gpu, case: &Training) -> Result<Vec<Outcome>, Err
     ] {
         let found = download(tensor).await?;
         outcomes.push(if flat {
-            // Zeros, which an outcome does not take for an answer: they are compared as ones. Where dropout takes a factor
-            // to the values, what is left of a zero is the rounding of the stored output, of which D is made: half a unit
-            // of it for each element, times a key, and the scale takes off what the width of a head adds up to.
-            let rounded = if spec.dropout.is_some() { of_few(spec.dtype, &reference.o) } else { 0.0 };
+            // Zeros, which an outcome does not take for an answer: they are compared as ones. Left of a zero are the f32
+            // sums of two orders, and, where dropout takes a factor to the values, the rounding of the stored output, of
+            // which D is made: half a unit of it for each element, times a key, and the scale takes off what the width of a
+            // head adds up to.
+            let rounded = if spec.dropout.is_some() { of_few(spec.dtype, &reference.o) } else { 1e-5 };
             let ones = |values: &[f64]| values.iter().map(|value| 1.0 + value).collect::<Vec<_>>();
             let tolerance = Tolerance { atol: tolerance.atol + rounded, ..tolerance };
             Outcome::new(name, &ones(&found), &ones(exact), &ones(plain), tolerance)
