@@ -104,7 +104,11 @@ fn attention_refuses_wrong_sequences_and_gradients() {
     );
     refused(op, &with(tensor("do", F16, Q)), &["do holds f16", "expected f32 like q"]);
     refused(op, &with(tensor("sink", F32, &[2])), &["sink has shape [2]", "expected [4]"]);
-    refused(op, &with(tensor("block_mask", F32, &[5])), &["block_mask has shape [5]", "blocks of keys"]);
+    refused(
+        op,
+        &with(("block_mask", F32, &[5], vec![0; 20])),
+        &["block_mask has shape [5]", "blocks of keys"],
+    );
     refused(op, &with(tensor("block_mask", F64, &[1, 1])), &["block_mask holds F64", "0 or 1"]);
 }
 
