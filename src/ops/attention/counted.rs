@@ -104,8 +104,8 @@ fn tiles_seen(
 fn tiles(gpu: &Gpu, spec: &AttentionSpec, mods: &Mods) -> [(u32, u32); 3] {
     let forward = crate::plan::AttentionPlan::with_mods(spec, mods, gpu.caps()).unwrap();
     let backward = crate::plan::AttentionBackwardPlan::with_mods(spec, mods, gpu.caps()).unwrap();
-    let of = |tile: crate::plan::AttentionTile| (tile.rows(), tile.columns());
-    [(forward.path.rows(), forward.path.columns()), of(backward.queries), of(backward.keys)]
+    let of = |path: crate::plan::AttentionPath| (path.rows(), path.columns());
+    [of(forward.path), of(backward.queries), of(backward.keys)]
 }
 
 /// What is counted must be the tiles that are seen, in sequences of these lengths, and no more.
