@@ -1,6 +1,6 @@
 //! Measuring Monarch products.
 
-use super::dense_yardstick::{dense, pick};
+use super::dense_yardstick::{dense, pick, rows_beside_dense};
 use crate::baseline::UnfusedMonarch;
 #[cfg(feature = "serde")]
 use crate::bench::fields;
@@ -15,11 +15,10 @@ use crate::{DType, Element, Error, LinearSpec, Monarch, MonarchInputs, MonarchSp
 /// widens fourfold, as the first layer of an MLP does.
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<MonarchSpec> {
     use DType::{Bf16, F16, F32};
-    // Blocks of a side, and rows that suit them.
-    let (rows, squares): (usize, &[(usize, usize)]) = match scale {
-        Scale::Software => (512, &[(16, 512), (32, 512), (64, 64)]),
-        Scale::Modest => (2048, &[(16, 2048), (32, 2048), (64, 1024), (128, 128)]),
-        Scale::Large => (8192, &[(16, 8192), (32, 8192), (64, 8192), (128, 2048), (128, 8192)]),
+    let rows = match scale {
+        Scale::Software => 512,
+        Scale::Modest => 2048,
+        Scale::Large => 8192,
     };
     let mut suite = vec![MonarchSpec::square(F32, rows, 32), MonarchSpec::square(F16, rows, 32)];
     suite.push(MonarchSpec::square(F32, rows / 4, 64));
@@ -29,8 +28,11 @@ pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<MonarchSpec> {
     suite.extend([MonarchSpec::square(F16, rows / 4, 64), MonarchSpec::square(Bf16, rows, 32)]);
     suite.push(MonarchSpec::new(F32, rows / 4, [32, 64, 32], [64, 64, 32]));
     for dtype in [F32, F16] {
-        let more = squares.iter().map(|&(blocks, rows)| MonarchSpec::square(dtype, rows, blocks));
-        for spec in more {
+        let square = |blocks: usize| {
+            MonarchSpec::square(dtype, rows_beside_dense(scale, rows, blocks * blocks), blocks)
+        };
+        let large = (scale == Scale::Large).then(|| MonarchSpec::square(dtype, rows, 128));
+        for spec in [16, 32, 64, 128].map(square).into_iter().chain(large) {
             if !suite.contains(&spec) {
                 suite.push(spec);
             }
