@@ -342,7 +342,7 @@ fn file_type(dtype: DType) -> Dtype {
 /// A tensor to be written.
 #[derive(Debug)]
 pub struct Output {
-    pub name: &'static str,
+    pub name: String,
     pub shape: Vec<usize>,
     dtype: Dtype,
     bytes: Vec<u8>,
@@ -350,25 +350,25 @@ pub struct Output {
 
 impl Output {
     /// A tensor of these values, rounded to the type.
-    pub fn of(name: &'static str, dtype: DType, shape: &[usize], values: &[f64]) -> Self {
+    pub fn of(name: &str, dtype: DType, shape: &[usize], values: &[f64]) -> Self {
         let bytes = by_dtype!(dtype, T => {
             let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
             bytemuck::cast_slice(&values).to_vec()
         });
-        Self { name, dtype: file_type(dtype), shape: shape.to_vec(), bytes }
+        Self { name: name.to_owned(), dtype: file_type(dtype), shape: shape.to_vec(), bytes }
     }
 
     /// Waits for the tensor and copies it from the device.
-    pub fn download<T: Element>(name: &'static str, tensor: &Tensor<T>) -> Result<Self, Failure> {
+    pub fn download<T: Element>(name: &str, tensor: &Tensor<T>) -> Result<Self, Failure> {
         let values = tensor.read_blocking()?;
         let bytes = bytemuck::cast_slice(&values).to_vec();
-        Ok(Self { name, dtype: file_type(T::DTYPE), shape: tensor.shape().to_vec(), bytes })
+        Ok(Self { name: name.to_owned(), dtype: file_type(T::DTYPE), shape: tensor.shape().to_vec(), bytes })
     }
 
     /// The same for 8-bit integers.
-    pub fn download_int8(name: &'static str, tensor: &Tensor<i8>) -> Result<Self, Failure> {
+    pub fn download_int8(name: &str, tensor: &Tensor<i8>) -> Result<Self, Failure> {
         let bytes = bytemuck::cast_slice(&tensor.read_blocking()?).to_vec();
-        Ok(Self { name, dtype: Dtype::I8, shape: tensor.shape().to_vec(), bytes })
+        Ok(Self { name: name.to_owned(), dtype: Dtype::I8, shape: tensor.shape().to_vec(), bytes })
     }
 
     /// The element type, as operations call it.
@@ -376,8 +376,8 @@ impl Output {
         format!("{:?}", self.dtype).to_lowercase()
     }
 
-    fn view(&self) -> Result<(&'static str, TensorView<'_>), SafeTensorError> {
-        Ok((self.name, TensorView::new(self.dtype, self.shape.clone(), &self.bytes)?))
+    fn view(&self) -> Result<(&str, TensorView<'_>), SafeTensorError> {
+        Ok((&self.name, TensorView::new(self.dtype, self.shape.clone(), &self.bytes)?))
     }
 }
 

@@ -8,7 +8,7 @@ use tilewise::{
     by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, fields};
+use super::{FromFile, FromSizes, Operation, Planned, fewer_than_dense, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::tensors::{Output, Stored, TensorFile};
@@ -131,6 +131,13 @@ impl std::fmt::Display for Layer {
 impl Operation for Layer {
     fn fields(&self) -> serde_json::Value {
         fields(&self.forward)
+    }
+
+    fn note(&self) -> Option<String> {
+        let spec = &self.forward;
+        let [parameters, dense] = [spec.mask.shape().iter().product(), spec.size.iter().product::<usize>()];
+        let dense_flops = 2.0 * spec.dense as f64 * dense as f64;
+        Some(fewer_than_dense([parameters, dense], [spec.flops(), dense_flops]))
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {
