@@ -130,6 +130,22 @@ impl<'a> TensorFile<'a> {
         Ok(Some(Integers { shape: view.shape().to_vec(), values }))
     }
 
+    /// Where a tensor of that name holds something other than 0, and its shape: floats, bytes or truth values.
+    pub fn flags(&self, name: &str) -> Result<(Vec<usize>, Vec<bool>), Failure> {
+        let view = self.view(name)?;
+        let flags = match view.dtype() {
+            Dtype::BOOL | Dtype::U8 => view.data().iter().map(|byte| *byte != 0).collect(),
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => {
+                self.get(name)?.to_f64().into_iter().map(|number| number != 0.0).collect()
+            }
+            other => {
+                let expected = "BOOL, U8, F32, F16 or BF16";
+                return Err(Failure::Input(format!("{name} holds {other:?}, expected {expected}")));
+            }
+        };
+        Ok((view.shape().to_vec(), flags))
+    }
+
     /// Whether there is a tensor of that name.
     pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)

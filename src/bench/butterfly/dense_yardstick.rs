@@ -11,15 +11,16 @@ use crate::{Element, Error, Tensor};
 /// reset a GPU that is busy for two seconds.
 const SECONDS: f64 = 0.12;
 
-/// As many rows as a dense product of that width takes on any adapter of the scale, `most` at most: wide layers are timed
-/// at so few, so that there is something to compare them with.
+/// As many rows as a dense product of that width takes on any adapter of the scale, a power of two and `most` at most: wide
+/// layers are timed at so few, so that there is something to compare them with.
 pub(super) fn rows_beside_dense(scale: Scale, most: usize, width: usize) -> usize {
     let products: usize = match scale {
         Scale::Software => 1 << 30,
         Scale::Modest => 1 << 34,
         Scale::Large => 1 << 37,
     };
-    (products / (width * width)).clamp(1, most)
+    let rows = (products / (width * width)).max(1);
+    most.min(1 << rows.ilog2())
 }
 
 /// Rows of a tensor (rows, `width`) on the host, as f64.
