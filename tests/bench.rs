@@ -154,6 +154,22 @@ fn every_width_from_256_to_16384_is_measured() {
     }
 }
 
+/// Gradients of Monarch products: of which a block is one by itself, and of which none is.
+#[test]
+fn gradients_of_monarch_products_are_checked_and_measured() {
+    let Some(gpu) = common::open(None) else { return };
+    for (dtype, w1, w2) in [
+        (DType::F32, [5, 8, 7], [4, 9, 10]),
+        (DType::F16, [6, 6, 6], [6, 6, 6]),
+        (DType::Bf16, [4, 12, 9], [8, 10, 6]),
+    ] {
+        let workload = Backward(MonarchSpec::new(dtype, 97, w1, w2));
+        let report = bench::measure(&gpu, &workload, ONCE, &CEILINGS).unwrap();
+        assert!(report.workload.ends_with(", backward") && report.yardsticks.is_empty(), "{report:?}");
+        assert!(report.fused.flops_per_second > 0.0 && report.width.is_none(), "{workload}");
+    }
+}
+
 /// What fusing is for: the scores of 2048 queries and keys take 64 times the output.
 #[test]
 fn fused_attention_takes_a_tenth_of_the_memory_at_2048_keys() {

@@ -13,6 +13,7 @@ use super::{Depth, Workload};
 
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
     let mut suite = boxed(monarch::suite(scale, depth));
+    suite.extend(boxed(monarch::backward(scale, depth)));
     suite.extend(boxed(product::suite(scale, depth)));
     suite.extend(boxed(linear::suite(scale, depth)));
     suite.extend(boxed(block_sparse::suite(scale, depth)));
