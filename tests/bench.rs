@@ -9,8 +9,9 @@ use tilewise::bench::{self, Attempt, Backward, Ceilings, Depth, Measured, Worklo
 use tilewise::timing::Effort;
 use tilewise::verify::Family;
 use tilewise::{
-    AttentionSpec, ButterflyLinearSpec, ButterflySpec, CacheSpec, CachedAttentionSpec, Caps, Conv1dSpec,
-    DType, Error, LinearScanSpec, LongConvSpec, MonarchSpec, SelectiveScanSpec, Skip, SsdSpec,
+    AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
+    CacheSpec, CachedAttentionSpec, Caps, Conv1dSpec, DType, Error, LinearScanSpec, LongConvSpec,
+    MonarchSpec, PixelflyConfig, PixelflySpec, SelectiveScanSpec, Skip, SsdSpec,
 };
 
 /// One run each: these tests are about what is reported, not about how fast it is.
@@ -99,6 +100,73 @@ fn what_stands_beside_no_unfused_product_is_measured_too() {
         assert_eq!(report.yardsticks[0].name, yardstick, "{workload}");
         assert!(report.yardsticks[0].measured.figures().is_some(), "{workload}: {report:?}");
         assert!(report.fused.copy_fraction > 0.0 && report.fused.flops_per_second > 0.0, "{workload}");
+    }
+}
+
+/// Sparse layers of the suite, smaller, whose dense yardstick is checked too; and what no row can be compared of.
+#[test]
+fn sparse_layers_are_measured_beside_dense() {
+    let Some(gpu) = common::open(None) else { return };
+    let pattern =
+        BlockPattern::new(16, [5, 7], &[true, false, false, true, false, true, true].repeat(5)).unwrap();
+    let product =
+        |dtype| BlockSparseSpec::new(dtype, BlockSparseMode::Dds, pattern.clone(), 33).size([77, 100]);
+    let config = PixelflyConfig::new(16, 4, 2, 5);
+    let pixelfly = |dtype, size| PixelflySpec::new(dtype, 33, size, &config).unwrap();
+    let workloads: [Box<dyn Workload>; 5] = [
+        Box::new(product(DType::F32)),
+        Box::new(product(DType::F16).b_transposed()),
+        Box::new(pixelfly(DType::F32, [64, 64]).gate().bias()),
+        Box::new(pixelfly(DType::F16, [97, 70]).bias()),
+        Box::new(pixelfly(DType::Bf16, [64, 128]).gate()),
+    ];
+    for workload in workloads {
+        let report = bench::measure(&gpu, &*workload, ONCE, &CEILINGS).unwrap();
+        assert!(report.over_dense().unwrap() > 0.0, "{workload}: {report:?}");
+        assert!(report.fused.flops_per_second > 0.0, "{workload}");
+    }
+    assert_eq!(Workload::width(&pixelfly(DType::F32, [64, 64])), Some(64));
+    assert_eq!(product(DType::F32).kind(), "block-sparse, blocks of 16,");
+    let sampled = BlockSparseSpec { mode: BlockSparseMode::Sdd, ..product(DType::F32) };
+    let refused = bench::measure(&gpu, &sampled, ONCE, &CEILINGS).unwrap_err().to_string();
+    assert!(refused.contains("sdd") && refused.contains("expected dds"), "{refused}");
+}
+
+/// The widths at which structure is compared with dense are there on every class of adapters, each at as many rows as a
+/// dense product takes there.
+#[test]
+fn every_width_from_256_to_16384_is_measured() {
+    for fma_flops_per_second in [4e10, 4e11, 8e12, 4e13] {
+        let ceilings = Ceilings { copy_bytes_per_second: 1e10, fma_flops_per_second };
+        let suite = bench::suite(Family::Butterfly, &ceilings, Depth::Standard);
+        let widths = |kind: &str, dtype| {
+            let of = suite.iter().filter(|workload| workload.kind() == kind && workload.dtype() == dtype);
+            let mut widths: Vec<_> = of.filter_map(|workload| workload.width()).collect();
+            widths.sort_unstable();
+            widths.dedup();
+            widths
+        };
+        for dtype in [DType::F32, DType::F16] {
+            assert_eq!(widths("butterfly", dtype), [256, 512, 1024, 2048, 4096, 8192, 16_384]);
+            assert_eq!(widths("monarch", dtype), [256, 1024, 4096, 16_384]);
+            assert!(widths("pixelfly", dtype).contains(&1024));
+        }
+    }
+}
+
+/// Gradients of Monarch products: of which a block is one by itself, and of which none is.
+#[test]
+fn gradients_of_monarch_products_are_checked_and_measured() {
+    let Some(gpu) = common::open(None) else { return };
+    for (dtype, w1, w2) in [
+        (DType::F32, [5, 8, 7], [4, 9, 10]),
+        (DType::F16, [6, 6, 6], [6, 6, 6]),
+        (DType::Bf16, [4, 12, 9], [8, 10, 6]),
+    ] {
+        let workload = Backward(MonarchSpec::new(dtype, 97, w1, w2));
+        let report = bench::measure(&gpu, &workload, ONCE, &CEILINGS).unwrap();
+        assert!(report.workload.ends_with(", backward") && report.yardsticks.is_empty(), "{report:?}");
+        assert!(report.fused.flops_per_second > 0.0 && report.width.is_none(), "{workload}");
     }
 }
 

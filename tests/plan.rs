@@ -250,7 +250,7 @@ proptest! {
             next == Some(nblocks as u32 * log_n)
         };
         let refused = |error: PlanError| match error {
-            PlanError::Binding { bytes, limit, .. } => bytes > limit,
+            PlanError::Binding { bytes, limit, .. } | PlanError::Buffer { bytes, limit, .. } => bytes > limit,
             PlanError::TooSmall { needed, limit, .. } => needed > limit,
             PlanError::Spec(SpecError::Elements { .. }) => true,
             _ => false,

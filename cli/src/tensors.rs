@@ -130,6 +130,22 @@ impl<'a> TensorFile<'a> {
         Ok(Some(Integers { shape: view.shape().to_vec(), values }))
     }
 
+    /// Where a tensor of that name holds something other than 0, and its shape: floats, bytes or truth values.
+    pub fn flags(&self, name: &str) -> Result<(Vec<usize>, Vec<bool>), Failure> {
+        let view = self.view(name)?;
+        let flags = match view.dtype() {
+            Dtype::BOOL | Dtype::U8 => view.data().iter().map(|byte| *byte != 0).collect(),
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => {
+                self.get(name)?.to_f64().into_iter().map(|number| number != 0.0).collect()
+            }
+            other => {
+                let expected = "BOOL, U8, F32, F16 or BF16";
+                return Err(Failure::Input(format!("{name} holds {other:?}, expected {expected}")));
+            }
+        };
+        Ok((view.shape().to_vec(), flags))
+    }
+
     /// Whether there is a tensor of that name.
     pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
@@ -370,7 +386,7 @@ fn file_type(dtype: DType) -> Dtype {
 /// A tensor to be written.
 #[derive(Debug)]
 pub struct Output {
-    pub name: &'static str,
+    pub name: String,
     pub shape: Vec<usize>,
     dtype: Dtype,
     bytes: Vec<u8>,
@@ -378,25 +394,25 @@ pub struct Output {
 
 impl Output {
     /// A tensor of these values, rounded to the type.
-    pub fn of(name: &'static str, dtype: DType, shape: &[usize], values: &[f64]) -> Self {
+    pub fn of(name: &str, dtype: DType, shape: &[usize], values: &[f64]) -> Self {
         let bytes = by_dtype!(dtype, T => {
             let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
             bytemuck::cast_slice(&values).to_vec()
         });
-        Self { name, dtype: file_type(dtype), shape: shape.to_vec(), bytes }
+        Self { name: name.to_owned(), dtype: file_type(dtype), shape: shape.to_vec(), bytes }
     }
 
     /// Waits for the tensor and copies it from the device.
-    pub fn download<T: Element>(name: &'static str, tensor: &Tensor<T>) -> Result<Self, Failure> {
+    pub fn download<T: Element>(name: &str, tensor: &Tensor<T>) -> Result<Self, Failure> {
         let values = tensor.read_blocking()?;
         let bytes = bytemuck::cast_slice(&values).to_vec();
-        Ok(Self { name, dtype: file_type(T::DTYPE), shape: tensor.shape().to_vec(), bytes })
+        Ok(Self { name: name.to_owned(), dtype: file_type(T::DTYPE), shape: tensor.shape().to_vec(), bytes })
     }
 
     /// The same for 8-bit integers.
-    pub fn download_int8(name: &'static str, tensor: &Tensor<i8>) -> Result<Self, Failure> {
+    pub fn download_int8(name: &str, tensor: &Tensor<i8>) -> Result<Self, Failure> {
         let bytes = bytemuck::cast_slice(&tensor.read_blocking()?).to_vec();
-        Ok(Self { name, dtype: Dtype::I8, shape: tensor.shape().to_vec(), bytes })
+        Ok(Self { name: name.to_owned(), dtype: Dtype::I8, shape: tensor.shape().to_vec(), bytes })
     }
 
     /// The element type, as operations call it.
@@ -404,8 +420,8 @@ impl Output {
         format!("{:?}", self.dtype).to_lowercase()
     }
 
-    fn view(&self) -> Result<(&'static str, TensorView<'_>), SafeTensorError> {
-        Ok((self.name, TensorView::new(self.dtype, self.shape.clone(), &self.bytes)?))
+    fn view(&self) -> Result<(&str, TensorView<'_>), SafeTensorError> {
+        Ok((&self.name, TensorView::new(self.dtype, self.shape.clone(), &self.bytes)?))
     }
 }
 
