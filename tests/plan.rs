@@ -10,7 +10,7 @@ use tilewise::plan::{
     Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan, Exchange,
     LinearAttentionBackwardPlan, LinearAttentionPlan, LongConvBackwardPlan, MatrixTile, MonarchBackwardPlan,
     MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan, RowScanBackwardPlan, RowScanPlan,
-    SelectiveScanBackwardPlan, SelectiveScanPlan,
+    SelectiveScanBackwardPlan, SelectiveScanPlan, SelectiveScanSlice,
 };
 use tilewise::{
     Alibi, AssociativeOperator, AssociativeScanSpec, AttentionSpec, BlockMask, BlockPattern, BlockSparseMode,
@@ -208,8 +208,15 @@ proptest! {
             Ok(plan) => {
                 fits(&plan, &caps)?;
                 prop_assert!(covers(plan.forward.chunk, plan.forward.chunks), "{plan} covers the row");
-                prop_assert!(plan.slice_batch * plan.batch_slices >= batch as u32, "{plan} takes every batch");
-                prop_assert!((1..=plan.forward.chunks).contains(&plan.slice_chunks), "{plan} has no empty slice");
+                let SelectiveScanSlice { batches, groups: groups_of, chunks, .. } = plan.slice;
+                let axes = [
+                    (spec.batch as u32, batches, plan.slices.batches),
+                    (spec.groups() as u32, groups_of, plan.slices.groups),
+                    (plan.forward.chunks, chunks, plan.slices.chunks),
+                ];
+                for (whole, size, count) in axes {
+                    prop_assert!(size * count >= whole && size * (count - 1) < whole, "{plan} covers {whole}");
+                }
             }
             Err(PlanError::Spec(SpecError::Elements { .. })) => {}
             refused => fits_or_is_refused(refused, &caps)?,
@@ -463,19 +470,27 @@ fn empty_and_boundless_convolutions_are_refused() {
 #[test]
 fn selective_scans_have_gradients_wherever_their_tensors_fit() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
-    let plan = |batch, channels, length| {
-        let spec = SelectiveScanSpec::new(DType::F32, batch, channels, length, 16).gated().initial();
+    let plan = |batch, channels, length, states| {
+        let spec = SelectiveScanSpec::new(DType::F32, batch, channels, length, states).gated().initial();
         SelectiveScanBackwardPlan::new(&spec, &caps).unwrap_or_else(|error| panic!("{spec}: {error}"))
     };
-    assert_eq!((plan(1, 2048, 4096).slice_chunks, plan(1, 2048, 4096).batch_slices), (64, 1));
-    assert!(plan(1, 2048, 8192).slice_chunks < 128);
-    let batches = plan(8, 2048, 2048);
-    assert!(batches.batch_slices > 1 && batches.slice_chunks == 32, "{batches}");
-    plan(1, 512, 65_536);
-    plan(1, 16, 2_000_000);
-    plan(2, 4096, 4096);
-    let many = SelectiveScanSpec::new(DType::F32, 1, 2048, 512, 256);
-    assert!(SelectiveScanBackwardPlan::new(&many, &caps).unwrap().step_tiles < 8);
+    assert_eq!(plan(1, 2048, 4096, 16).slices.count(), 1);
+    let batches = plan(8, 2048, 2048, 16);
+    assert!(batches.slices.batches > 1 && batches.slices.count() == batches.slices.batches, "{batches}");
+    let tiles = plan(1, 2048, 8192, 16);
+    assert!(tiles.slices.tiles > 1 && tiles.slices.count() == tiles.slices.tiles, "{tiles}");
+    // As long as `u` can be bound, with as many states as there may be.
+    let many = plan(1, 2048, 16_384, 256);
+    assert!(many.slices.tiles > 1 && many.slices.chunks == 1 && many.step_tiles == 8, "{many}");
+    // As long as `B` can be.
+    let long = plan(1, 256, 131_072, 256);
+    assert!(long.slices.tiles == 256 && long.slices.chunks > 1, "{long}");
+    plan(1, 16, 2_000_000, 16);
+    plan(4, 8192, 1024, 256);
+    let spec = SelectiveScanSpec::new(DType::F32, 1, 16_384, 8, 256);
+    let alone = spec.coefficients(Coefficients::PerGroup(16_384), Coefficients::PerGroup(16_384));
+    let alone = SelectiveScanBackwardPlan::new(&alone, &caps).unwrap();
+    assert!(alone.slices.groups > 1 && alone.slices.chunks == 1, "{alone}");
 }
 
 /// Plans must be possible, and oracles right, where there is no GPU at all.

@@ -30,7 +30,8 @@ pub use scan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaPass,
     DeltaRuleBackwardPlan, DeltaRulePlan, KeyedBackwardPlan, KeyedPlan, LinearAttentionBackwardPlan,
     LinearAttentionPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, RowScanBackwardPlan,
-    RowScanPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, Steps, SumPlan, TokenPlan,
+    RowScanPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, SelectiveScanSlice, Steps, SumPlan,
+    TokenPlan,
 };
 
 pub use slice_sum::SliceSumPlan;

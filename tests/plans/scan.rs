@@ -218,5 +218,8 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let complex = SelectiveScanSpec { length: 2000, state_dim: 256, ..plain }.complex();
     let complex = complex.coefficients(Coefficients::PerChannel, Coefficients::PerStep);
     planned.extend(selective_scan(complex, caps));
+    // More than can be bound at once: the backward pass goes by tiles of channels.
+    let length = usize::try_from(caps.binding_bytes >> 14).expect("a length");
+    planned.extend(selective_scan(SelectiveScanSpec::new(dtype, 1, 16, length, 256), caps));
     planned
 }

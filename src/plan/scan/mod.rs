@@ -24,7 +24,7 @@ pub(crate) use long_conv::{LongConvStage, Reads, Writes};
 pub use long_conv_step::LongConvStepPlan;
 pub use row_scan::{RowScanBackwardPlan, RowScanPlan};
 pub use s4d::S4dPlan;
-pub use selective_scan::{SelectiveScanBackwardPlan, SelectiveScanPlan};
+pub use selective_scan::{SelectiveScanBackwardPlan, SelectiveScanPlan, SelectiveScanSlice};
 pub use sum_terms::SumPlan;
 pub(crate) use token::ROOM as TOKEN_ROOM;
 pub use token::TokenPlan;
