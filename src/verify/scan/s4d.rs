@@ -1,5 +1,6 @@
 //! The acceptance grid of S4D: kernels, convolution, and the gradients of its parameters.
 
+use super::long_conv::TRANSFORMS;
 use crate::oracle::{self, LongConvOperands, Precision};
 use crate::verify::{
     Case, Comparison, Grid, Inputs, Outcome, Tolerance, download, poisoned, rounded, upload,
@@ -65,6 +66,10 @@ pub(super) fn differences(spec: &S4dSpec, at: &S4dParameters, dk: &[f64], parame
     (0..count).map(|i| (loss(i, STEP) - loss(i, -STEP)) / (2.0 * STEP)).collect()
 }
 
+/// What a mode's power may be wrong by: the product of at most 24 of the host's, each of which is rounded and then
+/// multiplied, as a share of the largest value.
+pub(super) const POWERS: f64 = 24.0 * f32::EPSILON as f64;
+
 /// A share of the largest value, beside twice the error of the plain computation.
 pub(super) fn share(values: &[f64], share: f64) -> Tolerance {
     let largest = values.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
@@ -106,7 +111,7 @@ async fn run<T: Element>(gpu: &Gpu, spec: S4dSpec) -> Result<Vec<Outcome>, Error
     gpu.submit(encoder)?;
 
     let reference = oracle::s4d_kernel(&spec, &parameters);
-    let kernel = Outcome::new("k", &download(&k).await?, &reference, &reference, share(&reference, 1e-5));
+    let kernel = Outcome::new("k", &download(&k).await?, &reference, &reference, share(&reference, POWERS));
     let [exact, plain] = [Precision::Exact, Precision::Stored(conv.dtype)].map(|precision| {
         let operands = LongConvOperands {
             u,
@@ -128,8 +133,8 @@ async fn run<T: Element>(gpu: &Gpu, spec: S4dSpec) -> Result<Vec<Outcome>, Error
     });
     let mut outcomes = vec![
         kernel,
-        Outcome::new("y", &download(&y).await?, &exact.0, &plain.0, share(&exact.0, 1e-5)),
-        Outcome::new("du", &download(&gradients.du).await?, &exact.1, &plain.1, share(&exact.1, 1e-5)),
+        Outcome::new("y", &download(&y).await?, &exact.0, &plain.0, share(&exact.0, TRANSFORMS)),
+        Outcome::new("du", &download(&gradients.du).await?, &exact.1, &plain.1, share(&exact.1, TRANSFORMS)),
     ];
     let ours = parameters.gradients(&spec, &gradients.dmodes.read().await?)?;
     let each: [(_, Parameter); 5] = [
@@ -143,7 +148,7 @@ async fn run<T: Element>(gpu: &Gpu, spec: S4dSpec) -> Result<Vec<Outcome>, Error
         let [reference, plain] =
             [&exact.2, &plain.2].map(|dk| differences(&spec, &parameters, dk, parameter));
         let found = parameter(&mut ours.clone()).clone();
-        outcomes.push(Outcome::new(name, &found, &reference, &plain, share(&reference, 1e-4)));
+        outcomes.push(Outcome::new(name, &found, &reference, &plain, share(&reference, POWERS + TRANSFORMS)));
     }
     Ok(outcomes)
 }
