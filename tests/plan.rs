@@ -436,11 +436,33 @@ fn every_profile_has_a_plan_for_every_family() {
 #[test]
 fn tensors_past_a_binding_are_refused_by_name() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
-    let error = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 40 << 20), &caps).unwrap_err();
+    let error = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 80 << 20), &caps).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a: 160 MiB needed (167772160 bytes), this adapter binds at most 128 MiB at once (134217728 bytes)"
+        "a: 320 MiB needed (335544320 bytes), this adapter binds at most 256 MiB at once (268435456 bytes)"
     );
+}
+
+/// A hundred million steps, wherever there is room for them: bound whole, or in windows where that is too much at once.
+#[test]
+fn scans_of_a_hundred_million_steps_are_planned() {
+    let least = tilewise::caps::WEBGPU_BASELINE;
+    let large = tilewise::caps::profile("nvidia-h100").unwrap().caps;
+    let spec = |dtype| LinearScanSpec::new(dtype, 1, 1, 100_000_000);
+    for spec in [spec(DType::F32), spec(DType::F16).complex(), spec(DType::F32).complex()] {
+        let plan = RowScanPlan::linear(&spec, large).unwrap();
+        assert_eq!(plan.window, plan.chunks, "{spec}: {plan}");
+        RowScanBackwardPlan::linear(&spec, large).unwrap();
+    }
+    for dtype in [DType::F16, DType::Bf16] {
+        let plan = RowScanPlan::linear(&spec(dtype), &least).unwrap();
+        assert!(plan.window < plan.chunks, "{plan}");
+        RowScanBackwardPlan::linear(&spec(dtype), &least).unwrap();
+        for operator in AssociativeOperator::ALL {
+            let spec = AssociativeScanSpec::new(dtype, operator, 1, 1, 100_000_000);
+            RowScanBackwardPlan::associative(&spec, &least).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The linear scan.
 
-use super::row_scan::{Phases, backward_shaders, shaders};
+use super::row_scan::{Phases, Stored, backward_shaders, shaders};
 use crate::plan::{RowScanBackwardPlan, RowScanPlan};
 use crate::tensor::expect_optional;
 use crate::{DType, Element, Error, Gpu, LinearScanSpec, Tensor};
@@ -92,7 +92,7 @@ impl LinearScan {
         let steps = [inputs.a.buffer(), inputs.b.buffer()];
         let initial = inputs.initial.map_or(self.gpu.unused(), Tensor::buffer);
         let ends = [initial, outputs.last.buffer()];
-        self.phases.encode(&self.gpu, encoder, &steps, ends, &[outputs.h.buffer()])
+        self.phases.encode(&self.gpu, encoder, &steps, ends, &[Stored::Values(outputs.h.buffer())])
     }
 
     /// Allocates the outputs, records the scan and submits it. Fails like [`encode`](Self::encode).
@@ -182,7 +182,8 @@ impl LinearScanBackward {
         let name = "the gradient of the initial state";
         dinitial.expect(gpu, name, DType::F32, &spec.state_shape())?;
         let given = initial.map_or(gpu.unused(), Tensor::buffer);
-        let stored = [h.buffer(), given, da.buffer(), db.buffer()];
+        let [h, da, db] = [h, da, db].map(|tensor| Stored::Values(tensor.buffer()));
+        let stored = [h, Stored::Rows(given), da, db];
         let ends = [gpu.unused(), dinitial.buffer()];
         let steps = [a.buffer(), dh.buffer()];
         self.phases.encode(gpu, encoder, &steps, ends, &stored)

@@ -22,6 +22,7 @@ pub(crate) use keyed::{KeyedKernel, KeyedProduct};
 pub use long_conv::{LongConvBackwardPlan, LongConvPlan};
 pub(crate) use long_conv::{LongConvStage, Reads, Writes};
 pub use long_conv_step::LongConvStepPlan;
+pub(crate) use row_scan::RowWindow;
 pub use row_scan::{RowScanBackwardPlan, RowScanPlan};
 pub use s4d::S4dPlan;
 pub use selective_scan::{SelectiveScanBackwardPlan, SelectiveScanPlan, SelectiveScanSlice};
