@@ -9,6 +9,8 @@ mod conv1d;
 mod delta_rule;
 #[path = "scan/gated_keys.rs"]
 mod gated_keys;
+#[path = "scan/layers.rs"]
+mod layers;
 #[path = "scan/long_conv.rs"]
 mod long_conv;
 #[path = "scan/mamba.rs"]
@@ -19,6 +21,8 @@ mod s4d;
 mod selective_scan;
 #[path = "scan/ssd.rs"]
 mod ssd;
+#[path = "scan/steps.rs"]
+mod steps;
 
 use tilewise::plan::RowScanPlan;
 use tilewise::verify::{Case, Family, Inputs};

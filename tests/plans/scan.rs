@@ -1,8 +1,9 @@
 //! Plans of the scan family.
 
 use tilewise::baseline::{
-    self, DirectLongConvPlan, PlainConv1dPlan, SequentialLinearScanPlan, SequentialRecurrencePlan,
-    UnfusedLinearScanPlan, UnfusedLongConvPlan, UnfusedSelectiveScanPlan, UnfusedSsdPlan,
+    self, DirectLongConvPlan, PlainConv1dPlan, SequentialLinearScanBackwardPlan, SequentialLinearScanPlan,
+    SequentialRecurrencePlan, UnfusedLinearScanBackwardPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
+    UnfusedSelectiveScanPlan, UnfusedSsdPlan,
 };
 use tilewise::plan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan,
@@ -202,6 +203,12 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let plan = SequentialLinearScanPlan::new(&spec, caps);
         let shaders = baseline::shaders::sequential_linear_scan;
         planned.push(Planned::new(&format!("{spec:?}, sequential"), plan, shaders));
+        let plan = UnfusedLinearScanBackwardPlan::new(&spec, caps);
+        let shaders = baseline::shaders::linear_scan_backward;
+        planned.push(Planned::new(&format!("{spec:?}, backward, unfused"), plan, shaders));
+        let plan = SequentialLinearScanBackwardPlan::new(&spec, caps);
+        let shaders = baseline::shaders::sequential_linear_scan_backward;
+        planned.push(Planned::new(&format!("{spec:?}, backward, sequential"), plan, shaders));
     }
     planned.extend(yardsticks(dtype, caps));
     let conv = Conv1dSpec::new(dtype, 2, 3, 96, 2);

@@ -137,6 +137,25 @@ pub struct LinearScanBackwardInputs<'a, T> {
     pub dh: &'a Tensor<T>,
 }
 
+impl<T: Element> LinearScanBackwardInputs<'_, T> {
+    /// Fails unless these and the gradients are what the spec says.
+    pub(crate) fn check(
+        &self,
+        gpu: &Gpu,
+        spec: &LinearScanSpec,
+        gradients: &LinearScanGradients<T>,
+    ) -> Result<(), Error> {
+        let Self { a, h, initial, dh } = *self;
+        let LinearScanGradients { da, db, dinitial } = gradients;
+        for (name, tensor) in [("a", a), ("h", h), ("dh", dh), ("da", da), ("db", db)] {
+            tensor.expect(gpu, name, spec.dtype, &spec.shape())?;
+        }
+        expect_optional(gpu, initial, "the initial state", spec.initial, &spec.state_shape())?;
+        let name = "the gradient of the initial state";
+        dinitial.expect(gpu, name, DType::F32, &spec.state_shape())
+    }
+}
+
 /// The backward pass of a [`LinearScan`]: the same scan the other way, over the factors of the steps behind.
 #[derive(Clone, Debug)]
 pub struct LinearScanBackward {
@@ -173,14 +192,9 @@ impl LinearScanBackward {
         gradients: &LinearScanGradients<T>,
     ) -> Result<(), Error> {
         let Self { gpu, spec, .. } = self;
+        inputs.check(gpu, spec, gradients)?;
         let LinearScanBackwardInputs { a, h, initial, dh } = inputs;
         let LinearScanGradients { da, db, dinitial } = gradients;
-        for (name, tensor) in [("a", a), ("h", h), ("dh", dh), ("da", da), ("db", db)] {
-            tensor.expect(gpu, name, spec.dtype, &spec.shape())?;
-        }
-        expect_optional(gpu, initial, "the initial state", spec.initial, &spec.state_shape())?;
-        let name = "the gradient of the initial state";
-        dinitial.expect(gpu, name, DType::F32, &spec.state_shape())?;
         let given = initial.map_or(gpu.unused(), Tensor::buffer);
         let [h, da, db] = [h, da, db].map(|tensor| Stored::Values(tensor.buffer()));
         let stored = [h, Stored::Rows(given), da, db];

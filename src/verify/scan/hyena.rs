@@ -16,7 +16,7 @@ use crate::{
 pub(super) fn cases(grid: Grid) -> Vec<HyenaSpec> {
     let spec = |dtype, length| HyenaSpec::new(dtype, 2, 3, length);
     match grid {
-        Grid::Thin => vec![spec(DType::F32, 97)],
+        Grid::Thin => DType::ALL.map(|dtype| spec(dtype, 97)).to_vec(),
         Grid::Full => {
             let of_type =
                 |dtype| [spec(dtype, 1).width(2), spec(dtype, 784), spec(dtype, 1025).width(4).taps(64)];

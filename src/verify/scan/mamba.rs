@@ -18,6 +18,7 @@ pub(super) fn cases(grid: Grid) -> Vec<MambaSpec> {
     let mut cases = vec![
         with_states(MambaSpec::new(DType::F32, 2, 6, 97, 4)),
         MambaSpec { width: 3, conv_bias: false, ..MambaSpec::new(DType::F16, 1, 8, 64, 4) },
+        with_states(MambaSpec::new(DType::Bf16, 1, 5, 61, 4)),
     ];
     if grid == Grid::Full {
         for dtype in DType::ALL {
@@ -42,6 +43,7 @@ pub(super) fn cases2(grid: Grid) -> Vec<Mamba2Spec> {
         odd(DType::F32, 1),
         Mamba2Spec { width: 3, conv_bias: false, ..Mamba2Spec::new(DType::F16, 2, 75, (2, 16), 16) },
         Mamba2Spec { ssd: resets.ssd.sequences(indices), ..resets },
+        odd(DType::Bf16, 61),
     ];
     if grid == Grid::Full {
         for dtype in DType::ALL {

@@ -138,17 +138,33 @@ async fn run<T: Element>(gpu: &Gpu, spec: S4dSpec) -> Result<Vec<Outcome>, Error
     ];
     let ours = parameters.gradients(&spec, &gradients.dmodes.read().await?)?;
     let each: [(_, Parameter); 5] = [
-        ("dlog_dt", |parameters| &mut parameters.log_dt),
         ("dlog_a_re", |parameters| &mut parameters.log_a_re),
         ("da_im", |parameters| &mut parameters.a_im),
         ("dc_re", |parameters| &mut parameters.c_re),
         ("dc_im", |parameters| &mut parameters.c_im),
+        ("dlog_dt", |parameters| &mut parameters.log_dt),
     ];
+    // δ and A come as a product: the derivative by log δ is a sum of those by A of all modes, and as large as they are
+    // are its roundings.
+    let mut terms = vec![0.0; conv.channels];
     for (name, parameter) in each {
         let [reference, plain] =
             [&exact.2, &plain.2].map(|dk| differences(&spec, &parameters, dk, parameter));
         let found = parameter(&mut ours.clone()).clone();
-        outcomes.push(Outcome::new(name, &found, &reference, &plain, share(&reference, POWERS + TRANSFORMS)));
+        let mut tolerance = share(&reference, POWERS + TRANSFORMS);
+        match name {
+            "dlog_a_re" => add_sizes(&mut terms, &reference, |_| 1.0),
+            "da_im" => add_sizes(&mut terms, &reference, |i| parameters.a_im[i]),
+            "dlog_dt" => tolerance = share(&terms, POWERS + TRANSFORMS),
+            _ => {}
+        }
+        outcomes.push(Outcome::new(name, &found, &reference, &plain, tolerance));
     }
     Ok(outcomes)
+}
+
+/// Adds up, channel by channel, how large each mode's term is.
+fn add_sizes(channels: &mut [f64], modes: &[f64], factor: impl Fn(usize) -> f64) {
+    let pairs = modes.len() / channels.len();
+    modes.iter().enumerate().for_each(|(i, mode)| channels[i / pairs] += (mode * factor(i)).abs());
 }
