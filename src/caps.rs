@@ -58,6 +58,9 @@ pub struct Caps {
     /// every loop without a word after 65,535; plans count on half, since which loops a compiler unrolls is its own
     /// affair.
     pub loop_turns: Option<u32>,
+    /// Whether a barrier of a subgroup waits for all of its workgroup, as Mesa's llvmpipe has it: then subgroups must not
+    /// take branches of their own around one.
+    pub joint_barriers: bool,
     /// Size of one storage binding.
     pub binding_bytes: u64,
     /// Size of one buffer.
@@ -91,6 +94,7 @@ pub const WEBGPU_BASELINE: Caps = Caps {
     groups_per_dim: 65_535,
     storage_buffers: 8,
     loop_turns: None,
+    joint_barriers: false,
     binding_bytes: 128 << 20,
     buffer_bytes: 256 << 20,
     subgroups: None,
@@ -143,6 +147,7 @@ const MALI: Caps = Caps {
 };
 const LAVAPIPE: Caps = Caps {
     loop_turns: Some(LLVMPIPE_TURNS),
+    joint_barriers: true,
     binding_bytes: 128 << 20,
     subgroups: Some(Subgroups { min: 8, max: 8 }),
     ..DESKTOP
@@ -224,6 +229,7 @@ impl Caps {
             groups_per_dim: limits.max_compute_workgroups_per_dimension,
             storage_buffers: limits.max_storage_buffers_per_shader_stage,
             loop_turns: llvmpipe.then_some(LLVMPIPE_TURNS),
+            joint_barriers: llvmpipe,
             binding_bytes: limits.max_storage_buffer_binding_size,
             buffer_bytes: limits.max_buffer_size,
             subgroups,
@@ -273,6 +279,7 @@ impl Caps {
             groups_per_dim: self.groups_per_dim.min(other.groups_per_dim),
             storage_buffers: self.storage_buffers.min(other.storage_buffers),
             loop_turns: self.loop_turns.into_iter().chain(other.loop_turns).min(),
+            joint_barriers: self.joint_barriers || other.joint_barriers,
             binding_bytes: self.binding_bytes.min(other.binding_bytes),
             buffer_bytes: self.buffer_bytes.min(other.buffer_bytes),
             subgroups: self.subgroups.filter(|_| other.subgroups.is_some()),

@@ -285,6 +285,8 @@ files![
     "attention/gather_direct",
     "attention/gather_staged",
     "attention/gradients",
+    "attention/growth_subgroup",
+    "attention/growth_workgroup",
     "attention/heads_together",
     "attention/keys_cached",
     "attention/keys_contiguous",
@@ -662,7 +664,7 @@ impl Linker {
             body = self.set_const(&body, name, *value)?;
         }
         let params = params(&body);
-        let source = format!("{}{}{body}", self.enables(&body), self.accessors(&bindings)?);
+        let source = format!("{}{}{body}", self.directives(&body), self.accessors(&bindings)?);
         let checks = self.snippets.as_ref().map_or(Checks::None, |snippets| snippets.checks);
         Ok(Shader { label: self.kernel, source, bindings, params, checks })
     }
@@ -681,11 +683,19 @@ impl Linker {
 
     /// The directives follow from what was chosen; files never hold any. Subgroup operations need one in browsers
     /// alone, where wgpu 30 reports no subgroups, while naga 30 refuses it.
-    fn enables(&self, body: &str) -> String {
+    ///
+    /// Cooperative operations must be under branches that all lanes of a subgroup take alike. naga 30 looks for more, that
+    /// the whole workgroup does, and does not know `subgroupAny`; the only rule by which its check can be turned off is
+    /// named after derivatives.
+    fn directives(&self, body: &str) -> String {
         let matrices = body.contains("coop_mat");
         let f16 = matrices || self.tensors.iter().any(|(_, storage)| storage.format == Format::F16);
         let when = |on: bool, directive: &'static str| if on { directive } else { "" };
-        [when(f16, "enable f16;\n"), when(matrices, "enable wgpu_cooperative_matrix;\n")].concat()
+        [
+            when(f16, "enable f16;\n"),
+            when(matrices, "enable wgpu_cooperative_matrix;\ndiagnostic(off, derivative_uniformity);\n"),
+        ]
+        .concat()
     }
 
     /// Reads a file's own declarations, so that the bind-group layout cannot drift from the shader, and numbers them

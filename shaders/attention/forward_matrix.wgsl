@@ -1,15 +1,19 @@
 // Attention, forward, on matrix units: the same pass as attention/forward, with both products done by cooperative matrices
-// of f16 factors and f32 sums. A subgroup takes as many queries as it has lanes, and a lane does the softmax of one.
+// of f16 factors and f32 sums. A subgroup takes as many queries as it has lanes, or half as many, and one lane or two do the
+// softmax of each.
 //
 // Matrices let no lane see an element, so that scores go to the lanes through workgroup memory, and weights back the same
 // way. The output stays in matrices from tile to tile. It is brought to a new measure, which takes that way too, only when
 // the largest score of some row has grown by more than SLACK: up to there weights fit f16, and the sums that they are
 // divided by at the end have grown alike.
+//
+// A tile of keys and values is on its way from device memory, in registers, while the one before it is worked on.
 
 const HEAD_DIM: u32 = 64;
 const VALUE_DIM: u32 = 64;
 const SUBGROUPS: u32 = 4;
 const SUBGROUP_LANES: u32 = 32;
+const SUBGROUP_ROWS: u32 = 32; // queries of a subgroup, each of which has one lane or two
 const COLUMNS: u32 = 16; // keys of a tile
 
 // Matrices of a subgroup: its rows are r high, queries are q wide, values and outputs o, and a tile of keys is c wide.
@@ -19,9 +23,13 @@ const o0 = 0u; // each o
 const c0 = 0u; // each c
 // Fours of a lane's scores. In an array they would leave the registers whenever a compiler does not unroll its loops.
 const s0 = 0u; // each s
+// Fours of keys and of values that a lane stages of a tile.
+const t0 = 0u; // each t
+const u0 = 0u; // each u
 
-const ROWS = SUBGROUPS * SUBGROUP_LANES;
-const LANES = ROWS;
+const ROWS = SUBGROUPS * SUBGROUP_ROWS;
+const LANES = SUBGROUPS * SUBGROUP_LANES;
+const ROW_LANES = SUBGROUP_LANES / SUBGROUP_ROWS;
 const COLUMN_FOURS = COLUMNS / 4u;
 const SIDE_FOURS = SIDE / 4u;
 const KEY_FOURS = (HEAD_DIM + SIDE - 1u) / SIDE * SIDE_FOURS;
@@ -50,17 +58,15 @@ var<workgroup> values: array<vec4<f16>, COLUMNS * VALUE_STRIDE>;
 var<workgroup> left: array<vec4<f16>, ROWS * LEFT_STRIDE>;
 // Scores, and outputs on their way.
 var<workgroup> sums: array<vec4<f32>, ROWS * SUM_STRIDE>;
-// What the lanes tell one another of a tile.
-var<workgroup> alert: vec4<u32>;
+// Not 0 where a value is infinite or NaN, and some row may have no weight for it.
+var<workgroup> wild: vec4<u32>;
 
-const CALM = vec4<u32>();
-const GROWN = vec4<u32>(1u); // a row's largest score has
-const WILD = vec4<u32>(2u);  // a value is infinite or NaN, and not seen by every row
-
-// A lane's row of the tile, and the first row of its subgroup.
+// A lane's place in the tile.
 struct Place {
-    row: u32,
-    first: u32,
+    rank: u32,  // of the lane in the workgroup
+    row: u32,   // that it works on
+    part: u32,  // which of the row's lanes it is
+    first: u32, // row of the subgroup
 }
 
 // The online softmax so far.
@@ -82,11 +88,13 @@ fn main(
 }
 
 fn attend(lane: Lane, task: Task) {
-    let place = Place(rank(lane), lane.subgroup * SUBGROUP_LANES);
+    let first = lane.subgroup * SUBGROUP_ROWS;
+    let place = Place(rank(lane), first + lane.index % SUBGROUP_ROWS, lane.index / SUBGROUP_ROWS, first);
     let visits = find_visits(task);
     let share = find_share(visits.count, task.split);
-    if (place.row == 0u) {
-        alert = CALM;
+    if (place.rank == 0u) {
+        wild = vec4<u32>();
+        expect_growth();
     }
     var query_q0_r0: Left; // each q r
     { // each q
@@ -95,14 +103,20 @@ fn attend(lane: Lane, task: Task) {
         query_q0_r0 = coopLoadT<Left>(&left[left_place(place, r0, 0u)], LEFT_STRIDE); // each r
         sync_subgroup();
     }
-    workgroupBarrier();
     var output_o0_r0: Sum; // each o r
     var softmax = begin_softmax(task, place);
-    var wild = false;
+    var next = find_shared_visit(task, visits, share, share.first);
+    var key_t0 = fetch_key(task, place, next, t0); // each t
+    var value_u0 = fetch_value(task, place, next, u0); // each u
+    workgroupBarrier();
     for (var index = share.first; index < share.end; index++) {
-        let visit = find_visit(task, visits, index);
-        stage(task, place, visit);
+        let visit = next;
+        stage_key(place, t0, key_t0); // each t
+        stage_value(place, visit, u0, value_u0); // each u
         workgroupBarrier();
+        next = find_shared_visit(task, visits, share, index + 1u);
+        key_t0 = fetch_key(task, place, next, t0); // each t
+        value_u0 = fetch_value(task, place, next, u0); // each u
         var dots_c0_r0 = Sum(); // each c r
         { // each q
             { // each c
@@ -112,17 +126,12 @@ fn attend(lane: Lane, task: Task) {
         }
         coopStoreT(dots_c0_r0, &sums[matrix_place(place, r0, c0)], SUM_STRIDE); // each c r
         sync_subgroup();
-        let scores_s0 = scores_of(task, place, visit, s0); // each s
+        let scores_s0 = scores_of(task, place, visit, s0 * ROW_LANES + place.part); // each s
         var largest4 = vec4<f32>(HIDDEN);
         largest4 = max(largest4, scores_s0); // each s
         let largest = max(max(largest4.x, largest4.y), max(largest4.z, largest4.w));
-        if (largest > softmax.measure + SLACK && all(alert == CALM)) {
-            alert = GROWN;
-        }
-        let heard = workgroupUniformLoad(&alert).x;
-        wild = wild || heard == WILD.x;
-        if (heard > 0u) {
-            let measure = max(softmax.measure, largest);
+        if (any_grows(largest > softmax.measure + SLACK, place.rank)) {
+            let measure = max(softmax.measure, row_largest(largest));
             let fade = exp2(softmax.measure - measure);
             softmax = Softmax(measure, softmax.total * fade);
             { // each o
@@ -138,7 +147,8 @@ fn attend(lane: Lane, task: Task) {
         { // each s
             let weights = weights_of(scores_s0, softmax);
             total4 += weights;
-            left[place.row * LEFT_STRIDE + s0] = vec4<f16>(kept(weights, task, place, visit.column + s0 * 4u));
+            let four = s0 * ROW_LANES + place.part;
+            left[place.row * LEFT_STRIDE + four] = vec4<f16>(kept(weights, task, place, visit.column + four * 4u));
         }
         softmax.total += (total4.x + total4.y) + (total4.z + total4.w);
         sync_subgroup();
@@ -149,19 +159,17 @@ fn attend(lane: Lane, task: Task) {
                 output_o0_r0 = coopMultiplyAdd(weight_r0, value, output_o0_r0); // each r
             }
         }
-        if (place.row == 0u) {
-            alert = CALM;
-        }
         // The next tile takes the place of this one.
         workgroupBarrier();
     }
+    softmax.total = row_total(softmax.total);
     store_softmax(task, place, softmax);
     let factor = output_factor(task, softmax);
     { // each o
         sync_subgroup();
         coopStoreT(output_o0_r0, &sums[matrix_place(place, r0, 0u)], SUM_STRIDE); // each r
         sync_subgroup();
-        if (wild) {
+        if (any(wild > vec4<u32>())) {
             add_wild(task, place, o0 * SIDE_FOURS, visits, share, softmax);
         }
         store_output(task, place, o0 * SIDE_FOURS, factor);
@@ -171,45 +179,57 @@ fn attend(lane: Lane, task: Task) {
 // A sink is a score without a value; the first split of the keys counts it.
 fn begin_softmax(task: Task, place: Place) -> Softmax {
     if (SINKS && task.split == 0u) {
-        return Softmax(LOG2_E * sink(row_head(task, task.row + place.row)), 1.0);
+        return Softmax(LOG2_E * sink(row_head(task, task.row + place.row)), select(0.0, 1.0, place.part == 0u));
     }
     return Softmax(HIDDEN, 0.0);
 }
 
-// Stages the keys and values of a tile. Weights of 0 would make NaNs of what is infinite: where some row does not see such
-// a value, 0 stands for it, and `add_wild` adds it in the end to those rows that do.
-//
-// The loops have as many turns for all lanes, so that a compiler knows how many and has the loads of all under way at once.
-fn stage(task: Task, place: Place, visit: Visit) {
-    for (var turn = 0u; turn < (COLUMNS * KEY_FOURS + LANES - 1u) / LANES; turn++) {
-        let i = turn * LANES + place.row;
-        if (COLUMNS * KEY_FOURS % LANES == 0u || i < COLUMNS * KEY_FOURS) {
-            let four = k_halves(task, visit.column + i / KEY_FOURS, i % KEY_FOURS * 4u);
-            keys[i / KEY_FOURS * KEY_STRIDE + i % KEY_FOURS] = four;
-        }
+// A visit of the share, or its last one past the end: what is fetched of that is not used.
+fn find_shared_visit(task: Task, visits: Visits, share: Share, index: u32) -> Visit {
+    if (share.first == share.end) {
+        return Visit();
     }
-    for (var turn = 0u; turn < (COLUMNS * VALUE_FOURS + LANES - 1u) / LANES; turn++) {
-        let i = turn * LANES + place.row;
-        if (COLUMNS * VALUE_FOURS % LANES == 0u || i < COLUMNS * VALUE_FOURS) {
-            let four = v_halves(task, visit.column + i / VALUE_FOURS, i % VALUE_FOURS * 4u);
-            values[i / VALUE_FOURS * VALUE_STRIDE + i % VALUE_FOURS] = four;
-        }
-    }
-    if (!visit.whole) {
-        tame(place);
+    return find_visit(task, visits, min(index, share.end - 1u));
+}
+
+// The fours of keys and values that the lane stages of a tile, from device memory.
+fn fetch_key(task: Task, place: Place, visit: Visit, turn: u32) -> vec4<f16> {
+    let i = turn * LANES + place.rank;
+    return k_halves(task, visit.column + i / KEY_FOURS, i % KEY_FOURS * 4u);
+}
+
+fn fetch_value(task: Task, place: Place, visit: Visit, turn: u32) -> vec4<f16> {
+    let i = turn * LANES + place.rank;
+    return v_halves(task, visit.column + i / VALUE_FOURS, i % VALUE_FOURS * 4u);
+}
+
+fn stage_key(place: Place, turn: u32, four: vec4<f16>) {
+    let i = turn * LANES + place.rank;
+    if (COLUMNS * KEY_FOURS % LANES == 0u || i < COLUMNS * KEY_FOURS) {
+        keys[i / KEY_FOURS * KEY_STRIDE + i % KEY_FOURS] = four;
     }
 }
 
-// Leaves out what is infinite or NaN of the values that this lane staged.
-fn tame(place: Place) {
-    for (var i = place.row; i < COLUMNS * VALUE_FOURS; i += LANES) {
-        let at = i / VALUE_FOURS * VALUE_STRIDE + i % VALUE_FOURS;
-        let wild = is_nan_or_infinite(vec4<f32>(values[at]));
-        if (any(wild)) {
-            values[at] = select(values[at], vec4<f16>(), wild);
-            alert = WILD;
+// Weights of 0 would make NaNs of what is infinite: where some row has no weight for such a value, 0 stands for it, and
+// `add_wild` adds it in the end to those rows that do.
+fn stage_value(place: Place, visit: Visit, turn: u32, four: vec4<f16>) {
+    let i = turn * LANES + place.rank;
+    var tamed = four;
+    if (is_tamed(visit)) {
+        let odd = is_nan_or_infinite(vec4<f32>(four));
+        if (any(odd)) {
+            tamed = select(four, vec4<f16>(), odd);
+            wild = vec4<u32>(1u);
         }
     }
+    if (COLUMNS * VALUE_FOURS % LANES == 0u || i < COLUMNS * VALUE_FOURS) {
+        values[i / VALUE_FOURS * VALUE_STRIDE + i % VALUE_FOURS] = tamed;
+    }
+}
+
+// Whether some row may have no weight for a key of the tile.
+fn is_tamed(visit: Visit) -> bool {
+    return DROPOUT || !visit.whole;
 }
 
 // Where one of the subgroup's matrices begins.
@@ -223,7 +243,7 @@ fn matrix_place(place: Place, row: u32, column: u32) -> u32 {
 
 // Leaves SIDE columns of the lane's query in `left`: matrices know no bounds.
 fn stage_queries(task: Task, place: Place, first: u32) {
-    for (var four = 0u; four < SIDE_FOURS; four++) {
+    for (var four = place.part; four < SIDE_FOURS; four += ROW_LANES) {
         let column = (first + four) * 4u;
         left[place.row * LEFT_STRIDE + four] = vec4<f16>(q_four(task, task.row + place.row, column));
     }
@@ -232,6 +252,10 @@ fn stage_queries(task: Task, place: Place, first: u32) {
 // Four scores of the lane's row, from the dot products in `sums`.
 fn scores_of(task: Task, place: Place, visit: Visit, four: u32) -> vec4<f32> {
     let dots = sums[place.row * SUM_STRIDE + four];
+    // What is minus infinity needs no bound here: the measure has one.
+    if (visit.whole && !MODIFIED) {
+        return built_in(dots, task, task.row + place.row, visit.column + four * 4u);
+    }
     return finish_row(dots, task, task.row + place.row, visit.column + four * 4u, visit.whole);
 }
 
@@ -249,9 +273,24 @@ fn kept(weights: vec4<f32>, task: Task, place: Place, key: u32) -> vec4<f32> {
     return weights;
 }
 
+// A row's largest score and its sum, of what its lanes have.
+fn row_largest(largest: f32) -> f32 {
+    if (ROW_LANES == 2u) {
+        return max(largest, subgroupShuffleXor(largest, SUBGROUP_ROWS));
+    }
+    return largest;
+}
+
+fn row_total(total: f32) -> f32 {
+    if (ROW_LANES == 2u) {
+        return total + subgroupShuffleXor(total, SUBGROUP_ROWS);
+    }
+    return total;
+}
+
 // Multiplies SIDE columns of the lane's output, which are in `sums`.
 fn scale_output(place: Place, factor: f32) {
-    for (var four = 0u; four < SIDE_FOURS; four++) {
+    for (var four = place.part; four < SIDE_FOURS; four += ROW_LANES) {
         sums[place.row * SUM_STRIDE + four] *= factor;
     }
 }
@@ -262,7 +301,7 @@ fn add_wild(task: Task, place: Place, first: u32, visits: Visits, share: Share, 
     for (var index = share.first; index < share.end; index++) {
         let visit = find_visit(task, visits, index);
         for (var four = 0u; four < COLUMN_FOURS; four++) {
-            if (!visit.whole) {
+            if (is_tamed(visit)) {
                 let key = visit.column + four * 4u;
                 add_wild_keys(place, task, first, key, wild_weights(task, place, key, softmax));
             }
@@ -272,7 +311,7 @@ fn add_wild(task: Task, place: Place, first: u32, visits: Visits, share: Share, 
 
 fn add_wild_keys(place: Place, task: Task, first: u32, key: u32, weights: vec4<f32>) {
     for (var n = 0u; n < 4u; n++) {
-        for (var four = 0u; four < SIDE_FOURS; four++) {
+        for (var four = place.part; four < SIDE_FOURS; four += ROW_LANES) {
             let value = v_four(task, key + n, (first + four) * 4u);
             if (weights[n] > 0.0) {
                 sums[place.row * SUM_STRIDE + four] += select(vec4<f32>(), weights[n] * value, is_nan_or_infinite(value));
@@ -299,14 +338,14 @@ fn wild_weights(task: Task, place: Place, key: u32, softmax: Softmax) -> vec4<f3
 
 // Stores SIDE columns of the lane's output, which are in `sums`.
 fn store_output(task: Task, place: Place, first: u32, factor: f32) {
-    for (var four = 0u; four < SIDE_FOURS; four++) {
+    for (var four = place.part; four < SIDE_FOURS; four += ROW_LANES) {
         store_o_row(task, task.row + place.row, first + four, sums[place.row * SUM_STRIDE + four] * factor);
     }
 }
 
 fn store_softmax(task: Task, place: Place, softmax: Softmax) {
     let row = task.row + place.row;
-    if (row < row_count(task)) {
+    if (place.part == 0u && row < row_count(task)) {
         let at = sum_place(task, row_query(row), row_head(task, row));
         let log_sum = (softmax.measure + log2(softmax.total)) / LOG2_E;
         lse[task.split * params.rows + at] = select(log_sum, params.unseen, softmax.total == 0.0);

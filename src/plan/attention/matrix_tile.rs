@@ -10,23 +10,27 @@ use crate::shader::Format;
 pub struct MatrixTile {
     /// The matrices.
     pub units: MatrixUnits,
-    /// Subgroups of a workgroup, each of which takes as many queries as it has lanes.
+    /// Subgroups of a workgroup.
     pub subgroups: u32,
+    /// Queries of a subgroup: as many as it has lanes, or half as many, of two lanes each.
+    pub subgroup_rows: u32,
     /// Keys of a tile.
     pub columns: u32,
     /// Width of a query and a key, in whole matrices.
     pub key_columns: u32,
     /// Width of a value, in whole matrices.
     pub value_columns: u32,
+    /// Whether subgroups bring their outputs to a new measure together, and not each when it must.
+    pub together: bool,
 }
 
-/// Subgroups in order of preference. Eight of them stage a tile of keys less often than four, which pays for wide heads; of
-/// narrow ones more workgroups run at a time, as measured on an NVIDIA H100.
-const WIDE: [u32; 4] = [8, 4, 2, 1];
-const NARROW: [u32; 3] = [4, 2, 1];
-
-/// Width of a query and a value together from which on heads are wide.
+/// Width of a query and a value together from which on heads are wide, and a subgroup takes as many queries as it has lanes:
+/// what it loads of a tile serves more of them. Of narrow heads it takes half as many, since then two workgroups fit beside
+/// one another, and one computes while the other waits. Both as measured on an NVIDIA H100, whose workgroups share 48 KiB.
 const WIDE_COLUMNS: u32 = 192;
+
+/// Subgroups of a workgroup, at most.
+const SUBGROUPS: [u32; 4] = [8, 4, 2, 1];
 
 /// Keys of a tile: with more, a lane's scores leave the registers.
 const COLUMNS: u32 = 16;
@@ -48,17 +52,36 @@ impl MatrixTile {
         }
         let [key_columns, value_columns] =
             [structure.head_dim, structure.value_dim].map(|width| width.next_multiple_of(units.side));
-        if key_columns / 2 + value_columns > REGISTERS {
-            return None;
-        }
+        let full = units.subgroup_lanes;
+        let half = (full / 2).max(units.side);
         let wide = key_columns + value_columns >= WIDE_COLUMNS;
-        let subgroups = if wide { WIDE.as_slice() } else { NARROW.as_slice() };
-        subgroups.iter().find_map(|&subgroups| {
-            let tile = Self { units, subgroups, columns: COLUMNS, key_columns, value_columns };
-            let filled = rows * 2 > tile.rows() as usize;
-            let fits = tile.lanes() <= caps.workgroup_lanes && tile.workgroup_bytes() <= caps.workgroup_bytes;
-            (filled && fits).then_some(tile)
-        })
+        let heights = if wide { &[full, half][..] } else { &[half] };
+        let sizes =
+            SUBGROUPS.into_iter().flat_map(|subgroups| heights.iter().map(move |&rows| (subgroups, rows)));
+        sizes
+            .map(|(subgroups, subgroup_rows)| Self {
+                units,
+                subgroups,
+                subgroup_rows,
+                columns: COLUMNS,
+                key_columns,
+                value_columns,
+                together: caps.joint_barriers,
+            })
+            .find(|tile| tile.is_filled(rows) && tile.fits(caps))
+    }
+
+    /// Whether so many rows fill half of a tile and more.
+    fn is_filled(&self, rows: usize) -> bool {
+        rows * 2 > self.rows() as usize
+    }
+
+    fn fits(&self, caps: &Caps) -> bool {
+        let held =
+            (self.key_columns / 2 + self.value_columns) * self.subgroup_rows / self.units.subgroup_lanes;
+        held <= REGISTERS
+            && self.lanes() <= caps.workgroup_lanes
+            && self.workgroup_bytes() <= caps.workgroup_bytes
     }
 
     /// Invocations of a workgroup.
@@ -68,27 +91,36 @@ impl MatrixTile {
 
     /// Queries of a tile.
     pub fn rows(&self) -> u32 {
-        self.lanes()
+        self.subgroups * self.subgroup_rows
     }
 
     /// Bytes of workgroup memory. Rows are padded by eight f16, or four f32.
     pub fn workgroup_bytes(&self) -> u32 {
         let staged = self.columns * (self.key_columns + 8 + self.value_columns + 8) * 2;
         let exchanged = self.rows() * ((self.columns + 8) * 2 + (self.columns + 4) * 4);
-        staged + exchanged + 16
+        staged + exchanged + if self.together { 32 } else { 16 }
+    }
+
+    /// Lanes of a query.
+    pub(crate) fn row_lanes(&self) -> u32 {
+        self.units.subgroup_lanes / self.subgroup_rows
+    }
+
+    /// Fours of rows of that width that a lane stages of a tile of keys.
+    pub(crate) fn staged_fours(&self, width: u32) -> u32 {
+        (self.columns * width / 4).div_ceil(self.lanes())
     }
 
     /// Turns that the loops of a lane take over a tile of keys, at most, where a block of four scores takes so many of its
     /// own.
     pub(super) fn turns(&self, block_turns: u32) -> u32 {
         let fours = self.columns / 4;
-        let staged = |width: u32| (self.columns * width / 4).div_ceil(self.lanes());
         let scores = fours * (3 + block_turns);
         // In the end, what was left out of values, for each matrix of outputs.
         let wild = fours * (1 + 5 * self.key_columns / 4 + 4 * (1 + self.units.side / 4) + block_turns);
         let outputs = self.value_columns / self.units.side;
         let faded = self.value_columns / 4;
-        1 + staged(self.key_columns) + 2 * staged(self.value_columns) + scores + faded + outputs * (1 + wild)
+        1 + scores + faded + outputs * (1 + wild)
     }
 
     /// Turns that they take once, before and after all tiles.
@@ -98,10 +130,11 @@ impl MatrixTile {
 
     /// The tile in words, and what the memory is for.
     pub(super) fn explain(&self) -> String {
-        let Self { units: MatrixUnits { side, subgroup_lanes }, subgroups, .. } = self;
+        let Self { units: MatrixUnits { side, .. }, subgroups, subgroup_rows, .. } = self;
+        let lanes = if self.row_lanes() == 1 { "a lane" } else { "two lanes" };
         let bytes = Bytes(self.workgroup_bytes().into());
         format!(
-            "{subgroups} subgroups of {subgroup_lanes} lanes, a query each, matrices of {side} × {side}, {bytes} of \
+            "{subgroups} subgroups of {subgroup_rows} queries of {lanes} each, matrices of {side} × {side}, {bytes} of \
              workgroup memory"
         )
     }
