@@ -58,13 +58,13 @@ const SHORT: u32 = 64;
 const LEAST_TILES: u32 = 4;
 
 impl RowScanPlan {
-    /// Plans a linear recurrence. Fails if the spec is wrong or a tensor exceeds a binding.
+    /// Plans a linear recurrence. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn linear(spec: &LinearScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         Self::new(&spec.row_scan(), caps, &["a", "b", "h"])
     }
 
-    /// Plans a running sum or maximum. Fails if the spec is wrong or a tensor exceeds a binding.
+    /// Plans a running sum or maximum. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn associative(spec: &AssociativeScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         Self::new(&spec.row_scan(), caps, &["x", "y"])
@@ -273,13 +273,13 @@ pub struct RowScanBackwardPlan {
 }
 
 impl RowScanBackwardPlan {
-    /// Plans the backward pass of a linear recurrence. Fails if the spec is wrong or a tensor exceeds a binding.
+    /// Plans the backward pass of a linear recurrence. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn linear(spec: &LinearScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         Self::new(&spec.row_scan(), caps, &["a", "h", "dh"])
     }
 
-    /// Plans that of a running sum or maximum. Fails if the spec is wrong or a tensor exceeds a binding.
+    /// Plans that of a running sum or maximum. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn associative(spec: &AssociativeScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         Self::new(&spec.row_scan(), caps, &["x", "dy"])
