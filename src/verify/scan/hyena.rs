@@ -16,7 +16,8 @@ use crate::{
 pub(super) fn cases(grid: Grid) -> Vec<HyenaSpec> {
     let spec = |dtype, length| HyenaSpec::new(dtype, 2, 3, length);
     match grid {
-        Grid::Thin => DType::ALL.map(|dtype| spec(dtype, 97)).to_vec(),
+        // What the largest of few narrow roundings comes to is luck: those types take a longer sequence.
+        Grid::Thin => vec![spec(DType::F32, 97), spec(DType::F16, 784), spec(DType::Bf16, 784)],
         Grid::Full => {
             let of_type =
                 |dtype| [spec(dtype, 1).width(2), spec(dtype, 784), spec(dtype, 1025).width(4).taps(64)];
