@@ -30,21 +30,14 @@ fn attend(lane: Lane, key_task: Task) {
     let heads = params.heads / params.kv_heads;
     var task = key_task;
     task.head = key_task.head * heads;
-    var total = 0u;
-    for (var n = 0u; n < heads; n++) {
-        total += find_visits(task).count;
-        task.head += 1u;
-    }
-    task.head -= heads;
-    let share = find_share(total, task.split);
+    let all = find_head_shares(task, heads);
     var key_sums: Q_Sums;
     var value_sums: D_O_Sums;
-    // The visits of one head come after those of the head before it.
     var passed = 0u;
     for (var n = 0u; n < heads; n++) {
         let visits = find_visits(task);
-        let end = clamp(share.end, passed, passed + visits.count) - passed;
-        for (var index = max(share.first, passed) - passed; index < end; index++) {
+        let share = find_head_share(all, passed, visits.count);
+        for (var index = share.first; index < share.end; index++) {
             let visit = find_visit(task, visits, index);
             attend_to(lane, place, task, visit, &key_sums, &value_sums);
         }

@@ -2,19 +2,15 @@
 // of f16 factors and f32 sums. A subgroup takes as many queries as it has lanes, or half as many, and one lane or two do the
 // softmax of each.
 //
-// Matrices let no lane see an element, so that scores go to the lanes through workgroup memory, and weights back the same
-// way. The output stays in matrices from tile to tile. It is brought to a new measure, which takes that way too, only when
+// Scores go to the lanes through workgroup memory, and weights back the same way (attention/matrix_tile). The output stays in
+// matrices from tile to tile. It is brought to a new measure, which takes that way too, only when
 // the largest score of some row has grown by more than SLACK: up to there weights fit f16, and the sums that they are
 // divided by at the end have grown alike.
 //
-// A tile of keys and values is on its way from device memory, in registers, while the one before it is worked on.
+// A tile of keys and values is on its way from device memory while the one before it is worked on (attention/matrix_columns).
 
 const HEAD_DIM: u32 = 64;
 const VALUE_DIM: u32 = 64;
-const SUBGROUPS: u32 = 4;
-const SUBGROUP_LANES: u32 = 32;
-const SUBGROUP_ROWS: u32 = 32; // queries of a subgroup, each of which has one lane or two
-const COLUMNS: u32 = 16; // keys of a tile
 
 // Matrices of a subgroup: its rows are r high, queries are q wide, values and outputs o, and a tile of keys is c wide.
 const r0 = 0u; // each r
@@ -27,23 +23,8 @@ const s0 = 0u; // each s
 const t0 = 0u; // each t
 const u0 = 0u; // each u
 
-const ROWS = SUBGROUPS * SUBGROUP_ROWS;
-const LANES = SUBGROUPS * SUBGROUP_LANES;
-const ROW_LANES = SUBGROUP_LANES / SUBGROUP_ROWS;
-const COLUMN_FOURS = COLUMNS / 4u;
-const SIDE_FOURS = SIDE / 4u;
-const KEY_FOURS = (HEAD_DIM + SIDE - 1u) / SIDE * SIDE_FOURS;
-const VALUE_FOURS = (VALUE_DIM + SIDE - 1u) / SIDE * SIDE_FOURS;
-// Rows of workgroup memory are padded, which spreads a column over all banks; each begins at a multiple of 16 bytes.
-const KEY_STRIDE = KEY_FOURS + 2u;
-const VALUE_STRIDE = VALUE_FOURS + 2u;
-const LEFT_STRIDE = COLUMN_FOURS + 2u;
-const SUM_STRIDE = COLUMN_FOURS + 1u;
-
 const SLACK = 8.0;
 const LEAST_WEIGHT = 1e-7;
-
-const_assert COLUMNS % SIDE == 0u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<q_word>; // (batch, q_len, heads, HEAD_DIM)
@@ -51,23 +32,6 @@ const_assert COLUMNS % SIDE == 0u;
 @group(0) @binding(3) var<storage, read> v: array<v_word>; // (batch, k_len, kv_heads, VALUE_DIM)
 @group(0) @binding(4) var<storage, read_write> o: array<o_word>; // (splits, batch, q_len, heads, VALUE_DIM)
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>; // (splits, batch, heads, q_len)
-
-var<workgroup> keys: array<vec4<f16>, COLUMNS * KEY_STRIDE>;
-var<workgroup> values: array<vec4<f16>, COLUMNS * VALUE_STRIDE>;
-// Queries at first, then weights: left factors.
-var<workgroup> left: array<vec4<f16>, ROWS * LEFT_STRIDE>;
-// Scores, and outputs on their way.
-var<workgroup> sums: array<vec4<f32>, ROWS * SUM_STRIDE>;
-// Not 0 where a value is infinite or NaN, and some row may have no weight for it.
-var<workgroup> wild: vec4<u32>;
-
-// A lane's place in the tile.
-struct Place {
-    rank: u32,  // of the lane in the workgroup
-    row: u32,   // that it works on
-    part: u32,  // which of the row's lanes it is
-    first: u32, // row of the subgroup
-}
 
 // The online softmax so far.
 struct Softmax {
@@ -88,8 +52,7 @@ fn main(
 }
 
 fn attend(lane: Lane, task: Task) {
-    let first = lane.subgroup * SUBGROUP_ROWS;
-    let place = Place(rank(lane), first + lane.index % SUBGROUP_ROWS, lane.index / SUBGROUP_ROWS, first);
+    let place = find_place(lane);
     let visits = find_visits(task);
     let share = find_share(visits.count, task.split);
     if (place.rank == 0u) {
@@ -98,7 +61,7 @@ fn attend(lane: Lane, task: Task) {
     }
     var query_q0_r0: Left; // each q r
     { // each q
-        stage_queries(task, place, q0 * SIDE_FOURS);
+        stage_q_rows(task, place, q0 * SIDE_FOURS);
         sync_subgroup();
         query_q0_r0 = coopLoadT<Left>(&left[left_place(place, r0, 0u)], LEFT_STRIDE); // each r
         sync_subgroup();
@@ -106,21 +69,21 @@ fn attend(lane: Lane, task: Task) {
     var output_o0_r0: Sum; // each o r
     var softmax = begin_softmax(task, place);
     var next = find_shared_visit(task, visits, share, share.first);
-    var key_t0 = fetch_key(task, place, next, t0); // each t
-    var value_u0 = fetch_value(task, place, next, u0); // each u
+    var key_t0 = fetch_k(task, place, next.column, t0); // each t
+    var value_u0 = fetch_v(task, place, next.column, u0); // each u
     workgroupBarrier();
     for (var index = share.first; index < share.end; index++) {
         let visit = next;
-        stage_key(place, t0, key_t0); // each t
-        stage_value(place, visit, u0, value_u0); // each u
+        stage_k(place, t0, key_t0); // each t
+        stage_v(place, u0, tame(visit, value_u0)); // each u
         workgroupBarrier();
         next = find_shared_visit(task, visits, share, index + 1u);
-        key_t0 = fetch_key(task, place, next, t0); // each t
-        value_u0 = fetch_value(task, place, next, u0); // each u
+        key_t0 = fetch_k(task, place, next.column, t0); // each t
+        value_u0 = fetch_v(task, place, next.column, u0); // each u
         var dots_c0_r0 = Sum(); // each c r
         { // each q
             { // each c
-                let key = coopLoad<Right>(&keys[c0 * SIDE * KEY_STRIDE + q0 * SIDE_FOURS], KEY_STRIDE);
+                let key = coopLoad<Right>(&k_tile[c0 * SIDE * K_STRIDE + q0 * SIDE_FOURS], K_STRIDE);
                 dots_c0_r0 = coopMultiplyAdd(query_q0_r0, key, dots_c0_r0); // each r
             }
         }
@@ -155,7 +118,7 @@ fn attend(lane: Lane, task: Task) {
         { // each c
             let weight_r0 = coopLoadT<Left>(&left[left_place(place, r0, c0)], LEFT_STRIDE); // each r
             { // each o
-                let value = coopLoadT<Right>(&values[c0 * SIDE * VALUE_STRIDE + o0 * SIDE_FOURS], VALUE_STRIDE);
+                let value = coopLoadT<Right>(&v_tile[c0 * SIDE * V_STRIDE + o0 * SIDE_FOURS], V_STRIDE);
                 output_o0_r0 = coopMultiplyAdd(weight_r0, value, output_o0_r0); // each r
             }
         }
@@ -184,69 +147,22 @@ fn begin_softmax(task: Task, place: Place) -> Softmax {
     return Softmax(HIDDEN, 0.0);
 }
 
-// A visit of the share, or its last one past the end: what is fetched of that is not used.
-fn find_shared_visit(task: Task, visits: Visits, share: Share, index: u32) -> Visit {
-    if (share.first == share.end) {
-        return Visit();
-    }
-    return find_visit(task, visits, min(index, share.end - 1u));
-}
-
-// The fours of keys and values that the lane stages of a tile, from device memory.
-fn fetch_key(task: Task, place: Place, visit: Visit, turn: u32) -> vec4<f16> {
-    let i = turn * LANES + place.rank;
-    return k_halves(task, visit.column + i / KEY_FOURS, i % KEY_FOURS * 4u);
-}
-
-fn fetch_value(task: Task, place: Place, visit: Visit, turn: u32) -> vec4<f16> {
-    let i = turn * LANES + place.rank;
-    return v_halves(task, visit.column + i / VALUE_FOURS, i % VALUE_FOURS * 4u);
-}
-
-fn stage_key(place: Place, turn: u32, four: vec4<f16>) {
-    let i = turn * LANES + place.rank;
-    if (COLUMNS * KEY_FOURS % LANES == 0u || i < COLUMNS * KEY_FOURS) {
-        keys[i / KEY_FOURS * KEY_STRIDE + i % KEY_FOURS] = four;
-    }
-}
-
 // Weights of 0 would make NaNs of what is infinite: where some row has no weight for such a value, 0 stands for it, and
 // `add_wild` adds it in the end to those rows that do.
-fn stage_value(place: Place, visit: Visit, turn: u32, four: vec4<f16>) {
-    let i = turn * LANES + place.rank;
-    var tamed = four;
+fn tame(visit: Visit, four: vec4<f16>) -> vec4<f16> {
     if (is_tamed(visit)) {
         let odd = is_nan_or_infinite(vec4<f32>(four));
         if (any(odd)) {
-            tamed = select(four, vec4<f16>(), odd);
             wild = vec4<u32>(1u);
+            return select(four, vec4<f16>(), odd);
         }
     }
-    if (COLUMNS * VALUE_FOURS % LANES == 0u || i < COLUMNS * VALUE_FOURS) {
-        values[i / VALUE_FOURS * VALUE_STRIDE + i % VALUE_FOURS] = tamed;
-    }
+    return four;
 }
 
 // Whether some row may have no weight for a key of the tile.
 fn is_tamed(visit: Visit) -> bool {
     return DROPOUT || !visit.whole;
-}
-
-// Where one of the subgroup's matrices begins.
-fn left_place(place: Place, row: u32, column: u32) -> u32 {
-    return (place.first + row * SIDE) * LEFT_STRIDE + column * SIDE_FOURS;
-}
-
-fn matrix_place(place: Place, row: u32, column: u32) -> u32 {
-    return (place.first + row * SIDE) * SUM_STRIDE + column * SIDE_FOURS;
-}
-
-// Leaves SIDE columns of the lane's query in `left`: matrices know no bounds.
-fn stage_queries(task: Task, place: Place, first: u32) {
-    for (var four = place.part; four < SIDE_FOURS; four += ROW_LANES) {
-        let column = (first + four) * 4u;
-        left[place.row * LEFT_STRIDE + four] = vec4<f16>(q_four(task, task.row + place.row, column));
-    }
 }
 
 // Four scores of the lane's row, from the dot products in `sums`.
@@ -273,19 +189,12 @@ fn kept(weights: vec4<f32>, task: Task, place: Place, key: u32) -> vec4<f32> {
     return weights;
 }
 
-// A row's largest score and its sum, of what its lanes have.
+// A row's largest score, of what its lanes have.
 fn row_largest(largest: f32) -> f32 {
     if (ROW_LANES == 2u) {
         return max(largest, subgroupShuffleXor(largest, SUBGROUP_ROWS));
     }
     return largest;
-}
-
-fn row_total(total: f32) -> f32 {
-    if (ROW_LANES == 2u) {
-        return total + subgroupShuffleXor(total, SUBGROUP_ROWS);
-    }
-    return total;
 }
 
 // Multiplies SIDE columns of the lane's output, which are in `sums`.

@@ -1,14 +1,17 @@
 //! Attention, backward.
 
 use super::heads::heads;
-use super::link::{lanes, loads, modded_sequences, positions, scored, sequences, stored, tiled};
+use super::link::{
+    D_O_COLUMNS, K_COLUMNS, Q_COLUMNS, V_COLUMNS, halves, lanes, loads, modded_sequences, positions, scored,
+    sequences, tiled, tiled_by_matrices,
+};
 use super::mods::{ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, Params, compile};
 use crate::ops::Scratch;
 use crate::ops::slice_sum::{self, Slices};
-use crate::plan::{AttentionBackwardPlan, SliceSumPlan};
+use crate::plan::{AttentionBackwardPlan, AttentionPath, MatrixTile, SliceSumPlan};
 use crate::shader::{Linker, Shader, ShaderError, Words};
 use crate::tensor::expect_optional;
 use crate::{Alibi, AttentionSpec, Element, Error, Gpu, Mods, Tensor};
@@ -115,59 +118,95 @@ fn pass(linker: Linker, plan: &AttentionBackwardPlan) -> Linker {
 }
 
 fn queries_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, ShaderError> {
-    const STORE: [Words; 2] = [
-        &[("target", "d_q"), ("TENSOR", "K")],
-        &[
-            ("target", "d_q"),
-            ("WIDTH", "HEAD_DIM"),
-            ("ROWS_OF_A_SPLIT", "rows"),
-            ("row_place", "query_place"),
-            ("row_limit", "row_count"),
-        ],
+    const STORE: Words = &[
+        ("target", "d_q"),
+        ("WIDTH", "HEAD_DIM"),
+        ("ROWS_OF_A_SPLIT", "rows"),
+        ("row_place", "query_place"),
+        ("row_limit", "row_count"),
     ];
     let structure = &plan.structure;
     let storage = if plan.query_splits == 1 { structure.key_storage } else { plan.key_parts };
-    let terms = if structure.alibi { "attention/slope_terms_rows" } else { "attention/slope_terms_none" };
-    let linker = pass(tiled("attention/backward_queries", &plan.queries), plan).module(terms);
+    let (term, terms) = if structure.alibi {
+        ("attention/slope_term", "attention/slope_terms_rows")
+    } else {
+        ("attention/slope_term_none", "attention/slope_terms_none")
+    };
+    let linker = match &plan.queries {
+        AttentionPath::Lanes(tile) => {
+            let terms =
+                if structure.alibi { "attention/slope_terms_rows" } else { "attention/slope_terms_none" };
+            tiled("attention/backward_queries", tile)
+                .module(terms)
+                .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
+                .copy("attention/dots", &[("tensor", "d_o"), ("other", "v"), ("WIDTH", "VALUE_DIM")])
+                .copy("attention/sums", K_COLUMNS)
+                .copy("attention/store_sums", &[("target", "d_q"), ("TENSOR", "K")])
+        }
+        AttentionPath::Matrices(tile) => {
+            let rows: [Words; 2] = [&[("tensor", "q")], &[("tensor", "d_o")]];
+            let columns = [K_COLUMNS, V_COLUMNS];
+            on_matrices("attention/backward_queries_matrix", tile, &rows, &columns)
+                .copy("attention/matrix_tame", &[("tensor", "k"), ("TENSOR", "K")])
+                .copy("attention/matrix_sums", &[("target", "d_q")])
+        }
+    };
+    // Its binding comes behind those of the pass.
+    let linker = pass(linker, plan).module(term);
     let linker = visiting(linker, &structure.mods, "attention/visit_all");
-    let linker = modded(linker, structure, mods, plan.query_tile(), true)?
-        .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/dots", &[("tensor", "d_o"), ("other", "v"), ("WIDTH", "VALUE_DIM")])
-        .copy("attention/sums", &[("tensor", "k"), ("TENSOR", "K"), ("WIDTH", "HEAD_DIM")]);
-    stored(linker, STORE).tensor("d_q", storage).link()
+    modded(linker, structure, mods, plan.query_tile(), true)?
+        .copy("attention/store_row", STORE)
+        .tensor("d_q", storage)
+        .link()
+}
+
+/// A kernel of gradients on matrix units.
+fn on_matrices(kernel: &'static str, tile: &MatrixTile, rows: &[Words], columns: &[Words]) -> Linker {
+    halves(tiled_by_matrices(kernel, tile, rows, columns))
+        .copy("attention/load_row_halves", &[("tensor", "d_o"), ("WIDTH", "VALUE_DIM")])
+        .module("attention/gradients_matrix")
 }
 
 fn keys_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, ShaderError> {
-    const STORE_KEYS: [Words; 2] = [
-        &[("target", "d_k"), ("TENSOR", "Q")],
-        &[
-            ("target", "d_k"),
-            ("WIDTH", "HEAD_DIM"),
-            ("ROWS_OF_A_SPLIT", "key_rows"),
-            ("row_place", "kv_place"),
-            ("row_limit", "key_count"),
-        ],
+    const STORE_KEYS: Words = &[
+        ("target", "d_k"),
+        ("WIDTH", "HEAD_DIM"),
+        ("ROWS_OF_A_SPLIT", "key_rows"),
+        ("row_place", "kv_place"),
+        ("row_limit", "key_count"),
     ];
-    const STORE_VALUES: [Words; 2] = [
-        &[("target", "d_v"), ("TENSOR", "D_O")],
-        &[
-            ("target", "d_v"),
-            ("WIDTH", "VALUE_DIM"),
-            ("ROWS_OF_A_SPLIT", "key_rows"),
-            ("row_place", "kv_place"),
-            ("row_limit", "key_count"),
-        ],
+    const STORE_VALUES: Words = &[
+        ("target", "d_v"),
+        ("WIDTH", "VALUE_DIM"),
+        ("ROWS_OF_A_SPLIT", "key_rows"),
+        ("row_place", "kv_place"),
+        ("row_limit", "key_count"),
     ];
     let structure = &plan.structure;
     let whole = plan.key_splits == 1;
-    let linker = pass(tiled("attention/backward_keys", &plan.keys), plan);
+    let linker = match &plan.keys {
+        AttentionPath::Lanes(tile) => tiled("attention/backward_keys", tile)
+            .copy("attention/dots", &[("tensor", "k"), ("other", "q"), ("WIDTH", "HEAD_DIM")])
+            .copy("attention/dots", &[("tensor", "v"), ("other", "d_o"), ("WIDTH", "VALUE_DIM")])
+            .copy("attention/sums", Q_COLUMNS)
+            .copy("attention/sums", D_O_COLUMNS)
+            .copy("attention/store_sums", &[("target", "d_k"), ("TENSOR", "Q")])
+            .copy("attention/store_sums", &[("target", "d_v"), ("TENSOR", "D_O")]),
+        AttentionPath::Matrices(tile) => {
+            let rows: [Words; 2] = [&[("tensor", "k")], &[("tensor", "v")]];
+            let columns = [Q_COLUMNS, D_O_COLUMNS];
+            on_matrices("attention/backward_keys_matrix", tile, &rows, &columns)
+                .copy("attention/matrix_tame", &[("tensor", "q"), ("TENSOR", "Q")])
+                .copy("attention/matrix_tame", &[("tensor", "d_o"), ("TENSOR", "D_O")])
+                .copy("attention/matrix_sums", &[("target", "d_k")])
+                .copy("attention/matrix_sums", &[("target", "d_v")])
+        }
+    };
+    let linker = pass(linker, plan).module("attention/head_shares");
     let linker = visiting(linker, &structure.mods, "attention/visit_all_queries");
-    let linker = modded(linker, structure, mods, plan.key_tile(), true)?
-        .copy("attention/dots", &[("tensor", "k"), ("other", "q"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/dots", &[("tensor", "v"), ("other", "d_o"), ("WIDTH", "VALUE_DIM")])
-        .copy("attention/sums", &[("tensor", "q"), ("TENSOR", "Q"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/sums", &[("tensor", "d_o"), ("TENSOR", "D_O"), ("WIDTH", "VALUE_DIM")]);
-    stored(stored(linker, STORE_KEYS), STORE_VALUES)
+    modded(linker, structure, mods, plan.key_tile(), true)?
+        .copy("attention/store_row", STORE_KEYS)
+        .copy("attention/store_row", STORE_VALUES)
         .tensor("d_k", if whole { structure.key_storage } else { plan.key_parts })
         .tensor("d_v", if whole { structure.value_storage } else { plan.value_parts })
         .link()

@@ -1,14 +1,14 @@
 //! Attention, forward.
 
 use super::heads::{Heads, heads};
-use super::link::{loads, modded_sequences, scored, tiled, tiled_by_matrices};
+use super::link::{K_COLUMNS, V_COLUMNS, halves, loads, modded_sequences, scored, tiled, tiled_by_matrices};
 use super::merge::{combine_params, merge_shaders};
 use super::mods::{Call, ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile};
 use crate::ops::Scratch;
-use crate::plan::{AttentionPath, AttentionPlan, AttentionTile};
+use crate::plan::{AttentionPath, AttentionPlan, AttentionTile, MatrixTile};
 use crate::shader::{Linker, Shader, ShaderError, Words};
 use crate::{AttentionSpec, Element, Error, Gpu, MergeSpec, Mods, Tensor};
 
@@ -42,7 +42,7 @@ fn forward_shader(plan: &AttentionPlan, mods: &Mods) -> Result<Shader, ShaderErr
     let structure = &plan.structure;
     let linker = match &plan.path {
         AttentionPath::Lanes(tile) => on_lanes(tile),
-        AttentionPath::Matrices(tile) => tiled_by_matrices("attention/forward_matrix", tile),
+        AttentionPath::Matrices(tile) => on_matrices(tile),
     };
     let linker = modded_sequences(linker, structure);
     let linker = loads(scored(heads(linker, structure), structure, plan.grouped));
@@ -57,6 +57,16 @@ fn forward_shader(plan: &AttentionPlan, mods: &Mods) -> Result<Shader, ShaderErr
         .tensor("v", structure.cache.map_or(structure.value_storage, |cache| cache.values))
         .tensor("o", plan.merge.map_or(structure.value_storage, |merge| merge.part_storage))
         .link()
+}
+
+/// The kernel of matrix units.
+fn on_matrices(tile: &MatrixTile) -> Linker {
+    let columns = [K_COLUMNS, V_COLUMNS];
+    let growth = if tile.together { "attention/growth_workgroup" } else { "attention/growth_subgroup" };
+    let linker = tiled_by_matrices("attention/forward_matrix", tile, &[&[("tensor", "q")]], &columns);
+    halves(linker.module(growth))
+        .each("r", tile.subgroup_rows / tile.units.side)
+        .each("c", tile.columns / tile.units.side)
 }
 
 /// The kernel of lanes that multiply themselves, and how they do.

@@ -21,34 +21,46 @@ pub(super) fn tiled(kernel: &'static str, tile: &AttentionTile) -> Linker {
         .set("WIDEST", tile.widest)
 }
 
-/// A kernel that goes over tiles on matrix units, of which queries and outputs are several wide.
-pub(super) fn tiled_by_matrices(kernel: &'static str, tile: &MatrixTile) -> Linker {
+/// A kernel that goes over tiles on matrix units, and the tensors whose rows are its rows, and its columns.
+pub(super) fn tiled_by_matrices(
+    kernel: &'static str,
+    tile: &MatrixTile,
+    rows: &[Words],
+    columns: &[Words],
+) -> Linker {
     let side = tile.units.side;
-    Linker::new(kernel)
+    let linker = Linker::new(kernel)
         .module("common/lane_subgroup")
         .module("common/sync_subgroup")
         .module(if side == 16 { "common/matrix_16" } else { "common/matrix_8" })
-        .module(if tile.together { "attention/growth_workgroup" } else { "attention/growth_subgroup" })
         .module("attention/params")
         .module("attention/task")
-        .each("r", tile.subgroup_rows / side)
+        .module("attention/matrix_tile")
         .each("q", tile.key_columns / side)
         .each("o", tile.value_columns / side)
-        .each("c", tile.columns / side)
         .each("s", tile.columns / 4 / tile.row_lanes())
         .each("t", tile.staged_fours(tile.key_columns))
         .each("u", tile.staged_fours(tile.value_columns))
-        .copy("attention/load_key_halves", &[("tensor", "k"), ("WIDTH", "HEAD_DIM")])
-        .copy("attention/load_key_halves", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
         .set("SUBGROUPS", tile.subgroups)
         .set("SUBGROUP_LANES", tile.units.subgroup_lanes)
         .set("SUBGROUP_ROWS", tile.subgroup_rows)
-        .set("COLUMNS", tile.columns)
+        .set("COLUMNS", tile.columns);
+    let linker = rows.iter().fold(linker, |linker, words| linker.copy("attention/matrix_rows", words));
+    columns.iter().fold(linker, |linker, words| linker.copy("attention/matrix_columns", words))
 }
 
-/// How weighted sums leave, as rows of a tensor.
-pub(super) fn stored(linker: Linker, [sums, row]: [Words; 2]) -> Linker {
-    linker.copy("attention/store_sums", sums).copy("attention/store_row", row)
+/// Tensors whose rows are the columns of a tile on matrix units.
+pub(super) const K_COLUMNS: Words = &[("tensor", "k"), ("TENSOR", "K"), ("WIDTH", "HEAD_DIM")];
+pub(super) const V_COLUMNS: Words = &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")];
+pub(super) const Q_COLUMNS: Words = &[("tensor", "q"), ("TENSOR", "Q"), ("WIDTH", "HEAD_DIM")];
+pub(super) const D_O_COLUMNS: Words = &[("tensor", "d_o"), ("TENSOR", "D_O"), ("WIDTH", "VALUE_DIM")];
+
+/// How matrices load queries, keys and values.
+pub(super) fn halves(linker: Linker) -> Linker {
+    linker
+        .copy("attention/load_row_halves", &[("tensor", "q"), ("WIDTH", "HEAD_DIM")])
+        .copy("attention/load_key_halves", &[("tensor", "k"), ("WIDTH", "HEAD_DIM")])
+        .copy("attention/load_key_halves", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
 }
 
 /// How lanes know themselves, and how they reduce if they do.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::tile::{Lanes, Products, choose};
-use super::{AttentionStructure, AttentionTile, VisitTable, check_bindings, check_mods};
+use super::{AttentionPath, AttentionStructure, MatrixTile, VisitTable, check_bindings, check_mods};
 use crate::caps::Caps;
 use crate::plan::{
     Bound, Exchange, Footprint, Plan, SliceSumPlan, check_binding, check_buffers, check_caps, check_turns,
@@ -18,9 +18,9 @@ pub struct AttentionBackwardPlan {
     /// What all kernels of the family share.
     pub structure: AttentionStructure,
     /// Queries by keys, for the gradient of the queries.
-    pub queries: AttentionTile,
+    pub queries: AttentionPath,
     /// Keys by queries, for the gradients of keys and values.
-    pub keys: AttentionTile,
+    pub keys: AttentionPath,
     /// The tiles of keys that a tile of queries visits, where mods hide some.
     pub query_visits: Option<VisitTable>,
     /// The tiles of queries that a tile of keys visits.
@@ -90,7 +90,8 @@ impl AttentionBackwardPlan {
             sums: structure.head_dim,
             exchanges: structure.alibi,
         };
-        let (queries, bound) = choose(&TILES, products, caps)?;
+        let held = structure.head_dim / 2 + structure.value_dim / 2;
+        let (queries, bound) = path(products, held + structure.head_dim, &structure, caps)?;
         let products = Products {
             rows: structure.mods.key_rows(spec.k_len),
             widest: dots,
@@ -98,7 +99,8 @@ impl AttentionBackwardPlan {
             exchanges: false,
             ..products
         };
-        let (keys, key_bound) = choose(&TILES, products, caps)?;
+        let held = held + structure.head_dim + structure.value_dim;
+        let (keys, key_bound) = path(products, held, &structure, caps)?;
         let table =
             |(queries, keys), by_keys| VisitTable::new(spec, &structure.mods, (queries, keys), by_keys, caps);
         let query_visits = table((queries.rows(), queries.columns()), false)?;
@@ -187,19 +189,48 @@ impl AttentionBackwardPlan {
     /// Turns that the loops of a lane take over a tile of keys, at most.
     fn query_turns(&self) -> u32 {
         let AttentionStructure { head_dim, value_dim, .. } = self.structure;
-        let tile = &self.queries;
-        1 + tile.dot_turns(head_dim)
-            + tile.dot_turns(value_dim)
-            + tile.sum_turns(head_dim)
-            + 4 * self.structure.block_turns()
+        let block_turns = self.structure.block_turns();
+        match self.queries {
+            AttentionPath::Lanes(tile) => {
+                let dots = tile.dot_turns(head_dim) + tile.dot_turns(value_dim);
+                1 + dots + tile.sum_turns(head_dim) + 4 * block_turns
+            }
+            AttentionPath::Matrices(tile) => tile.backward_turns(block_turns),
+        }
     }
 
     /// The same over a tile of queries.
     fn key_turns(&self) -> u32 {
         let AttentionStructure { head_dim, value_dim, .. } = self.structure;
-        let tile = &self.keys;
-        let dots = tile.dot_turns(head_dim) + tile.dot_turns(value_dim);
-        1 + dots + tile.sum_turns(head_dim) + tile.sum_turns(value_dim) + 4 * self.structure.block_turns()
+        let block_turns = self.structure.block_turns();
+        match self.keys {
+            AttentionPath::Lanes(tile) => {
+                let dots = tile.dot_turns(head_dim) + tile.dot_turns(value_dim);
+                1 + dots + tile.sum_turns(head_dim) + tile.sum_turns(value_dim) + 4 * block_turns
+            }
+            AttentionPath::Matrices(tile) => tile.backward_turns(block_turns),
+        }
+    }
+}
+
+/// What multiplies, for rows of which so many numbers stay in registers on matrix units.
+fn path(
+    products: Products,
+    held: u32,
+    structure: &AttentionStructure,
+    caps: &Caps,
+) -> Result<(AttentionPath, Bound), PlanError> {
+    if let Some(tile) = MatrixTile::square(structure, products.rows, held, caps) {
+        return Ok((AttentionPath::Matrices(tile), Bound::Registers));
+    }
+    let (tile, bound) = choose(&TILES, products, caps)?;
+    Ok((AttentionPath::Lanes(tile), bound))
+}
+
+fn workgroup_bytes(path: AttentionPath) -> u32 {
+    match path {
+        AttentionPath::Lanes(_) => path.workgroup_bytes(),
+        AttentionPath::Matrices(tile) => tile.backward_bytes(),
     }
 }
 
@@ -226,9 +257,12 @@ impl Plan for AttentionBackwardPlan {
                 4 + sequences + structure.head_buffers(),
             ),
             footprint(
-                "attention/backward_queries",
+                match queries {
+                    AttentionPath::Lanes(_) => "attention/backward_queries",
+                    AttentionPath::Matrices(_) => "attention/backward_queries_matrix",
+                },
                 queries.lanes(),
-                queries.workgroup_bytes(),
+                workgroup_bytes(queries),
                 6 + slopes + structure.modded_buffers(self.query_tile()),
             ),
         ]);
@@ -237,9 +271,12 @@ impl Plan for AttentionBackwardPlan {
             footprints.push(sum_parts);
         }
         footprints.push(footprint(
-            "attention/backward_keys",
+            match keys {
+                AttentionPath::Lanes(_) => "attention/backward_keys",
+                AttentionPath::Matrices(_) => "attention/backward_keys_matrix",
+            },
             keys.lanes(),
-            keys.workgroup_bytes(),
+            workgroup_bytes(keys),
             7 + structure.modded_buffers(self.key_tile()),
         ));
         if self.key_splits > 1 {

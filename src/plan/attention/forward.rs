@@ -35,9 +35,9 @@ pub struct AttentionPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum AttentionPath {
-    /// Each lane, with f32 multiply-adds: `attention/forward`.
+    /// Each lane, with f32 multiply-adds: `attention/forward`, `attention/backward_*`.
     Lanes(AttentionTile),
-    /// Matrix units: `attention/forward_matrix`.
+    /// Matrix units: `attention/*_matrix`.
     Matrices(MatrixTile),
 }
 
@@ -73,7 +73,7 @@ impl AttentionPath {
         }
     }
 
-    fn workgroup_bytes(&self) -> u32 {
+    pub(super) fn workgroup_bytes(&self) -> u32 {
         match self {
             Self::Lanes(tile) => tile.workgroup_bytes(),
             Self::Matrices(tile) => tile.workgroup_bytes(),
@@ -95,7 +95,7 @@ impl AttentionPath {
         turns.saturating_sub(outer) / each
     }
 
-    fn explain(&self) -> String {
+    pub(super) fn explain(&self) -> String {
         match self {
             Self::Lanes(tile) => tile.explain(),
             Self::Matrices(tile) => tile.explain(),

@@ -4,7 +4,8 @@ use super::AttentionStructure;
 use crate::caps::{Bytes, Caps, MatrixUnits};
 use crate::shader::Format;
 
-/// How a workgroup multiplies tiles of queries by tiles of keys on matrix units: `attention/forward_matrix.wgsl`.
+/// How a workgroup multiplies tiles of queries by tiles of keys on matrix units: `attention/matrix_tile.wgsl`. For the gradients
+/// of keys and values, rows are keys and columns queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct MatrixTile {
@@ -12,9 +13,9 @@ pub struct MatrixTile {
     pub units: MatrixUnits,
     /// Subgroups of a workgroup.
     pub subgroups: u32,
-    /// Queries of a subgroup: as many as it has lanes, or half as many, of two lanes each.
+    /// Rows of a subgroup, queries as a rule: as many as it has lanes, or half as many, of two lanes each.
     pub subgroup_rows: u32,
-    /// Keys of a tile.
+    /// Columns of a tile, keys as a rule.
     pub columns: u32,
     /// Width of a query and a key, in whole matrices.
     pub key_columns: u32,
@@ -39,19 +40,10 @@ const COLUMNS: u32 = 16;
 const REGISTERS: u32 = 192;
 
 impl MatrixTile {
-    /// The tile for so many rows, if the adapter has matrix units for how queries, keys and values are stored, and their
-    /// matrices are not mostly padding. Other storages than f16 would lose range.
+    /// The tile for so many rows, if the adapter has matrix units for how queries, keys and values are stored.
     pub(super) fn choose(structure: &AttentionStructure, rows: usize, caps: &Caps) -> Option<Self> {
-        let units = caps.matrix_units()?;
-        let cached = structure.cache.map(|cache| [cache.keys, cache.values]).into_iter().flatten();
-        let mut read = [structure.key_storage, structure.value_storage].into_iter().chain(cached);
-        // A subgroup's rows are one or two matrices high.
-        let high = units.subgroup_lanes / units.side;
-        if !read.all(|storage| storage.format == Format::F16 && storage.vectors) || !matches!(high, 1 | 2) {
-            return None;
-        }
-        let [key_columns, value_columns] =
-            [structure.head_dim, structure.value_dim].map(|width| width.next_multiple_of(units.side));
+        let base = Self::smallest(structure, caps)?;
+        let Self { units, key_columns, value_columns, .. } = base;
         let full = units.subgroup_lanes;
         let half = (full / 2).max(units.side);
         let wide = key_columns + value_columns >= WIDE_COLUMNS;
@@ -60,15 +52,51 @@ impl MatrixTile {
             SUBGROUPS.into_iter().flat_map(|subgroups| heights.iter().map(move |&rows| (subgroups, rows)));
         sizes
             .map(|(subgroups, subgroup_rows)| Self {
-                units,
                 subgroups,
                 subgroup_rows,
                 columns: COLUMNS,
-                key_columns,
-                value_columns,
                 together: caps.joint_barriers,
+                ..base
             })
-            .find(|tile| tile.is_filled(rows) && tile.fits(caps))
+            .find(|tile| tile.is_filled(rows) && tile.fits(tile.key_columns / 2 + tile.value_columns, caps))
+    }
+
+    /// The tile for gradients of so many rows, `held` numbers of each of which stay in registers: of as many rows of a
+    /// subgroup as columns.
+    pub(super) fn square(
+        structure: &AttentionStructure,
+        rows: usize,
+        held: u32,
+        caps: &Caps,
+    ) -> Option<Self> {
+        let base = Self::smallest(structure, caps)?;
+        let tiles = SUBGROUPS.map(|subgroups| Self { subgroups, ..base });
+        tiles.into_iter().find(|tile| tile.is_filled(rows) && tile.fits(held, caps))
+    }
+
+    /// A subgroup with one matrix of rows and one of columns. Other storages than f16 would lose range.
+    fn smallest(structure: &AttentionStructure, caps: &Caps) -> Option<Self> {
+        let units = caps.matrix_units()?;
+        let side = units.side;
+        let cached = structure.cache.map(|cache| [cache.keys, cache.values]).into_iter().flatten();
+        let mut read = [structure.key_storage, structure.value_storage].into_iter().chain(cached);
+        // A row has one lane or two.
+        let high = units.subgroup_lanes / side;
+        if !read.all(|storage| storage.format == Format::F16 && storage.vectors) || !matches!(high, 1 | 2) {
+            return None;
+        }
+        let [key_columns, value_columns] =
+            [structure.head_dim, structure.value_dim].map(|width| width.next_multiple_of(side));
+        let (subgroup_rows, columns) = (side, side);
+        Some(Self {
+            units,
+            subgroups: 1,
+            subgroup_rows,
+            columns,
+            key_columns,
+            value_columns,
+            together: false,
+        })
     }
 
     /// Whether so many rows fill half of a tile and more.
@@ -76,10 +104,9 @@ impl MatrixTile {
         rows * 2 > self.rows() as usize
     }
 
-    fn fits(&self, caps: &Caps) -> bool {
-        let held =
-            (self.key_columns / 2 + self.value_columns) * self.subgroup_rows / self.units.subgroup_lanes;
-        held <= REGISTERS
+    /// Whether the adapter has the room, where so many numbers of each row stay in registers.
+    fn fits(&self, held: u32, caps: &Caps) -> bool {
+        held * self.subgroup_rows / self.units.subgroup_lanes <= REGISTERS
             && self.lanes() <= caps.workgroup_lanes
             && self.workgroup_bytes() <= caps.workgroup_bytes
     }
@@ -99,6 +126,16 @@ impl MatrixTile {
         let staged = self.columns * (self.key_columns + 8 + self.value_columns + 8) * 2;
         let exchanged = self.rows() * ((self.columns + 8) * 2 + (self.columns + 4) * 4);
         staged + exchanged + if self.together { 32 } else { 16 }
+    }
+
+    /// The same of the backward pass, which takes note of a word a column.
+    pub(super) fn backward_bytes(&self) -> u32 {
+        self.workgroup_bytes() + self.columns * 4
+    }
+
+    /// Turns that the loops of a lane take over a tile in the backward pass, where a block of four scores takes so many.
+    pub(super) fn backward_turns(&self, block_turns: u32) -> u32 {
+        1 + self.columns / 4 * (1 + block_turns)
     }
 
     /// Lanes of a query.

@@ -1,0 +1,2 @@
+// No gradient of slopes.
+fn store_slope_term(task: Task, row: u32, term: f32) {}
