@@ -133,16 +133,12 @@ fn queries_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, S
         ("attention/slope_term_none", "attention/slope_terms_none")
     };
     let linker = match &plan.queries {
-        AttentionPath::Lanes(tile) => {
-            let terms =
-                if structure.alibi { "attention/slope_terms_rows" } else { "attention/slope_terms_none" };
-            tiled("attention/backward_queries", tile)
-                .module(terms)
-                .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
-                .copy("attention/dots", &[("tensor", "d_o"), ("other", "v"), ("WIDTH", "VALUE_DIM")])
-                .copy("attention/sums", K_COLUMNS)
-                .copy("attention/store_sums", &[("target", "d_q"), ("TENSOR", "K")])
-        }
+        AttentionPath::Lanes(tile) => tiled("attention/backward_queries", tile)
+            .module(terms)
+            .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
+            .copy("attention/dots", &[("tensor", "d_o"), ("other", "v"), ("WIDTH", "VALUE_DIM")])
+            .copy("attention/sums", K_COLUMNS)
+            .copy("attention/store_sums", &[("target", "d_q"), ("TENSOR", "K")]),
         AttentionPath::Matrices(tile) => {
             let rows: [Words; 2] = [&[("tensor", "q")], &[("tensor", "d_o")]];
             let columns = [K_COLUMNS, V_COLUMNS];
