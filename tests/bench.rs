@@ -69,6 +69,11 @@ fn scans_and_their_gradients_are_checked_and_measured() {
             assert!(report.over(name).unwrap() > 0.0, "{workload} over {name}");
         }
     }
+    let linear = Backward(LinearScanSpec::new(DType::F16, 2, 5, 1203));
+    let report = bench::measure(&gpu, &linear, ONCE, &CEILINGS).unwrap();
+    for name in ["unfused", "sequential"] {
+        assert!(report.over(name).unwrap() > 0.0, "{linear} over {name}");
+    }
     let gated = scan.gated().delta_bias();
     let backward: [Box<dyn Workload>; 3] =
         [Box::new(Backward(gated)), Box::new(Backward(ssd)), Box::new(Backward(conv))];
