@@ -48,6 +48,16 @@ pub enum PlanError {
         /// The adapter's limit in bytes.
         limit: u64,
     },
+    /// A tensor is larger than one buffer of the adapter, of which an operation binds parts.
+    #[error("{tensor}: {} needed ({bytes} bytes), a buffer of this adapter holds at most {} ({limit} bytes)", Bytes(*.bytes), Bytes(*.limit))]
+    Buffer {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Its size in bytes.
+        bytes: u64,
+        /// The adapter's limit in bytes.
+        limit: u64,
+    },
     /// Even the smallest plan exceeds a limit of the adapter.
     #[error("{kernel} needs at least {needed} {resource}, this adapter has {limit}")]
     TooSmall {

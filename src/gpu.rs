@@ -203,6 +203,13 @@ impl Gpu {
         lock(&self.inner.kernels).contains_key(&shader.source)
     }
 
+    /// Compiles another shader in the place of one, for whoever asks for it from now on.
+    #[cfg(test)]
+    pub(crate) fn replace_kernel(&self, shader: &Shader, by: &Shader) {
+        let kernel = Kernel::compile(self, by);
+        lock(&self.inner.kernels).insert(shader.source.clone(), kernel);
+    }
+
     /// What the shader compiler has to say against a module: its words, and the line, where it names one.
     pub(crate) async fn complaint(
         &self,

@@ -42,6 +42,10 @@
 //! links the WGSL. [`baseline`] computes the same unfused, and [`mod@bench`] measures the two against each other and
 //! against what the adapter can do at all. ARCHITECTURE.md in the repository is a tour of the code.
 
+// What tests of the whole library share names it as they do.
+#[cfg(test)]
+extern crate self as tilewise;
+
 pub mod baseline;
 pub mod bench;
 pub mod caps;

@@ -8,15 +8,15 @@ mod scan;
 use half::{bf16, f16};
 use tilewise::baseline::{
     Dense, DirectLongConv, Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan,
-    UnfusedAttention, UnfusedAttentionBackward, UnfusedButterfly, UnfusedLinearScan, UnfusedLongConv,
-    UnfusedMonarch,
+    SequentialLinearScanBackward, UnfusedAttention, UnfusedAttentionBackward, UnfusedButterfly,
+    UnfusedLinearScan, UnfusedLinearScanBackward, UnfusedLongConv, UnfusedMonarch,
 };
 use tilewise::oracle::{self, AttentionGiven, Precision};
 use tilewise::verify::{Inputs, Outcome, Tolerance};
 use tilewise::{
     Alibi, AttentionGradients, AttentionInputs, AttentionSpec, ButterflyInputs, ButterflySpec, DType,
-    Element, Gpu, LinearScanInputs, LinearScanOutputs, LinearScanSpec, LongConvInputs, LongConvSpec,
-    MonarchInputs, MonarchSpec, Tensor,
+    Element, Gpu, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs, LinearScanOutputs,
+    LinearScanSpec, LongConvInputs, LongConvSpec, MonarchInputs, MonarchSpec, Tensor,
 };
 
 /// Values rounded to `T`, on the host and on the device.
@@ -392,6 +392,56 @@ fn check_scan<T: Element>(gpu: &Gpu, case: &str, spec: LinearScanSpec) {
         |encoder| sequential.encode(encoder, given, &found),
     );
     check_last(&found);
+    check_scan_backward::<T>(gpu, case, spec);
+}
+
+/// Gradients for states that need not be those of the scan.
+fn check_scan_backward<T: Element>(gpu: &Gpu, case: &str, spec: LinearScanSpec) {
+    let count = spec.rows() * spec.length;
+    let mut inputs = Inputs::new(count as u64 + 1);
+    let a = given::<T>(gpu, &spec.shape(), &inputs.uniform(count, 0.9, 1.0));
+    let [h, dh] = [(); 2].map(|()| normal::<T>(gpu, &mut inputs, &spec.shape()));
+    let initial = spec.initial.then(|| normal::<f32>(gpu, &mut inputs, &spec.state_shape()));
+    let oracle = |precision| {
+        let initial = initial.as_ref().map(|initial| initial.host.as_slice());
+        oracle::linear_scan_backward(&spec, precision, (&a.host, &h.host), initial, &dh.host)
+    };
+    let given = LinearScanBackwardInputs {
+        a: &a.tensor,
+        h: &h.tensor,
+        initial: initial.as_ref().map(|initial| &initial.tensor),
+        dh: &dh.tensor,
+    };
+    let found = || LinearScanGradients::<T> {
+        da: poisoned(gpu, &spec.shape()),
+        db: poisoned(gpu, &spec.shape()),
+        dinitial: poisoned(gpu, &spec.state_shape()),
+    };
+    let unfused = UnfusedLinearScanBackward::new(gpu, spec).unwrap();
+    let sequential = SequentialLinearScanBackward::new(gpu, spec).unwrap();
+    let scratch = unfused.scratch().unwrap();
+    // A single step from 0 has no use for its factor.
+    let both = [("da", spec.length > 1 || spec.initial), ("db", true)];
+    for (i, (name, _)) in both.into_iter().enumerate().filter(|(_, (_, used))| *used) {
+        let expected = |precision| {
+            let derivatives = oracle(precision);
+            [derivatives.da, derivatives.db][i].clone()
+        };
+        let gradients = found();
+        let tensor = [&gradients.da, &gradients.db][i];
+        check(gpu, &format!("{case}, unfused {name}"), tensor, expected, |encoder| {
+            unfused.encode(encoder, given, &gradients, &scratch)
+        });
+        let gradients = found();
+        let tensor = [&gradients.da, &gradients.db][i];
+        check(gpu, &format!("{case}, sequential {name}"), tensor, expected, |encoder| {
+            sequential.encode(encoder, given, &gradients)
+        });
+        let expected = oracle(Precision::Exact).dinitial;
+        for (ours, expected) in gradients.dinitial.read_blocking().unwrap().into_iter().zip(expected) {
+            assert!((f64::from(ours) - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{case}: dinitial");
+        }
+    }
 }
 
 #[test]

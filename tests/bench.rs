@@ -6,12 +6,13 @@ mod common;
 use std::time::Duration;
 
 use pollster::block_on;
-use tilewise::bench::{self, Backward, Ceilings, Depth, Measured, Workload};
+use tilewise::bench::{self, Attempt, Backward, Ceilings, Depth, Measured, Workload};
 use tilewise::timing::Effort;
 use tilewise::verify::Family;
 use tilewise::{
-    AttentionSpec, ButterflyLinearSpec, ButterflySpec, CacheSpec, CachedAttentionSpec, Caps, Conv1dSpec,
-    DType, Error, LinearScanSpec, LongConvSpec, MonarchSpec, SelectiveScanSpec, Skip, SsdSpec,
+    AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
+    CacheSpec, CachedAttentionSpec, Caps, Conv1dSpec, DType, Error, LinearScanSpec, LongConvSpec,
+    MonarchSpec, PixelflyConfig, PixelflySpec, SelectiveScanSpec, Skip, SsdSpec,
 };
 
 /// One run each: these tests are about what is reported, not about how fast it is.
@@ -69,6 +70,11 @@ fn scans_and_their_gradients_are_checked_and_measured() {
             assert!(report.over(name).unwrap() > 0.0, "{workload} over {name}");
         }
     }
+    let linear = Backward(LinearScanSpec::new(DType::F16, 2, 5, 1203));
+    let report = block_on(bench::measure(&gpu, &linear, ONCE, &CEILINGS)).unwrap();
+    for name in ["unfused", "sequential"] {
+        assert!(report.over(name).unwrap() > 0.0, "{linear} over {name}");
+    }
     let gated = scan.gated().delta_bias();
     let backward: [Box<dyn Workload>; 3] =
         [Box::new(Backward(gated)), Box::new(Backward(ssd)), Box::new(Backward(conv))];
@@ -103,6 +109,73 @@ fn what_stands_beside_no_unfused_product_is_measured_too() {
     }
 }
 
+/// Sparse layers of the suite, smaller, whose dense yardstick is checked too; and what no row can be compared of.
+#[test]
+fn sparse_layers_are_measured_beside_dense() {
+    let Some(gpu) = common::open(None) else { return };
+    let pattern =
+        BlockPattern::new(16, [5, 7], &[true, false, false, true, false, true, true].repeat(5)).unwrap();
+    let product =
+        |dtype| BlockSparseSpec::new(dtype, BlockSparseMode::Dds, pattern.clone(), 33).size([77, 100]);
+    let config = PixelflyConfig::new(16, 4, 2, 5);
+    let pixelfly = |dtype, size| PixelflySpec::new(dtype, 33, size, &config).unwrap();
+    let workloads: [Box<dyn Workload>; 5] = [
+        Box::new(product(DType::F32)),
+        Box::new(product(DType::F16).b_transposed()),
+        Box::new(pixelfly(DType::F32, [64, 64]).gate().bias()),
+        Box::new(pixelfly(DType::F16, [97, 70]).bias()),
+        Box::new(pixelfly(DType::Bf16, [64, 128]).gate()),
+    ];
+    for workload in workloads {
+        let report = block_on(bench::measure(&gpu, &*workload, ONCE, &CEILINGS)).unwrap();
+        assert!(report.over_dense().unwrap() > 0.0, "{workload}: {report:?}");
+        assert!(report.fused.flops_per_second > 0.0, "{workload}");
+    }
+    assert_eq!(Workload::width(&pixelfly(DType::F32, [64, 64])), Some(64));
+    assert_eq!(product(DType::F32).kind(), "block-sparse, blocks of 16,");
+    let sampled = BlockSparseSpec { mode: BlockSparseMode::Sdd, ..product(DType::F32) };
+    let refused = block_on(bench::measure(&gpu, &sampled, ONCE, &CEILINGS)).unwrap_err().to_string();
+    assert!(refused.contains("sdd") && refused.contains("expected dds"), "{refused}");
+}
+
+/// The widths at which structure is compared with dense are there on every class of adapters, each at as many rows as a
+/// dense product takes there.
+#[test]
+fn every_width_from_256_to_16384_is_measured() {
+    for fma_flops_per_second in [4e10, 4e11, 8e12, 4e13] {
+        let ceilings = Ceilings { copy_bytes_per_second: 1e10, fma_flops_per_second };
+        let suite = bench::suite(Family::Butterfly, &ceilings, Depth::Standard);
+        let widths = |kind: &str, dtype| {
+            let of = suite.iter().filter(|workload| workload.kind() == kind && workload.dtype() == dtype);
+            let mut widths: Vec<_> = of.filter_map(|workload| workload.width()).collect();
+            widths.sort_unstable();
+            widths.dedup();
+            widths
+        };
+        for dtype in [DType::F32, DType::F16] {
+            assert_eq!(widths("butterfly", dtype), [256, 512, 1024, 2048, 4096, 8192, 16_384]);
+            assert_eq!(widths("monarch", dtype), [256, 1024, 4096, 16_384]);
+            assert!(widths("pixelfly", dtype).contains(&1024));
+        }
+    }
+}
+
+/// Gradients of Monarch products: of which a block is one by itself, and of which none is.
+#[test]
+fn gradients_of_monarch_products_are_checked_and_measured() {
+    let Some(gpu) = common::open(None) else { return };
+    for (dtype, w1, w2) in [
+        (DType::F32, [5, 8, 7], [4, 9, 10]),
+        (DType::F16, [6, 6, 6], [6, 6, 6]),
+        (DType::Bf16, [4, 12, 9], [8, 10, 6]),
+    ] {
+        let workload = Backward(MonarchSpec::new(dtype, 97, w1, w2));
+        let report = block_on(bench::measure(&gpu, &workload, ONCE, &CEILINGS)).unwrap();
+        assert!(report.workload.ends_with(", backward") && report.yardsticks.is_empty(), "{report:?}");
+        assert!(report.fused.flops_per_second > 0.0 && report.width.is_none(), "{workload}");
+    }
+}
+
 /// What fusing is for: the scores of 2048 queries and keys take 64 times the output.
 #[test]
 fn fused_attention_takes_a_tenth_of_the_memory_at_2048_keys() {
@@ -126,4 +199,26 @@ fn an_unfused_version_that_does_not_fit_is_reported_and_not_a_failure() {
     let fused_too_large = AttentionSpec::new(DType::F32, 1, (9000, 9000), 1, 32);
     let refused = block_on(bench::measure(&small, &fused_too_large, ONCE, &CEILINGS));
     assert!(matches!(refused, Err(Error::Plan(_))), "{refused:?}");
+}
+
+/// Unfused attention stops where its scores are too large, fused attention where its tensors are; what would take too long is
+/// planned and allocated.
+#[test]
+fn the_longest_lengths_are_found_and_their_reasons() {
+    let Some(gpu) = common::open(None) else { return };
+    // The scores of four heads take 16 MiB at 1024 keys, a tensor at 32,768; a driver that counts turns has keys split from
+    // some length on, whose parts take more.
+    let ceiling = Caps { binding_bytes: 16 << 20, ..gpu.caps().clone() };
+    let Some(small) = common::open(Some(ceiling)) else { return };
+    let reaches = block_on(bench::longest(&small, Duration::ZERO)).unwrap();
+    let [first, second, .., last] = reaches.as_slice() else { panic!("{reaches:?}") };
+    for attempt in [&first.forward, &first.backward, &first.unfused] {
+        assert!(matches!(attempt, Attempt::Ran(seconds) if *seconds > 0.0), "{reaches:?}");
+    }
+    assert!(second.length == 2 * first.length && matches!(second.forward, Attempt::Fits(_)), "{reaches:?}");
+    let Attempt::Refused(reason) = &second.unfused else { panic!("{reaches:?}") };
+    assert!(reason.starts_with("the score matrix"), "{reason}");
+    assert!(!last.forward.fits() && !last.backward.fits() && !last.unfused.fits(), "{reaches:?}");
+    let fused = reaches.iter().filter(|reach| reach.forward.fits() && reach.backward.fits());
+    assert!(fused.map(|reach| reach.length).max() >= Some(8192) && last.length <= 65_536, "{reaches:?}");
 }

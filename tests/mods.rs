@@ -6,7 +6,7 @@ mod common;
 use tilewise::verify::Inputs;
 use tilewise::{
     Alibi, Attention, AttentionBackward, AttentionInputs, AttentionProbabilities, AttentionSpec, BlockMask,
-    Caps, DType, Error, Gpu, Mods, PlanError, Snippet, Table, Tensor, Word, caps, mods,
+    Caps, CuSeqlens, DType, Error, Gpu, Mods, PlanError, Snippet, Table, Tensor, Word, caps, mods,
 };
 
 /// Queries, keys and values that follow from the spec.
@@ -269,20 +269,53 @@ fn gradients(gpu: &Gpu, spec: AttentionSpec, mods: &Mods, inputs: AttentionInput
 }
 
 #[test]
-fn gradients_with_a_causal_mod_are_those_of_the_built_in_mask() {
+fn gradients_with_mods_are_those_of_the_built_in_options() {
     for (name, gpu) in common::gpus() {
         let spec = AttentionSpec { head_dim: 8, value_dim: 8, ..spec() };
         let [q, k, v] = operands(&gpu, &spec);
         let inputs = AttentionInputs::new(&q, &k, &v);
+        let close = |ours: &[Vec<f32>; 3], built_in: &[Vec<f32>; 3], tolerance: f32| {
+            for (ours, built_in) in ours.iter().zip(built_in) {
+                for (x, y) in ours.iter().zip(built_in) {
+                    assert!((x - y).abs() <= tolerance * y.abs().max(1.0), "{name}: {x} against {y}");
+                }
+            }
+        };
         let ours = gradients(&gpu, spec, &Mods::new().mask(mods::causal()), inputs);
         let built_in = gradients(&gpu, spec.causal(), &Mods::new(), inputs);
-        for (ours, built_in) in ours.iter().zip(&built_in) {
-            // The built-in pass over keys begins its tiles at the first query that sees one: other sums.
-            for (x, y) in ours.iter().zip(built_in) {
-                assert!((x - y).abs() <= 4e-6 * y.abs().max(1.0), "{name}: {x} against {y}");
-            }
-        }
+        // The built-in pass over keys begins its tiles at the first query that sees one: other sums.
+        close(&ours, &built_in, 4e-6);
         assert!(ours[0] == built_in[0], "{name}: the pass over queries visits the same tiles");
+
+        let slopes = Tensor::from_slice(&gpu, &[4], &[0.3_f32, 0.2, 0.1, 0.05]).unwrap();
+        let tables = [("slopes", Table::from(&slopes))];
+        let mods = Mods::new().score(mods::softcap(2.0)).score(mods::alibi()).mask(mods::window(17, 5));
+        let ours = gradients(&gpu, spec, &mods, inputs.tables(&tables));
+        let options = spec.softcap(2.0).alibi(Alibi::PerHead).window(Some(17), Some(5));
+        let built_in = gradients(&gpu, options, &Mods::new(), inputs.alibi(&slopes));
+        close(&ours, &built_in, 1e-5);
+    }
+}
+
+/// Documents that follow one another are packed sequences.
+#[test]
+fn documents_agree_with_packed_sequences() {
+    for (name, gpu) in common::gpus() {
+        let packed = AttentionSpec::new(DType::F32, 3, (56, 56), 4, 40).kv_heads(2).packed(97, 97);
+        let whole = AttentionSpec { batch: 1, q_len: 97, k_len: 97, packed: None, ..packed };
+        let sums = [0, 40, 41, 97];
+        let document = |position: u32| sums[1..].iter().filter(|&&end| position >= end).count() as u32;
+        let documents: Vec<_> = (0..97).map(document).collect();
+        let documents = Tensor::from_slice(&gpu, &[1, 97], &documents).unwrap();
+        let tables = [("documents", Table::from(&documents))];
+        let [q, k, v] = operands(&gpu, &packed);
+        let inputs = AttentionInputs::new(&q, &k, &v).cu_seqlens(CuSeqlens { q: &sums, k: &sums });
+        let expected = run_on(&gpu, packed, &Mods::new(), inputs);
+        let [q, k, v] = operands(&gpu, &whole);
+        let inputs = AttentionInputs::new(&q, &k, &v).tables(&tables);
+        let found = run_on(&gpu, whole, &Mods::new().mask(mods::documents()), inputs);
+        // (heads, queries) in both.
+        close(&found, &expected, 2e-6, name);
     }
 }
 
@@ -361,31 +394,6 @@ fn a_mask_of_the_wrong_shape_is_refused_with_numbers() {
         "block_mask is of shape [1, 1, 2, 3], expected [2, 4] after at most 2 batches and 4 heads, for blocks of 64 × 64 \
          in 113 × 203"
     );
-}
-
-#[test]
-fn results_repeat_bit_for_bit() {
-    for (name, gpu) in common::gpus() {
-        let spec = AttentionSpec { head_dim: 24, value_dim: 24, ..spec() };
-        let mask = BlockMask::from_fn(&spec, (48, 40), |q, k| (q + k) % 2 == 0).unwrap();
-        let mods = Mods::new().blocks(mask).mask(mods::dilated(3)).score(mods::scaled(2.0));
-        let [q, k, v] = operands(&gpu, &spec);
-        let forward = Attention::with_mods(&gpu, spec, &mods).unwrap();
-        let backward = AttentionBackward::with_mods(&gpu, spec, &mods).unwrap();
-        let once = || {
-            let inputs = AttentionInputs::new(&q, &k, &v);
-            let outputs = forward.run(inputs).unwrap();
-            let found = backward.run(inputs, &outputs, &outputs.o).unwrap();
-            [outputs.o, outputs.lse, found.dq, found.dk, found.dv].map(|tensor| {
-                tensor.read_blocking().unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>()
-            })
-        };
-        let first = once();
-        assert!(first.iter().all(|part| part.iter().any(|&bits| bits != 0)), "{name}");
-        for repeat in 1..50 {
-            assert!(once() == first, "repeat {repeat} differs ({name})");
-        }
-    }
 }
 
 /// Packed sequences have lengths of their own, for which a mask of blocks has no shape; mods know their lengths.

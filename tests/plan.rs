@@ -10,7 +10,7 @@ use tilewise::plan::{
     Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan, Exchange,
     LinearAttentionBackwardPlan, LinearAttentionPlan, LongConvBackwardPlan, MatrixTile, MonarchBackwardPlan,
     MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan, RowScanBackwardPlan, RowScanPlan,
-    SelectiveScanBackwardPlan, SelectiveScanPlan,
+    SelectiveScanBackwardPlan, SelectiveScanPlan, SelectiveScanSlice,
 };
 use tilewise::{
     Alibi, AssociativeOperator, AssociativeScanSpec, AttentionSpec, BlockMask, BlockPattern, BlockSparseMode,
@@ -208,8 +208,15 @@ proptest! {
             Ok(plan) => {
                 fits(&plan, &caps)?;
                 prop_assert!(covers(plan.forward.chunk, plan.forward.chunks), "{plan} covers the row");
-                prop_assert!(plan.slice_batch * plan.batch_slices >= batch as u32, "{plan} takes every batch");
-                prop_assert!((1..=plan.forward.chunks).contains(&plan.slice_chunks), "{plan} has no empty slice");
+                let SelectiveScanSlice { batches, groups: groups_of, chunks, .. } = plan.slice;
+                let axes = [
+                    (spec.batch as u32, batches, plan.slices.batches),
+                    (spec.groups() as u32, groups_of, plan.slices.groups),
+                    (plan.forward.chunks, chunks, plan.slices.chunks),
+                ];
+                for (whole, size, count) in axes {
+                    prop_assert!(size * count >= whole && size * (count - 1) < whole, "{plan} covers {whole}");
+                }
             }
             Err(PlanError::Spec(SpecError::Elements { .. })) => {}
             refused => fits_or_is_refused(refused, &caps)?,
@@ -250,7 +257,7 @@ proptest! {
             next == Some(nblocks as u32 * log_n)
         };
         let refused = |error: PlanError| match error {
-            PlanError::Binding { bytes, limit, .. } => bytes > limit,
+            PlanError::Binding { bytes, limit, .. } | PlanError::Buffer { bytes, limit, .. } => bytes > limit,
             PlanError::TooSmall { needed, limit, .. } => needed > limit,
             PlanError::Spec(SpecError::Elements { .. }) => true,
             _ => false,
@@ -429,11 +436,33 @@ fn every_profile_has_a_plan_for_every_family() {
 #[test]
 fn tensors_past_a_binding_are_refused_by_name() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
-    let error = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 40 << 20), &caps).unwrap_err();
+    let error = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 80 << 20), &caps).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a: 160 MiB needed (167772160 bytes), this adapter binds at most 128 MiB at once (134217728 bytes)"
+        "a: 320 MiB needed (335544320 bytes), this adapter binds at most 256 MiB at once (268435456 bytes)"
     );
+}
+
+/// A hundred million steps, wherever there is room for them: bound whole, or in windows where that is too much at once.
+#[test]
+fn scans_of_a_hundred_million_steps_are_planned() {
+    let least = tilewise::caps::WEBGPU_BASELINE;
+    let large = tilewise::caps::profile("nvidia-h100").unwrap().caps;
+    let spec = |dtype| LinearScanSpec::new(dtype, 1, 1, 100_000_000);
+    for spec in [spec(DType::F32), spec(DType::F16).complex(), spec(DType::F32).complex()] {
+        let plan = RowScanPlan::linear(&spec, large).unwrap();
+        assert_eq!(plan.window, plan.chunks, "{spec}: {plan}");
+        RowScanBackwardPlan::linear(&spec, large).unwrap();
+    }
+    for dtype in [DType::F16, DType::Bf16] {
+        let plan = RowScanPlan::linear(&spec(dtype), &least).unwrap();
+        assert!(plan.window < plan.chunks, "{plan}");
+        RowScanBackwardPlan::linear(&spec(dtype), &least).unwrap();
+        for operator in AssociativeOperator::ALL {
+            let spec = AssociativeScanSpec::new(dtype, operator, 1, 1, 100_000_000);
+            RowScanBackwardPlan::associative(&spec, &least).unwrap();
+        }
+    }
 }
 
 #[test]
@@ -463,19 +492,27 @@ fn empty_and_boundless_convolutions_are_refused() {
 #[test]
 fn selective_scans_have_gradients_wherever_their_tensors_fit() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
-    let plan = |batch, channels, length| {
-        let spec = SelectiveScanSpec::new(DType::F32, batch, channels, length, 16).gated().initial();
+    let plan = |batch, channels, length, states| {
+        let spec = SelectiveScanSpec::new(DType::F32, batch, channels, length, states).gated().initial();
         SelectiveScanBackwardPlan::new(&spec, &caps).unwrap_or_else(|error| panic!("{spec}: {error}"))
     };
-    assert_eq!((plan(1, 2048, 4096).slice_chunks, plan(1, 2048, 4096).batch_slices), (64, 1));
-    assert!(plan(1, 2048, 8192).slice_chunks < 128);
-    let batches = plan(8, 2048, 2048);
-    assert!(batches.batch_slices > 1 && batches.slice_chunks == 32, "{batches}");
-    plan(1, 512, 65_536);
-    plan(1, 16, 2_000_000);
-    plan(2, 4096, 4096);
-    let many = SelectiveScanSpec::new(DType::F32, 1, 2048, 512, 256);
-    assert!(SelectiveScanBackwardPlan::new(&many, &caps).unwrap().step_tiles < 8);
+    assert_eq!(plan(1, 2048, 4096, 16).slices.count(), 1);
+    let batches = plan(8, 2048, 2048, 16);
+    assert!(batches.slices.batches > 1 && batches.slices.count() == batches.slices.batches, "{batches}");
+    let tiles = plan(1, 2048, 8192, 16);
+    assert!(tiles.slices.tiles > 1 && tiles.slices.count() == tiles.slices.tiles, "{tiles}");
+    // As long as `u` can be bound, with as many states as there may be.
+    let many = plan(1, 2048, 16_384, 256);
+    assert!(many.slices.tiles > 1 && many.slices.chunks == 1 && many.step_tiles == 8, "{many}");
+    // As long as `B` can be.
+    let long = plan(1, 256, 131_072, 256);
+    assert!(long.slices.tiles == 256 && long.slices.chunks > 1, "{long}");
+    plan(1, 16, 2_000_000, 16);
+    plan(4, 8192, 1024, 256);
+    let spec = SelectiveScanSpec::new(DType::F32, 1, 16_384, 8, 256);
+    let alone = spec.coefficients(Coefficients::PerGroup(16_384), Coefficients::PerGroup(16_384));
+    let alone = SelectiveScanBackwardPlan::new(&alone, &caps).unwrap();
+    assert!(alone.slices.groups > 1 && alone.slices.chunks == 1, "{alone}");
 }
 
 /// Plans must be possible, and oracles right, where there is no GPU at all.

@@ -9,6 +9,8 @@ mod conv1d;
 mod delta_rule;
 #[path = "scan/gated_keys.rs"]
 mod gated_keys;
+#[path = "scan/layers.rs"]
+mod layers;
 #[path = "scan/long_conv.rs"]
 mod long_conv;
 #[path = "scan/mamba.rs"]
@@ -19,10 +21,14 @@ mod s4d;
 mod selective_scan;
 #[path = "scan/ssd.rs"]
 mod ssd;
+#[path = "scan/steps.rs"]
+mod steps;
 
-use tilewise::verify::{Family, Inputs};
+use tilewise::plan::RowScanPlan;
+use tilewise::verify::{Case, Family, Inputs};
 use tilewise::{
-    DType, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, Tensor,
+    AssociativeOperator, AssociativeScanSpec, Caps, DType, LinearScan, LinearScanBackward,
+    LinearScanBackwardInputs, LinearScanInputs, LinearScanSpec, Tensor, caps,
 };
 
 #[test]
@@ -104,6 +110,40 @@ fn overflowing_factors_leave_zeros_alone() {
                 assert_eq!(outputs.h.read_blocking().unwrap(), wide);
                 assert_eq!(outputs.last.read_blocking().unwrap(), wide[598..]);
             }
+        }
+    }
+}
+
+/// Tensors that exceed a binding are taken in windows: of whole rows, or of a part of one, whose first and last steps look
+/// at neighbours beyond it.
+#[test]
+fn windows_are_one_scan() {
+    let caps = Caps { binding_bytes: 40_000, ..caps::WEBGPU_BASELINE };
+    let Some(gpu) = common::open(Some(caps)) else { return };
+    let spec = |channels, length| LinearScanSpec::new(DType::F32, 1, channels, length);
+    let linear = [
+        spec(1, 70_001).initial(),
+        spec(2, 25_000).reverse().exclusive(),
+        LinearScanSpec { dtype: DType::Bf16, ..spec(3, 33_333).reverse().initial() },
+        spec(2, 9000).complex().exclusive().initial(),
+        LinearScanSpec { dtype: DType::F16, ..spec(37, 1501).initial() },
+        spec(1000, 33).initial(),
+    ];
+    let maximum = |channels, length| AssociativeScanSpec {
+        initial: true,
+        ..AssociativeScanSpec::new(DType::F32, AssociativeOperator::Max, 1, channels, length)
+    };
+    let maxima =
+        [maximum(1, 50_001), AssociativeScanSpec { reverse: true, ..maximum(3, 12_345) }, maximum(40, 777)];
+    for spec in linear {
+        let plan = RowScanPlan::linear(&spec, gpu.caps()).unwrap();
+        assert!(plan.window < spec.rows() as u32 * plan.chunks, "{spec}: {plan}");
+    }
+    let cases =
+        linear.iter().map(|spec| spec as &dyn Case).chain(maxima.iter().map(|spec| spec as &dyn Case));
+    for case in cases {
+        for outcome in pollster::block_on(case.run(&gpu)).unwrap() {
+            assert!(outcome.passed(), "{case}: {outcome:?}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `tilewise run attention` on caches, and `tilewise run merge`: the same numbers as from dense tensors.
+//! `tilewise run attention` on caches and packed sequences, and `tilewise run merge`: the same numbers as from dense tensors,
+//! or as the oracle's.
 
 mod common;
 
@@ -8,6 +9,8 @@ use std::path::Path;
 use common::{adapter, file, stderr, tilewise};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use tilewise::oracle::{self, AttentionGiven, Precision};
+use tilewise::{Alibi, AttentionSpec, CuSeqlens, DType};
 
 /// A tensor by its name.
 struct Given {
@@ -233,6 +236,72 @@ fn empty_sequences_have_empty_answers() {
     let found = run(folder.path(), &["attention"], &given).expect("a right file");
     assert!(zeros(&found["o"][2 * DIM..], 2 * DIM) && minus_infinity(&found["lse"][2..]), "{found:?}");
     assert!(found["lse"][..2].iter().all(|x| x.is_finite()), "{found:?}");
+}
+
+/// Everything that training takes, and every gradient that it asks for, beside the oracle's.
+#[test]
+fn training_options_write_every_gradient() {
+    const HEADS: usize = 4;
+    const SEED: u64 = 0x1234_5678_9abc_def0;
+    if !adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (q_sums, k_sums) = ([0, 9, 9, 22], [0, 14, 20, 33]);
+    let spec = AttentionSpec::new(DType::F32, 3, (13, 14), HEADS, DIM).kv_heads(2).value_dim(5);
+    let spec = spec.causal().window(Some(9), None).softcap(3.0).alibi(Alibi::PerBatchHead);
+    let spec = spec.sinks().dropout(0.17).packed(22, 33);
+    let tensor = |name, shape: &[usize], seed| floats(name, shape, &drawn(seed, shape.iter().product()));
+    let given = [
+        tensor("q", &spec.q_shape(), 1),
+        tensor("k", &spec.k_shape(), 2),
+        tensor("v", &spec.v_shape(), 3),
+        tensor("do", &spec.o_shape(), 4),
+        tensor("alibi_slopes", &spec.alibi_shape(), 5),
+        tensor("sink", &[HEADS], 6),
+        integers("cu_seqlens_q", &[4], &q_sums),
+        integers("cu_seqlens_k", &[4], &k_sums),
+    ];
+    let seed = SEED.to_string();
+    let options =
+        ["attention", "--causal", "--window", "9,", "--softcap", "3", "--dropout", "0.17", "--seed"];
+    let args = [options.as_slice(), &[&seed, "--probabilities"]].concat();
+    let found = run(folder.path(), &args, &given).expect("a right file");
+
+    let wide = |shape: &[usize], seed| -> Vec<f64> {
+        drawn(seed, shape.iter().product()).into_iter().map(f64::from).collect()
+    };
+    let (q, k, v) = (wide(&spec.q_shape(), 1), wide(&spec.k_shape(), 2), wide(&spec.v_shape(), 3));
+    let (slopes, sinks) = (wide(&spec.alibi_shape(), 5), wide(&[HEADS], 6));
+    let (q_sums, k_sums) = (q_sums.map(i32::unsigned_abs), k_sums.map(i32::unsigned_abs));
+    let given = AttentionGiven {
+        alibi: Some(&slopes),
+        sinks: Some(&sinks),
+        cu_seqlens: Some(CuSeqlens { q: &q_sums, k: &k_sums }),
+        seed: SEED,
+        ..AttentionGiven::new(&q, &k, &v)
+    };
+    let forward = oracle::attention_of(&spec, Precision::Exact, &given);
+    let backward = oracle::attention_backward(&spec, Precision::Exact, &given, &wide(&spec.o_shape(), 4));
+    let expected = [
+        ("o", forward.o),
+        ("lse", forward.lse),
+        ("p", forward.probabilities),
+        ("dq", backward.dq),
+        ("dk", backward.dk),
+        ("dv", backward.dv),
+        ("dalibi_slopes", backward.dalibi),
+        ("dsink", backward.dsinks),
+    ];
+    assert_eq!(found.len(), expected.len(), "{:?}", found.keys());
+    for (name, expected) in expected {
+        let largest = expected.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
+        assert!(largest > 0.0 && found[name].len() == expected.len(), "{name}");
+        for (found, expected) in found[name].iter().zip(&expected) {
+            let error = (f64::from(*found) - expected).abs();
+            assert!(error <= 1e-5 * largest, "{name}: {found} against {expected}");
+        }
+    }
 }
 
 #[test]

@@ -71,6 +71,48 @@ fn attention_refuses_wrong_tensors() {
 }
 
 #[test]
+fn attention_refuses_wrong_sequences_and_gradients() {
+    fn sums<'a>(name: &'a str, values: &[i32]) -> Named<'a> {
+        const FOUR: &[usize] = &[4];
+        const THREE: &[usize] = &[3];
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        (name, Dtype::I32, if values.len() == 4 { FOUR } else { THREE }, bytes)
+    }
+    let packed = |q: &[i32], k: &[i32]| -> Vec<Named<'_>> {
+        vec![
+            tensor("q", F32, &[7, 2, 8]),
+            tensor("k", F32, &[9, 1, 8]),
+            tensor("v", F32, &[9, 1, 8]),
+            sums("cu_seqlens_q", q),
+            sums("cu_seqlens_k", k),
+        ]
+    };
+    let op = &["attention"];
+    let (q, k) = ([0, 3, 7], [0, 9, 9]);
+    refused(op, &packed(&[0, 8, 7], &k), &["cu_seqlens_q is 7 after 8, at sequence 1", "never decrease"]);
+    refused(op, &packed(&q, &[0, 9, 8]), &["cu_seqlens_k is 8 after 9, at sequence 1", "never decrease"]);
+    refused(op, &packed(&q, &[0, 3, 8]), &["cu_seqlens_k is 8 at its end", "the total, 9"]);
+    refused(op, &packed(&[1, 3, 7], &k), &["cu_seqlens_q is 1 at its beginning", "expected 0"]);
+    refused(op, &packed(&[0, -3, 7], &k), &["cu_seqlens_q holds -3", "prefix sums from 0"]);
+    refused(op, &packed(&q, &[0, 3, 5, 9]), &["cu_seqlens_k is 4 numbers", "expected 3"]);
+    refused(op, &packed(&q, &k)[..4], &["cu_seqlens_q but no cu_seqlens_k", "need both"]);
+    let with = |more: Named<'static>| [qkv(F32, [Q, K, K]), vec![more]].concat();
+    refused(
+        op,
+        &with(tensor("do", F32, &[1, 5, 4, 9])),
+        &["do has shape [1, 5, 4, 9]", "expected [1, 5, 4, 8]"],
+    );
+    refused(op, &with(tensor("do", F16, Q)), &["do holds f16", "expected f32 like q"]);
+    refused(op, &with(tensor("sink", F32, &[2])), &["sink has shape [2]", "expected [4]"]);
+    refused(
+        op,
+        &with(("block_mask", F32, &[5], vec![0; 20])),
+        &["block_mask has shape [5]", "blocks of keys"],
+    );
+    refused(op, &with(tensor("block_mask", F64, &[1, 1])), &["block_mask holds F64", "0 or 1"]);
+}
+
+#[test]
 fn attention_refuses_wrong_options() {
     for (options, words) in [
         (["--softcap", "0"], ["softcap is 0", "a positive number"]),
@@ -80,6 +122,10 @@ fn attention_refuses_wrong_options() {
         (["--scale", "nan"], ["scale is NaN", "a number between"]),
         (["--scale", "-inf"], ["scale is -inf", "a number between"]),
         (["--scale", "big"], ["'big'", "--scale"]),
+        (["--dropout", "1"], ["dropout is 1", "a share from 0 to below 1"]),
+        (["--dropout", "-0.1"], ["dropout is -0.1", "a share from 0 to below 1"]),
+        (["--dropout", "nan"], ["dropout is NaN", "a share from 0 to below 1"]),
+        (["--seed", "3"], ["--dropout", "required"]),
         (["--window", "17"], ["'17'", "two sides"]),
         (["--window", "-1,5"], ["\"-1\"", "an empty side is unbounded"]),
         (["--window", "1,2,3"], ["\"2,3\"", "an empty side is unbounded"]),

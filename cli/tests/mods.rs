@@ -6,7 +6,7 @@ use std::path::Path;
 
 use common::{Named, adapter, file, stderr, tensor, tilewise};
 use safetensors::SafeTensors;
-use safetensors::tensor::Dtype::{F32, U32};
+use safetensors::tensor::Dtype::{BOOL, F32, U32};
 
 const CAUSAL: &str = "fn mask_mod(b: u32, h: u32, i: u32, j: u32) -> bool { return j <= i; }\n";
 const DOCUMENTS: &str = "
@@ -96,6 +96,22 @@ fn mods_do_what_the_built_in_options_do() {
     close(&written(&all, &both), &written(&blocked, &["--block", "20,20", "--causal"]));
 }
 
+/// What a block is follows from the shape where only one size comes into question; booleans are as good as numbers.
+#[test]
+fn blocks_are_as_large_as_their_shape_says() {
+    if !adapter() {
+        return;
+    }
+    let blocks = [1, 0, 1, 0, 1, 1, 1, 0, 0_u8];
+    let mut numbers = tensors();
+    numbers.push(block_mask(&[3, 3], &blocks.map(f32::from)));
+    let mut booleans = tensors();
+    booleans.push(("block_mask", BOOL, &[3, 3], blocks.to_vec()));
+    let expected = written(&numbers, &["--block", "16,16"]);
+    assert!(written(&numbers, &[]) == expected && written(&booleans, &[]) == expected);
+    assert!(written(&tensors(), &[]) != expected, "the mask does something");
+}
+
 #[test]
 fn probabilities_are_those_of_the_mods() {
     if !adapter() {
@@ -132,6 +148,8 @@ fn what_is_wrong_is_said_with_the_users_own_line() {
     let all = tensors();
     let mut blocked = all.clone();
     blocked.push(block_mask(&[2, 2], &[1.0, 0.0, 0.5, 1.0]));
+    let mut halves = all.clone();
+    halves.push(block_mask(&[2, 2], &[1.0, 0.0, 0.0, 1.0]));
     let mut short = all.clone();
     short.push(block_mask(&[2, 1], &[1.0, 0.0]));
     let bad = |text: &str| {
@@ -153,7 +171,7 @@ fn what_is_wrong_is_said_with_the_users_own_line() {
         (&all, &["--mask-mod", "causal.wgsl", "--buffer", "document"], "no mod reads document(index)"),
         (&all, &["--mask-mod", "causal.wgsl", "--buffer", "absent"], "no tensor \"absent\""),
         (&all, &["--block", "20,20"], "no block_mask"),
-        (&blocked, &[], "--block QUERIES,KEYS"),
+        (&halves, &[], "[20, 32] would do; it needs --block QUERIES,KEYS"),
         (&blocked, &["--block", "20,20"], "holds 0.5"),
         (&short, &["--block", "20,20"], "expected [2, 2]"),
     ] {

@@ -96,3 +96,58 @@ fn convolutions_of_several_sequences() {
     assert_eq!(dx, [11.0, 1.0, 11.0, 1.0, 1.0]);
     assert_eq!(dweight, [4.0, 15.0]);
 }
+
+/// Chunks of nothing, groups that do not divide, tensors of other lengths, no steps: refused with the numbers, exit code 2,
+/// and nothing is written. None of it needs an adapter.
+#[test]
+fn bad_input_is_refused_with_numbers() {
+    let refused = |line: &str, tensors: &[common::Named<'_>], words: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (input, output) = (folder.path().join("in"), folder.path().join("out"));
+        std::fs::write(&input, common::file(tensors)).expect("written");
+        let paths = [input.to_str().expect("text"), "-o", output.to_str().expect("text")];
+        let ran = tilewise(["run"].into_iter().chain(line.split_whitespace()).chain(paths));
+        assert_eq!(ran.status.code(), Some(2), "{line}: {}", stderr(&ran));
+        assert!(stderr(&ran).contains(words), "{line}: {words:?} is not in: {}", stderr(&ran));
+        assert!(!output.exists(), "{line} left an output behind");
+    };
+    let named = |tensors: &[(&'static str, &'static [usize])]| -> Vec<common::Named<'static>> {
+        tensors.iter().map(|&(name, shape)| common::tensor(name, Dtype::F32, shape)).collect()
+    };
+
+    let ssd = |b: &'static [usize]| {
+        named(&[("x", &[1, 9, 4, 8]), ("dt", &[1, 9, 4]), ("A", &[4]), ("B", b), ("C", b)])
+    };
+    refused("ssd --chunk 0", &ssd(&[1, 9, 1, 5]), "chunk is 0, expected 1 to 256");
+    refused("ssd --chunk 257", &ssd(&[1, 9, 1, 5]), "chunk is 257, expected 1 to 256");
+    refused("ssd", &ssd(&[1, 9, 3, 5]), "groups is 3, expected a divisor of the 4 heads");
+    refused("ssd", &ssd(&[1, 8, 1, 5]), "B has shape [1, 8, 1, 5], expected [1, 9, 1, 5]");
+
+    let selective = |b: &'static [usize], length: &'static [usize]| {
+        named(&[("u", &[1, 6, 9]), ("delta", length), ("A", &[6, 4]), ("B", b), ("C", b)])
+    };
+    let words = "groups is 4, expected a divisor of the 6 channels";
+    refused("selective-scan", &selective(&[1, 4, 4, 9], &[1, 6, 9]), words);
+    let words = "delta has shape [1, 6, 8], expected [1, 6, 9]";
+    refused("selective-scan", &selective(&[1, 4, 9], &[1, 6, 8]), words);
+    let words = "B has shape [1, 4, 10], expected [1, 4, 9]";
+    refused("selective-scan", &selective(&[1, 4, 10], &[1, 6, 9]), words);
+    let none = named(&[
+        ("u", &[1, 6, 0]),
+        ("delta", &[1, 6, 0]),
+        ("A", &[6, 4]),
+        ("B", &[1, 4, 0]),
+        ("C", &[1, 4, 0]),
+    ]);
+    refused("selective-scan", &none, "length is 0, expected at least 1");
+
+    refused("conv1d", &named(&[("x", &[1, 2, 0]), ("weight", &[2, 4])]), "length is 0, expected at least 1");
+    refused("conv1d", &named(&[("x", &[1, 2, 9]), ("weight", &[2, 5])]), "width is 5, expected 2 to 4");
+    refused("long-conv", &named(&[("u", &[1, 2, 0]), ("k", &[2, 0])]), "length is 0, expected at least 1");
+    let words = "dy has shape [1, 2, 8], expected [1, 2, 9]";
+    refused("long-conv", &named(&[("u", &[1, 2, 9]), ("k", &[2, 9]), ("dy", &[1, 2, 8])]), words);
+    let words = "length is 0, expected at least 1";
+    refused("associative-scan --op max", &named(&[("x", &[1, 2, 0])]), words);
+    let gla = named(&[("q", &[1, 9, 2, 4]), ("k", &[1, 9, 2, 4]), ("v", &[1, 9, 2, 4]), ("g", &[1, 8, 2])]);
+    refused("gla", &gla, "g has shape [1, 8, 2], expected [1, 9, 2]");
+}

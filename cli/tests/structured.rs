@@ -41,11 +41,22 @@ fn a_dense_weight_becomes_its_nearest_monarch() {
     std::fs::write(&input, file(&[floats("weight", &[4, 4], &weight)])).expect("written");
     let text = stdout(line(&["project", "--to", "monarch", "--blocks", "2"], &input, &factors));
     assert!(text.contains("weight to w1 2 × 2 × 2 and w2 2 × 2 × 2: 16 parameters"), "{text}");
-    assert!(text.contains("error 1.690e-1 of the weight's Frobenius norm (1.0000e0 of 5.9161e0)"), "{text}");
+    let distance =
+        "error 1.690e-1 of the weight's Frobenius norm (1.0000e0 of 5.9161e0), 1.690e-1 as written in f32";
+    assert!(text.contains(distance), "{text}");
     let json =
         stdout(line(&["--json", "project", "--to", "monarch", "--blocks", "2,2", "--rank", "2"], &input, &y));
     let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert!(report["relative_error"].as_f64().is_some_and(|error| error < 1e-12), "{report}");
+    let written = report["written_relative_error"].as_f64().expect("a number");
+    assert!((1e-10..1e-7).contains(&written), "roots of 3 and 5 are not f32: {report}");
+    // And back, under a name of its own.
+    let text = stdout(line(&["project", "--to", "dense", "--name", "near"], &factors, &product));
+    assert!(text.contains("w1 and w2 to near 4 × 4: 16 parameters"), "{text}");
+    for (at, found) in values(&product, "near").into_iter().enumerate() {
+        let expected = if at == 2 * 4 + 1 { 0.0 } else { weight[at] };
+        assert!((found - expected).abs() < 1e-6, "at {at}: {found} for {expected}");
+    }
 
     if !adapter() {
         return;
@@ -121,6 +132,27 @@ fn a_butterfly_layer_and_its_gradients_by_hand() {
     assert_eq!(values(&output, "y"), [21.0, 43.0, 65.0, 87.0, 2.0, 6.0, 10.0, 14.0]);
 }
 
+/// A mask of truth values, as comparisons make them, is one of numbers.
+#[test]
+fn masks_may_hold_truth_values() {
+    if !adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (folder.path().join("in.safetensors"), folder.path().join("out.safetensors"));
+    let mut w = [0.0; 64];
+    w[0] = 3.0;
+    let [x, w] = [floats("x", &[1, 8], &[2.0; 8]), floats("w", &[1, 8, 8], &w)];
+    let mut expected = vec![0.0; 16];
+    expected[8] = 6.0;
+    for dtype in [Dtype::BOOL, Dtype::U8] {
+        std::fs::write(&input, file(&[x.clone(), w.clone(), ("mask", dtype, &[1, 2], vec![0, 1])]))
+            .expect("written");
+        stdout(line(&["run", "block-sparse"], &input, &output));
+        assert_eq!(values(&output, "y"), expected);
+    }
+}
+
 /// One block of one weight each: y = 2 · 3 x + 5.
 #[test]
 fn a_monarch_layer_takes_a_bias() {
@@ -146,6 +178,23 @@ fn a_monarch_layer_takes_a_bias() {
     assert!(text.contains("528384 parameters, 31.8 times fewer than dense (16781312)"), "{text}");
 }
 
+/// Slices of one rank or none are projected like any other.
+#[test]
+fn singular_and_zero_weights_have_projections() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (folder.path().join("in.safetensors"), folder.path().join("out.safetensors"));
+    for (weight, words) in [([1.0; 64], "as written in f32"), ([0.0; 64], "error 0.000e0 of")] {
+        std::fs::write(&input, file(&[floats("weight", &[8, 8], &weight)])).expect("written");
+        let project = ["project", "--to", "monarch", "--blocks", "4", "--rank", "2"];
+        let text = stdout(line(&project, &input, &output));
+        assert!(text.contains(words), "{text}");
+        assert!(values(&output, "w1").iter().all(|weight| weight.is_finite()));
+        stdout(line(&["project", "--to", "dense"], &output, &input));
+        let near = values(&input, "weight");
+        assert!(near.iter().zip(weight).all(|(near, weight)| (near - weight).abs() < 1e-6), "{near:?}");
+    }
+}
+
 #[test]
 fn wrong_masks_blocks_and_weights_are_refused_with_numbers() {
     let refused = |args: &[&str], tensors: &[Named<'_>], words: &str| {
@@ -165,6 +214,12 @@ fn wrong_masks_blocks_and_weights_are_refused_with_numbers() {
     refused(project, &[floats("weight", &[4, 4], &[f32::NAN; 16])], "the dense matrix is NaN");
     let ranked = [&project[..], &["--rank", "3"]].concat();
     refused(&ranked, &weight(&[8, 8]), "rank is 3, expected 1 to 2");
+    refused(&["project", "--to", "monarch"], &weight(&[8, 8]), "--blocks");
+    let factors = |w2| vec![tensor("w1", Dtype::F32, &[2, 3, 4]), tensor("w2", Dtype::F32, w2)];
+    let back = &["project", "--to", "dense"];
+    refused(back, &factors(&[3, 5, 3]), "k q is 6, expected l r = 3 × 3 = 9");
+    refused(back, &factors(&[3, 6]), "w2 has 2 dimensions");
+    refused(&[&back[..], &["--rank", "2"]].concat(), &factors(&[3, 5, 2]), "--rank is for --to monarch");
 
     let layer = |mask: &[f32], side: usize, inputs: usize| {
         let shape = vec![1, side, side];
@@ -176,6 +231,10 @@ fn wrong_masks_blocks_and_weights_are_refused_with_numbers() {
     refused(run, &layer(&[0.0, 0.0], 16, 16), "the number of blocks in the mask is 0, expected at least 1");
     refused(run, &layer(&[1.0, 1.0], 16, 16), "w has shape [1, 16, 16], expected [2, 16, 16]");
     refused(run, &layer(&[1.0, 0.0], 24, 24), "the side of a block is 24, expected 8, 16, 32 or 64");
+    let flat = [&layer(&[], 16, 16)[..2], &[floats("mask", &[2], &[1.0; 2])]].concat();
+    refused(run, &flat, "mask has 1 dimensions, of shape [2]; expected 2: (row blocks, column blocks)");
+    let integers = [&layer(&[], 16, 16)[..2], &[tensor("mask", Dtype::I64, &[1, 2])]].concat();
+    refused(run, &integers, "mask holds I64, expected BOOL, U8, F32, F16 or BF16");
     let overhang = "rows of blocks in the mask is 1, expected 2: 17 in blocks of 16";
     refused(run, &layer(&[1.0, 0.0], 16, 17), overhang);
 }
@@ -184,11 +243,30 @@ fn wrong_masks_blocks_and_weights_are_refused_with_numbers() {
 #[test]
 fn plans_say_how_many_times_fewer_than_dense() {
     let text = stdout(["plan", "monarch", "--n", "4096", "--profile", "webgpu-baseline"]);
-    assert!(text.contains("524288 parameters, 32.0 times fewer than dense (16777216)"), "{text}");
+    let saved = "524288 parameters, 32.0 times fewer than dense (16777216); \
+                 1.074e9 operations, 32.0 times fewer (3.436e10)";
+    assert!(text.contains(saved), "{text}");
     assert!(text.contains("forward: ") && text.contains("backward: "), "{text}");
     let text = stdout(["plan", "butterfly-linear", "--bias", "--profile", "webgpu-baseline"]);
     assert!(text.contains("102400 parameters, 163.9 times fewer than dense (16781312)"), "{text}");
-    assert!(text.contains("times fewer operations"), "{text}");
+    assert!(text.contains(" operations, "), "{text}");
     let text = stdout(["plan", "pixelfly", "--config", "mixer-b", "--profile", "apple-m1"]);
     assert!(text.contains("times fewer than dense"), "{text}");
+    // 2 · 4096 · 12 numbers; of blocks, 6 of each 32; and of complex elements, two numbers each on either side.
+    let text = stdout(["plan", "butterfly", "--profile", "webgpu-baseline"]);
+    assert!(text.contains("98304 parameters, 170.7 times fewer than dense (16777216)"), "{text}");
+    let text = stdout([
+        "plan",
+        "butterfly",
+        "--n",
+        "64",
+        "--complex",
+        "--nstacks",
+        "3",
+        "--profile",
+        "webgpu-baseline",
+    ]);
+    assert!(text.contains("4608 parameters, 5.3 times fewer than dense (24576)"), "{text}");
+    let text = stdout(["plan", "block-sparse", "--n", "1024", "--profile", "webgpu-baseline"]);
+    assert!(text.contains("196608 parameters, 5.3 times fewer than dense (1048576)"), "{text}");
 }

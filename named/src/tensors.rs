@@ -63,7 +63,7 @@ pub struct Stored<'a> {
     content: &'a Content<'a>,
 }
 
-/// Numbers of a file that count or index something.
+/// Numbers of a file that count, index or choose something.
 #[derive(Debug)]
 pub struct Integers<T = u32> {
     /// Sizes, outermost first.
@@ -189,6 +189,22 @@ impl<'a> TensorFile<'a> {
         Ok(Some(Integers { shape: given.shape.clone(), values }))
     }
 
+    /// Where a tensor of that name holds something other than 0, and its shape: floats, bytes or truth values.
+    pub fn flags(&self, name: &str) -> Result<(Vec<usize>, Vec<bool>), Failure> {
+        let given = self.given(name)?;
+        let flags = match given.dtype {
+            Dtype::BOOL | Dtype::U8 => given.bytes(name)?.iter().map(|byte| *byte != 0).collect(),
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => {
+                self.get(name)?.to_f64()?.into_iter().map(|number| number != 0.0).collect()
+            }
+            other => {
+                let expected = "BOOL, U8, F32, F16 or BF16";
+                return Err(Failure::input(format!("{name} holds {other:?}, expected {expected}")));
+            }
+        };
+        Ok((given.shape.clone(), flags))
+    }
+
     /// Whether there is a tensor of that name.
     pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
@@ -233,6 +249,33 @@ impl<'a> TensorFile<'a> {
         };
         let values = values.into_iter().map(value).collect::<Result<_, _>>()?;
         Ok(Some(Integers { shape, values }))
+    }
+
+    /// The ones and zeros of that name, in whatever type they are, if they are there.
+    pub fn find_flags(&self, name: &str) -> Result<Option<Integers<bool>>, Failure> {
+        let Some(given) = self.tensors.get(name) else { return Ok(None) };
+        let values: Vec<f64> = match given.dtype {
+            Dtype::BOOL | Dtype::U8 | Dtype::I8 => {
+                given.bytes(name)?.iter().copied().map(f64::from).collect()
+            }
+            Dtype::I32 | Dtype::U32 | Dtype::I64 => {
+                self.integers(name)?.map_or(vec![], |found| found.values.iter().map(|&n| n as f64).collect())
+            }
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => self.get(name)?.to_f64()?,
+            other => {
+                let message =
+                    format!("{name} holds {other:?}, expected booleans, or numbers that are 0 or 1");
+                return Err(Failure::input(message));
+            }
+        };
+        self.used.borrow_mut().insert(name.to_owned());
+        let flag = |value: f64| match value {
+            0.0 => Ok(false),
+            1.0 => Ok(true),
+            odd => Err(Failure::input(format!("{name} holds {odd}, expected 0 and 1 alone"))),
+        };
+        let values = values.into_iter().map(flag).collect::<Result<_, _>>()?;
+        Ok(Some(Integers { shape: given.shape.clone(), values }))
     }
 
     /// The tensor of that name on the device. `T` is its element type.
@@ -403,7 +446,7 @@ fn file_type(dtype: DType) -> Dtype {
 #[derive(Debug)]
 pub struct Output {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// Sizes, outermost first.
     pub shape: Vec<usize>,
     /// The type of its elements.
@@ -460,36 +503,36 @@ impl<T: tilewise::Stored> OnDevice for Tensor<T> {
 
 impl Output {
     /// A tensor of these values, rounded to the type.
-    pub fn of(name: &'static str, dtype: DType, shape: &[usize], values: &[f64]) -> Self {
+    pub fn of(name: &str, dtype: DType, shape: &[usize], values: &[f64]) -> Self {
         let values = Values::Host(rounded(dtype, values));
-        Self { name, dtype: file_type(dtype), shape: shape.to_vec(), values }
+        Self { name: name.to_owned(), dtype: file_type(dtype), shape: shape.to_vec(), values }
     }
 
     /// A tensor that `derive` makes on the host of one on the device, rounded to the type.
     pub fn derived(
-        name: &'static str,
+        name: &str,
         dtype: DType,
         shape: &[usize],
         from: &Tensor<f32>,
         derive: impl Fn(&[f32]) -> Result<Vec<f64>, Failure> + 'static,
     ) -> Self {
         let values = Values::Derived(Derived { from: from.clone(), dtype, derive: Box::new(derive) });
-        Self { name, dtype: file_type(dtype), shape: shape.to_vec(), values }
+        Self { name: name.to_owned(), dtype: file_type(dtype), shape: shape.to_vec(), values }
     }
 
     /// A tensor on the device.
-    pub fn on_device<T: Element>(name: &'static str, tensor: &Tensor<T>) -> Self {
+    pub fn on_device<T: Element>(name: &str, tensor: &Tensor<T>) -> Self {
         Self::new(name, file_type(T::DTYPE), tensor)
     }
 
     /// The same for 8-bit integers.
-    pub fn int8_on_device(name: &'static str, tensor: &Tensor<i8>) -> Self {
+    pub fn int8_on_device(name: &str, tensor: &Tensor<i8>) -> Self {
         Self::new(name, Dtype::I8, tensor)
     }
 
-    fn new<T: tilewise::Stored>(name: &'static str, dtype: Dtype, tensor: &Tensor<T>) -> Self {
+    fn new<T: tilewise::Stored>(name: &str, dtype: Dtype, tensor: &Tensor<T>) -> Self {
         let values = Values::Device(Box::new(tensor.clone()));
-        Self { name, dtype, shape: tensor.shape().to_vec(), values }
+        Self { name: name.to_owned(), dtype, shape: tensor.shape().to_vec(), values }
     }
 
     /// The element type, as operations call it.
@@ -508,6 +551,10 @@ impl Output {
         })
     }
 
+    fn view<'a>(&'a self, bytes: &'a [u8]) -> Result<(&'a str, TensorView<'a>), SafeTensorError> {
+        Ok((&self.name, TensorView::new(self.dtype, self.shape.clone(), bytes)?))
+    }
+
     /// The buffer that holds the elements, if they are on the device.
     pub fn buffer(&self) -> Option<&wgpu::Buffer> {
         match &self.values {
@@ -523,11 +570,8 @@ pub async fn file(outputs: &[Output], metadata: &[(&str, String)]) -> Result<Vec
     for output in outputs {
         contents.push(output.bytes().await?);
     }
-    let view = |(output, bytes): (&Output, _)| {
-        Ok((output.name, TensorView::new(output.dtype, output.shape.clone(), bytes)?))
-    };
     let views: Result<Vec<_>, SafeTensorError> =
-        outputs.iter().zip(contents.iter().map(AsRef::as_ref)).map(view).collect();
+        outputs.iter().zip(&contents).map(|(output, bytes)| output.view(bytes)).collect();
     let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let bytes = views.and_then(|views| serialize(views, Some(metadata)));
     bytes.map_err(|error| Failure::check(format!("a bug of tilewise: the outputs make no file: {error}")))

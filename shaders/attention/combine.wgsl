@@ -66,7 +66,8 @@ fn combine(lane: Lane, row: u32, four: u32) {
     total = reduce_add(lane, vec4<f32>(total)).x;
     sum = reduce_add(lane, sum);
     if (row < params.rows && rank(lane) % PART_LANES == 0u) {
-        let seen = is_seen(largest);
+        // The part with the largest sum counts 1, unless there is none. By bits: a NaN has been seen, and goes on.
+        let seen = bitcast<u32>(total) != 0u;
         o_store4(start + four * 4u, start + VALUE_DIM, sum / select(1.0, total, seen));
         if (four == 0u) {
             lse[at] = select(params.unseen, largest + log2(total) / LOG2_E, seen);
@@ -74,8 +75,10 @@ fn combine(lane: Lane, row: u32, four: u32) {
     }
 }
 
+// By bits: a NaN is no sum of nothing.
 fn is_seen(log_sum: f32) -> bool {
-    return log_sum > 0.5 * UNSEEN;
+    let unseen: f32 = UNSEEN;
+    return bitcast<u32>(log_sum) != bitcast<u32>(unseen);
 }
 
 // Rows are ordered (batch, query, head), their log-sum-exps (batch, head, query).

@@ -2,11 +2,13 @@
 // A workgroup reduces one chunk, a tile of LANES x ITEMS steps at a time.
 
 struct Params {
-    groups: u32, // rows x chunks
-    total: u32,  // the same
+    groups: u32, // the window's chunks
+    total: u32,  // the chunk before which the window ends, counted through all rows
+    first: u32,  // and the one with which it begins
     length: u32, // steps in a row
     chunk: u32,  // steps in a chunk, a multiple of the tile
     chunks: u32, // chunks in a row
+    origin: u32, // the value with which the bound parts of tensors begin
 }
 
 const LANES: u32 = 256;
@@ -23,13 +25,13 @@ fn main(
 ) {
     let group = flat_group(group_id, group_counts);
     if (group < params.groups) {
-        reduce_chunk(lane, group);
+        reduce_chunk(lane, params.first + group);
     }
 }
 
-fn reduce_chunk(lane: Lane, group: u32) {
-    let row = (group / params.chunks) * params.length;
-    let first = row + chunk_place(group % params.chunks) * params.chunk;
+fn reduce_chunk(lane: Lane, index: u32) {
+    let row = (index / params.chunks) * params.length;
+    let first = row + chunk_place(index % params.chunks) * params.chunk;
     let end = min(first + params.chunk, row + params.length);
     var map = IDENTITY;
     for (var i = 0u; i < tile_count(first, end); i++) {
@@ -37,6 +39,6 @@ fn reduce_chunk(lane: Lane, group: u32) {
         map = compose(map, scan_lanes(lane, compose_steps(steps)).total);
     }
     if (rank(lane) == 0u) {
-        maps[group] = map;
+        maps[index] = map;
     }
 }

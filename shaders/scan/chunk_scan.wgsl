@@ -3,11 +3,13 @@
 // LANES x ITEMS steps at a time; or several rows so short that each is a tile of ROW_LANES x ITEMS steps.
 
 struct Params {
-    groups: u32, // rows x chunks, by ROWS
-    total: u32,  // rows x chunks
+    groups: u32, // the window's chunks, by ROWS
+    total: u32,  // the chunk before which the window ends, counted through all rows
+    first: u32,  // and the one with which it begins
     length: u32, // steps in a row
     chunk: u32,  // steps in a chunk, a multiple of the tile
     chunks: u32, // chunks in a row
+    origin: u32, // the value with which the bound parts of tensors begin
 }
 
 const LANES: u32 = 256;
@@ -34,8 +36,9 @@ fn main(
 
 fn scan_chunk(lane: Lane, group: u32) {
     // All rows of a workgroup have as many tiles; loops around barriers must be seen to be the same for all lanes.
-    let tiles = chunk_tiles(group * ROWS);
-    var index = group * ROWS;
+    let first_index = params.first + group * ROWS;
+    let tiles = chunk_tiles(first_index);
+    var index = first_index;
     if (ROWS > 1u) {
         index += rank(lane) / ROW_LANES;
     }

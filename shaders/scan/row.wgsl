@@ -1,5 +1,6 @@
 // A lane's share of a row: ITEMS consecutive steps, in the order in which the scan takes them. ROW_LANES lanes take a row
-// together. The kernel declares ITEMS; its params have `length`, `chunk` and `chunks`.
+// together. The kernel declares ITEMS; its params have `length`, `chunk` and `chunks`. Places are counted through all rows;
+// tensors are bound from `origin` on.
 
 const REVERSE: bool = false; // the scan takes a row's steps from the last to the first
 

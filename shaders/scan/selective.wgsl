@@ -4,48 +4,52 @@
 // channels of a workgroup share come from the cache. The kernel declares LANES, STATE_LANES, B_VARIES, C_VARIES,
 // DELTA_SOFTPLUS, the tensors u, delta, b and c, and `held`: A, then B and C where they do not vary from step to step,
 // D and the bias, and from `first_border` on the states with which chunks begin. A dispatch takes a slice: some batches,
-// and of their rows some chunks. What lies in `held` and between kernels is that of the slice.
+// of these some groups of channels, of a single group perhaps some tiles, and of their rows some chunks. What lies in
+// `held` from `first_border` on, and between kernels, is that of the slice.
 
 const_assert LANES % STATE_LANES == 0u;
 
 const CHANNELS: u32 = LANES / STATE_LANES;
 
 struct Place {
-    chunk: u32,       // of the slice's
-    part: u32,        // the same, among those of all the slice's batches
-    group: u32,       // of channels, among all batches'
-    slice_group: u32, // among the slice's
-    tile: u32,        // of channels, within the group
+    chunk: u32,         // of the slice's
+    part: u32,          // the same, among those of all the slice's batches
+    group: u32,         // of channels, among all batches'
+    slice_group: u32,   // among the slice's
+    tile: u32,          // of channels, among the slice's of the group
     channel: u32,
-    row: u32,         // batch x channel
-    slice_row: u32,   // among the slice's
-    state: u32,       // the lane's first
-    share: u32,       // which of the channel's lanes it is
-    inside: bool,     // a lane past the group's channels has nothing to do
+    slice_channel: u32, // among the slice's
+    row: u32,           // batch x channel
+    slice_row: u32,     // among the slice's
+    state: u32,         // the lane's first
+    share: u32,         // which of the channel's lanes it is
+    inside: bool,       // a lane past the group's channels has nothing to do
 }
 
 // The chunk of a workgroup, of the slice's. Browsers' compilers take a Place for different in each lane, whole as it is: loops
 // that all lanes leave together are bounded by this.
 fn chunk_of(index: u32) -> u32 {
-    return index / params.tiles / params.channel_groups % params.chunks;
+    return index / params.tiles / params.slice_groups % params.chunks;
 }
 
 fn locate(lane: u32, index: u32) -> Place {
     var place: Place;
     place.tile = index % params.tiles;
-    let group = index / params.tiles % params.channel_groups;
-    place.part = index / params.tiles / params.channel_groups;
+    let slice_group = index / params.tiles % params.slice_groups;
+    let group = params.first_group + slice_group;
+    place.part = index / params.tiles / params.slice_groups;
     place.chunk = chunk_of(index);
     let slice_batch = place.part / params.chunks;
     let batch = params.first_batch + slice_batch;
     place.group = batch * params.channel_groups + group;
-    place.slice_group = slice_batch * params.channel_groups + group;
+    place.slice_group = slice_batch * params.slice_groups + slice_group;
     let among = params.channels / params.channel_groups;
-    let channel = place.tile * CHANNELS + lane / STATE_LANES;
+    let channel = (params.first_tile + place.tile) * CHANNELS + lane / STATE_LANES;
     place.inside = channel < among;
     place.channel = group * among + min(channel, among - 1u);
+    place.slice_channel = place.channel - params.first_channel;
     place.row = batch * params.channels + place.channel;
-    place.slice_row = slice_batch * params.channels + place.channel;
+    place.slice_row = slice_batch * params.slice_channels + place.slice_channel;
     place.share = lane % STATE_LANES;
     place.state = place.share * 4u;
     return place;

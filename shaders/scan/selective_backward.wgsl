@@ -5,16 +5,21 @@
 // Sums over steps, channels and batches are left as parts in `held`, to be summed in a fixed order.
 
 struct Params {
-    groups: u32,         // batches x chunks of the slice, x groups of channels x tiles
+    groups: u32,         // batches x chunks x groups of channels x tiles, all of the slice
     channels: u32,
     length: u32,         // steps in a row
     states: u32,         // of a channel
     channel_groups: u32, // groups of channels that share b and c
-    tiles: u32,          // of a group's channels
+    tiles: u32,          // the slice's of a group's channels
     chunk: u32,          // steps in a chunk: STEP_TILES tiles
     chunks: u32,         // the slice's chunks in a row
-    first_batch: u32,    // the slice's first batch
-    first_chunk: u32,    // and the first of its rows' chunks
+    slice_groups: u32,   // groups of channels in the slice
+    slice_channels: u32, // channels in the slice
+    first_batch: u32,    // where the slice begins along each axis
+    first_group: u32,
+    first_tile: u32,
+    first_channel: u32,
+    first_chunk: u32,
     first_skip: u32,     // where in `held` D begins, and the bias behind it
     first_border: u32,   // where in `held` the states begin with which chunks do
     first_back: u32,     // where the gradients begin that come from behind, the last chunk first
@@ -33,6 +38,7 @@ const B_VARIES: bool = true; // without, b is in `held`
 const C_VARIES: bool = true;
 const DELTA_SOFTPLUS: bool = true;
 const GATED: bool = true; // without, nobody asks for the result
+const ADD: bool = false; // whether other slices of the group's channels left terms of shared coefficients before
 
 const QUADS: u32 = 2u; // of steps in a tile
 const TILE: u32 = 8u;
@@ -218,7 +224,11 @@ fn collect_terms(lane: Lane, place: Place, first: u32, t: u32, end: u32, terms: 
                 sum += shared_terms[channel * STATE_LANES + state / 4u][step][state % 4u];
             }
             if (state < params.states && t + step < end) {
-                held[first + ((line + state) * slice_steps() + column + step) * PARTS + part] = sum;
+                let i = first + ((line + state) * slice_steps() + column + step) * PARTS + part;
+                if (ADD) {
+                    sum += held[i];
+                }
+                held[i] = sum;
             }
         }
         // The next call overwrites the terms.
@@ -237,14 +247,16 @@ fn store_parts(place: Place) {
             store_states(place, params.first_dc, dc);
         }
         if (place.share == 0u) {
-            held[params.first_dskip + place.part * params.channels + place.channel] = dskip;
-            held[params.first_dbias + place.part * params.channels + place.channel] = dbias;
+            let i = place.part * params.slice_channels + place.slice_channel;
+            held[params.first_dskip + i] = dskip;
+            held[params.first_dbias + i] = dbias;
         }
     }
 }
 
 fn store_states(place: Place, first: u32, sum: States) {
-    let row = (place.part * params.channels + place.channel) * params.states + place.state;
+    let channel = place.part * params.slice_channels + place.slice_channel;
+    let row = channel * params.states + place.state;
     for (var n = 0u; n < 4u; n++) {
         if (place.state + n < params.states) {
             for (var number = 0u; number < PARTS; number++) {

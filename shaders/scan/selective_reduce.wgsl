@@ -2,16 +2,21 @@
 // backward pass what it does to the gradient of a state that comes from the other end. Both multiply by the same.
 
 struct Params {
-    groups: u32,         // batches x chunks of the slice, x groups of channels x tiles
+    groups: u32,         // batches x chunks x groups of channels x tiles, all of the slice
     channels: u32,
     length: u32,         // steps in a row
     states: u32,         // of a channel
     channel_groups: u32, // groups of channels that share b and c
-    tiles: u32,          // of a group's channels
+    tiles: u32,          // the slice's of a group's channels
     chunk: u32,          // steps in a chunk, a multiple of four
     chunks: u32,         // the slice's chunks in a row
-    first_batch: u32,    // the slice's first batch
-    first_chunk: u32,    // and the first of its rows' chunks
+    slice_groups: u32,   // groups of channels in the slice
+    slice_channels: u32, // channels in the slice
+    first_batch: u32,    // where the slice begins along each axis
+    first_group: u32,
+    first_tile: u32,
+    first_channel: u32,
+    first_chunk: u32,
     first_skip: u32,     // where in `held` D begins, and the bias behind it
     first_border: u32,   // where in `held` the states begin with which chunks do
 }

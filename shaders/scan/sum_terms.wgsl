@@ -7,7 +7,7 @@ struct Params {
     total: u32,  // outer x inner
     count: u32,  // terms of a sum
     inner: u32,
-    to: u32,     // where in `sums` they go, a multiple of four
+    to: u32,     // where in `sums` they go; a multiple of four where they are stored by fours
 }
 
 const LANES: u32 = 64;
@@ -15,7 +15,6 @@ const QUADS: u32 = 8;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> terms: array<f32>;
-@group(0) @binding(2) var<storage, read_write> sums: array<sums_word>;
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -41,6 +40,6 @@ fn sum_group(lane: u32, group: u32) {
     }
     let sum = sum_shares(lane, share);
     if (lane < QUADS) {
-        sums_store4(params.to + start, params.to + params.total, sum);
+        finish_sums(params.to + start, params.to + params.total, sum);
     }
 }

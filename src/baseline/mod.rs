@@ -24,7 +24,9 @@ pub use butterfly::{
 };
 pub use matmul::{Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand};
 pub use scan::{
-    ScanScratch, SequentialLinearScan, SequentialLinearScanPlan, UnfusedLinearScan, UnfusedLinearScanPlan,
+    ScanScratch, SequentialLinearScan, SequentialLinearScanBackward, SequentialLinearScanBackwardPlan,
+    SequentialLinearScanPlan, UnfusedLinearScan, UnfusedLinearScanBackward, UnfusedLinearScanBackwardPlan,
+    UnfusedLinearScanPlan,
 };
 pub use transpose::TransposePlan;
 
@@ -41,10 +43,12 @@ pub mod shaders {
     pub use super::butterfly::butterfly_shaders as butterfly;
     pub use super::butterfly::shaders as monarch;
     pub use super::matmul::shaders as matmul;
+    pub use super::scan::backward_shaders as linear_scan_backward;
     pub use super::scan::conv1d_shaders as conv1d;
     pub use super::scan::direct_long_conv_shaders as direct_long_conv;
     pub use super::scan::long_conv_shaders as long_conv;
     pub use super::scan::selective_scan_shaders as selective_scan;
+    pub use super::scan::sequential_backward_shaders as sequential_linear_scan_backward;
     pub use super::scan::sequential_recurrence_shaders as sequential_recurrence;
     pub use super::scan::sequential_shaders as sequential_linear_scan;
     pub use super::scan::shaders as linear_scan;

@@ -45,6 +45,10 @@ impl<S: Trainable> Workload for Backward<S> {
         self.0.backward_least_bytes()
     }
 
+    fn kind(&self) -> String {
+        format!("{}, backward,", self.0.kind())
+    }
+
     fn length(&self) -> Option<usize> {
         self.0.length()
     }

@@ -25,6 +25,7 @@ pub async fn measure(
         dtype: workload.dtype(),
         flops: workload.flops(),
         least_bytes: workload.least_bytes(),
+        kind: workload.kind(),
         width: workload.width(),
         length: workload.length(),
         fused,

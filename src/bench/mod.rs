@@ -63,6 +63,11 @@ pub trait Workload: fmt::Display {
     /// Bytes that must move at least: every input once, every output once.
     fn least_bytes(&self) -> u64;
 
+    /// What it is one of, whatever its size: the first word of its name, and more where that is not enough.
+    fn kind(&self) -> String {
+        self.to_string().split_whitespace().next().unwrap_or_default().to_owned()
+    }
+
     /// The width of the square dense layer in whose place it stands, if it does.
     fn width(&self) -> Option<usize> {
         None
@@ -161,6 +166,8 @@ pub struct Report {
     pub flops: f64,
     /// [`Workload::least_bytes`].
     pub least_bytes: u64,
+    /// [`Workload::kind`].
+    pub kind: String,
     /// [`Workload::width`].
     pub width: Option<usize>,
     /// [`Workload::length`].

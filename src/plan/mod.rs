@@ -24,13 +24,14 @@ pub use butterfly::{
 pub(crate) use butterfly::{DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, Side, Sides, Window, gradient_cells};
 pub(crate) use scan::{
     ChunkKernel, DeltaKernel, DeltaPair, DeltaProduct, KeyedKernel, KeyedProduct, LongConvStage, Mixed,
-    Reads, TOKEN_ROOM, Writes, record_words,
+    Reads, RowWindow, TOKEN_ROOM, Writes, record_words,
 };
 pub use scan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaPass,
     DeltaRuleBackwardPlan, DeltaRulePlan, KeyedBackwardPlan, KeyedPlan, LinearAttentionBackwardPlan,
     LinearAttentionPlan, LongConvBackwardPlan, LongConvPlan, LongConvStepPlan, RowScanBackwardPlan,
-    RowScanPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, Steps, SumPlan, TokenPlan,
+    RowScanPlan, S4dPlan, SelectiveScanBackwardPlan, SelectiveScanPlan, SelectiveScanSlice, Steps, SumPlan,
+    TokenPlan,
 };
 
 pub use slice_sum::SliceSumPlan;

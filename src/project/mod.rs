@@ -5,7 +5,9 @@
 mod monarch;
 
 pub use faer::c64;
-pub use monarch::{MonarchFactors, MonarchProjection, fourier, monarch, monarch_dense, monarch_shape};
+pub use monarch::{
+    MonarchFactors, MonarchProjection, fourier, monarch, monarch_dense, monarch_of_reals, monarch_shape,
+};
 
 use std::fmt::{Debug, Display};
 use std::ops::{Add, AddAssign, Mul, Sub};

@@ -150,14 +150,8 @@ pub fn monarch_dense<F: Number>(
 ) -> Result<Vec<F>, SpecError> {
     spec.check()?;
     let ([_, q, p], [l, s, r]) = (spec.w1, spec.w2);
+    check_lengths(spec, factors)?;
     let MonarchFactors { w1, w2 } = factors;
-    for (name, found, shape) in
-        [("the length of w1", w1.len(), spec.w1), ("the length of w2", w2.len(), spec.w2)]
-    {
-        if found != shape.iter().product::<usize>() {
-            return Err(wrong(name, &found, format!("{shape:?}")));
-        }
-    }
     let (n_in, n_out) = (spec.n_in(), spec.n_out());
     crate::spec::elements("the dense matrix", &[n_out, n_in])?;
     let mut dense = vec![F::default(); n_out * n_in];
@@ -176,9 +170,21 @@ pub fn monarch_dense<F: Number>(
     Ok(dense)
 }
 
+fn check_lengths<F>(spec: &MonarchSpec, factors: &MonarchFactors<F>) -> Result<(), SpecError> {
+    let MonarchFactors { w1, w2 } = factors;
+    for (name, found, shape) in
+        [("the length of w1", w1.len(), spec.w1), ("the length of w2", w2.len(), spec.w2)]
+    {
+        if found != shape.iter().product::<usize>() {
+            return Err(wrong(name, &found, format!("{shape:?}")));
+        }
+    }
+    Ok(())
+}
+
 /// The discrete Fourier transform of `s0 s1` points as a Monarch matrix of the permuted input: the spec, its factors, and
 /// the input's places. Element `u` of the Monarch product's input is element `places[u]` of the transform's (Cooley and
-/// Tukey 1965; Dao et al. 2022).
+/// Tukey 1965; Dao et al. 2022). [`monarch_of_reals`] makes of it what the kernels run.
 pub fn fourier(s0: usize, s1: usize) -> Result<(MonarchSpec, MonarchFactors<c64>, Vec<usize>), SpecError> {
     let spec = MonarchSpec::new(DType::F32, 1, [s0, s1, s1], [s1, s0, s0]);
     spec.check()?;
@@ -194,6 +200,41 @@ pub fn fourier(s0: usize, s1: usize) -> Result<(MonarchSpec, MonarchFactors<c64>
         .collect();
     let places = (0..n).map(|u| u % s1 * s0 + u / s1).collect();
     Ok((spec, MonarchFactors { w1, w2 }, places))
+}
+
+/// A complex Monarch matrix as a real one of twice the widths, which the kernels run: the spec and its factors.
+///
+/// It takes each block of `p` inputs as `p` real parts and then `p` imaginary ones, and gives the real parts of all outputs
+/// and then the imaginary ones. Fails if the spec is wrong, if a factor has another length, or unless `q` is a multiple of
+/// `l`, as it is for every projection and for [`fourier`].
+pub fn monarch_of_reals(
+    spec: &MonarchSpec,
+    factors: &MonarchFactors<c64>,
+) -> Result<(MonarchSpec, MonarchFactors<f64>), SpecError> {
+    let rank = rank(spec)?;
+    check_lengths(spec, factors)?;
+    let ([k, q, p], [l, s, r]) = (spec.w1, spec.w2);
+    let doubled = MonarchSpec { w1: [k, 2 * q, 2 * p], w2: [l, 2 * s, 2 * r], ..*spec };
+    doubled.check()?;
+    // What a real or an imaginary part of an input adds to either part of an output.
+    let part = |entry: c64, of_output: usize, of_input: usize| match (of_output, of_input) {
+        (0, 1) => -entry.im,
+        (1, 0) => entry.im,
+        _ => entry.re,
+    };
+    // Each block of both factors is four blocks of reals. Between the factors, the parts of a block's q lie side by side:
+    // as l divides q, either is a whole number of the second factor's inputs.
+    let w1 = (0..4 * k * q * p).map(|at| {
+        let (row, column) = (at / (2 * p) % (2 * q), at % (2 * p));
+        part(factors.w1[(at / (4 * q * p) * q + row % q) * p + column % p], row / q, column / p)
+    });
+    let w2 = (0..4 * l * s * r).map(|at| {
+        let (row, column) = (at / (2 * r) % (2 * s), at % (2 * r));
+        let (kappa, of_input, t) = (column / (2 * rank), column / rank % 2, column % rank);
+        part(factors.w2[(at / (4 * s * r) * s + row % s) * r + kappa * rank + t], row / s, of_input)
+    });
+    let factors = MonarchFactors { w1: w1.collect(), w2: w2.collect() };
+    Ok((doubled, factors))
 }
 
 #[cfg(test)]
@@ -285,6 +326,40 @@ mod tests {
             let near = monarch_dense(&spec, &projection.factors).unwrap();
             assert!(largest_difference(&near, &transform) < 1e-10, "{n}: {}", projection.error);
         }
+    }
+
+    /// A part of an input gives what the complex matrix has for it: columns of real and of imaginary parts, block by block.
+    #[test]
+    fn complex_matrices_are_real_ones_of_twice_the_widths() {
+        for (size, blocks, rank) in [([6, 10], [3, 5], 1), ([12, 20], [3, 5], 3), ([4, 8], [1, 2], 2)] {
+            let spec = shape(size, blocks, rank);
+            let mut inputs = Inputs::new(5);
+            let [w1, w2] = [spec.w1, spec.w2].map(|shape| {
+                let parts = inputs.normal(2 * shape.iter().product::<usize>(), 1.0);
+                parts.chunks_exact(2).map(|part| c64::new(part[0], part[1])).collect()
+            });
+            let factors = MonarchFactors { w1, w2 };
+            let dense = monarch_dense(&spec, &factors).unwrap();
+            let (doubled, reals) = monarch_of_reals(&spec, &factors).unwrap();
+            let found = monarch_dense(&doubled, &reals).unwrap();
+            let ([rows, columns], p) = (size, spec.w1[2]);
+            for (at, entry) in dense.iter().enumerate() {
+                let (row, column) = (at / columns, at % columns);
+                let real = column / p * 2 * p + column % p;
+                let found = |row: usize, column: usize| found[row * 2 * columns + column];
+                let of_real = c64::new(found(row, real), found(row + rows, real));
+                let of_imaginary = c64::new(found(row + rows, real + p), -found(row, real + p));
+                assert!((of_real - entry).norm() < 1e-12, "{spec} at {at}");
+                assert!((of_imaginary - entry).norm() < 1e-12, "{spec} at {at}");
+            }
+        }
+        let other = MonarchSpec::new(DType::F32, 1, [4, 3, 2], [2, 2, 6]);
+        let zeros = |shape: [usize; 3]| vec![c64::default(); shape.iter().product()];
+        let mut factors = MonarchFactors { w1: zeros(other.w1), w2: zeros(other.w2) };
+        assert!(monarch_of_reals(&other, &factors).unwrap_err().to_string().starts_with("q is 3, expected"));
+        factors.w1.pop();
+        let short = monarch_of_reals(&shape([6, 10], [3, 5], 1), &factors).unwrap_err().to_string();
+        assert_eq!(short, "the length of w1 is 23, expected [5, 3, 2]");
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn convolutions() {
 }
 
 /// What a GPU's exponentials may add over many steps, as in the acceptance grid of the selective scan.
-const EXPONENTIALS: f64 = 5e-5;
+const EXPONENTIALS: f64 = 64.0 * f32::EPSILON as f64;
 
 /// What a yardstick leaves after the last step.
 fn check_last(case: &str, last: &Tensor<f32>, reference: &[f64]) {

@@ -113,3 +113,68 @@ fn real_transforms_agree_with_their_definitions() {
         });
     }
 }
+
+/// Fourier transforms as Monarch products: in closed form, and as the nearest to the dense matrix of the transform.
+#[cfg(feature = "project")]
+mod monarch {
+    use tilewise::project::{self, MonarchFactors, c64};
+    use tilewise::{Monarch, MonarchInputs, MonarchSpec};
+
+    use super::*;
+
+    /// The tolerance of the acceptance for projections.
+    const TOLERANCE: f64 = 1e-4;
+
+    /// Runs complex factors on rows that are interleaved, after their elements are put into these places.
+    fn on_gpu(
+        gpu: &Gpu,
+        (spec, factors): (&MonarchSpec, &MonarchFactors<c64>),
+        places: &[usize],
+        rows: &[f64],
+    ) -> Vec<f64> {
+        let (spec, factors) = project::monarch_of_reals(spec, factors).unwrap();
+        let spec = MonarchSpec { batch: ROWS, ..spec };
+        let (n, p) = (places.len(), spec.w1[2] / 2);
+        // A block has its real parts first, then its imaginary ones.
+        let input = |at: usize| {
+            let (row, block, within) = (at / (2 * n), at % (2 * n) / (2 * p), at % (2 * p));
+            rows[2 * (row * n + places[block * p + within % p]) + within / p] as f32
+        };
+        let x: Vec<f32> = (0..ROWS * 2 * n).map(input).collect();
+        let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<_>>();
+        let x = Tensor::from_slice(gpu, &[ROWS, 2 * n], &x).unwrap();
+        let w1 = Tensor::from_slice(gpu, &spec.w1, &narrow(&factors.w1)).unwrap();
+        let w2 = Tensor::from_slice(gpu, &spec.w2, &narrow(&factors.w2)).unwrap();
+        let y = Monarch::new(gpu, spec).unwrap().run(MonarchInputs { x: &x, w1: &w1, w2: &w2 }).unwrap();
+        let y: Vec<f64> = y.read_blocking().unwrap().into_iter().map(f64::from).collect();
+        let whole = |row: &[f64]| (0..n).flat_map(|i| [row[i], row[n + i]]).collect::<Vec<_>>();
+        y.chunks_exact(2 * n).flat_map(whole).collect()
+    }
+
+    #[test]
+    fn fourier_transforms_and_their_projections_agree_with_rustfft() {
+        let sizes = [(3, 5), (3, 9), (6, 6), (6, 7), (6, 8), (5, 17), (12, 14), (14, 14), (16, 32)];
+        let gpus = common::gpus();
+        for (s0, s1) in sizes {
+            let n = s0 * s1;
+            let x = normal(2 * n * ROWS);
+            let expected = by_row(&x, fourier);
+            let (spec, closed, places) = project::fourier(s0, s1).unwrap();
+            let angle = |f: usize, u: usize| -std::f64::consts::TAU * (f * places[u] % n) as f64 / n as f64;
+            let dense: Vec<c64> = (0..n * n).map(|at| c64::from_polar(1.0, angle(at / n, at % n))).collect();
+            let projected = project::monarch(&spec, &dense).unwrap().factors;
+            for (what, factors) in [("closed form", &closed), ("projection", &projected)] {
+                for (name, gpu) in &gpus {
+                    let y = on_gpu(gpu, (&spec, factors), &places, &x);
+                    for (i, (y, expected)) in y.iter().zip(&expected).enumerate() {
+                        let allowed = TOLERANCE * expected.abs() + TOLERANCE;
+                        assert!(
+                            (y - expected).abs() <= allowed,
+                            "{what} of {n} ({name}) at {i}: {y} for {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

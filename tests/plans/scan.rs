@@ -1,8 +1,9 @@
 //! Plans of the scan family.
 
 use tilewise::baseline::{
-    self, DirectLongConvPlan, PlainConv1dPlan, SequentialLinearScanPlan, SequentialRecurrencePlan,
-    UnfusedLinearScanPlan, UnfusedLongConvPlan, UnfusedSelectiveScanPlan, UnfusedSsdPlan,
+    self, DirectLongConvPlan, PlainConv1dPlan, SequentialLinearScanBackwardPlan, SequentialLinearScanPlan,
+    SequentialRecurrencePlan, UnfusedLinearScanBackwardPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
+    UnfusedSelectiveScanPlan, UnfusedSsdPlan,
 };
 use tilewise::plan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan,
@@ -202,6 +203,12 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let plan = SequentialLinearScanPlan::new(&spec, caps);
         let shaders = baseline::shaders::sequential_linear_scan;
         planned.push(Planned::new(&format!("{spec:?}, sequential"), plan, shaders));
+        let plan = UnfusedLinearScanBackwardPlan::new(&spec, caps);
+        let shaders = baseline::shaders::linear_scan_backward;
+        planned.push(Planned::new(&format!("{spec:?}, backward, unfused"), plan, shaders));
+        let plan = SequentialLinearScanBackwardPlan::new(&spec, caps);
+        let shaders = baseline::shaders::sequential_linear_scan_backward;
+        planned.push(Planned::new(&format!("{spec:?}, backward, sequential"), plan, shaders));
     }
     planned.extend(yardsticks(dtype, caps));
     let conv = Conv1dSpec::new(dtype, 2, 3, 96, 2);
@@ -218,5 +225,8 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let complex = SelectiveScanSpec { length: 2000, state_dim: 256, ..plain }.complex();
     let complex = complex.coefficients(Coefficients::PerChannel, Coefficients::PerStep);
     planned.extend(selective_scan(complex, caps));
+    // More than can be bound at once: the backward pass goes by tiles of channels.
+    let length = usize::try_from(caps.binding_bytes >> 14).expect("a length");
+    planned.extend(selective_scan(SelectiveScanSpec::new(dtype, 1, 16, length, 256), caps));
     planned
 }

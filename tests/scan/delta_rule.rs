@@ -132,6 +132,26 @@ fn no_steps_leave_the_states() {
     }
 }
 
+/// States that grow at every step, or swing ever further about what they should hold, overflow as the mathematics does,
+/// and end.
+#[test]
+fn growing_states_overflow_and_end() {
+    let spec = DeltaRuleSpec::new(DType::F32, 1, 1000, 1, (4, 3)).gated().chunk(16);
+    for (_, gpu) in common::gpus() {
+        let given = Given::new(&gpu, &spec);
+        let rates = |rate: f32| Tensor::from_slice(&gpu, &spec.beta_shape(), &[rate; 1000]).unwrap();
+        let keys = Tensor::from_slice(&gpu, &spec.q_shape(), &[1.0_f32; 4000]).unwrap();
+        for (k, beta, g) in [(&given.k, rates(0.5), rates(1.0)), (&keys, rates(3.0), rates(0.0))] {
+            let inputs = DeltaRuleInputs { k, beta: &beta, g: Some(&g), ..given.inputs() };
+            let o = read(&DeltaRule::new(&gpu, spec.clone()).unwrap().run(inputs).unwrap().o);
+            assert!(o[..15].iter().all(|x| x.is_finite()) && o[2990..].iter().all(|x| !x.is_finite()));
+            let of = LinearAttentionOutputGradients { o: &given.v, last: None };
+            let dv = read(&DeltaRuleBackward::new(&gpu, spec.clone()).unwrap().run(inputs, of).unwrap().v);
+            assert!(!dv[0].is_finite());
+        }
+    }
+}
+
 /// The first steps at once and then one at a time are all steps at once.
 #[test]
 fn a_prefill_and_steps_are_one_prefill() {

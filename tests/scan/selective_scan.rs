@@ -1,5 +1,6 @@
 //! What the selective scan promises beyond the acceptance grid.
 
+use tilewise::plan::SelectiveScanSlice;
 use tilewise::verify::{Case as _, Inputs};
 use tilewise::{
     CoefficientGradient, Coefficients, DType, Element, Gpu, SelectiveScan, SelectiveScanBackward,
@@ -218,24 +219,35 @@ fn sizes_that_make_no_sense_are_refused_with_numbers() {
     assert_eq!(error, "z is given, but the spec has no use for it");
 }
 
-/// Where little can be bound at once, the backward pass goes by batches, or by parts of a row.
+/// Where little can be bound at once, the backward pass goes by batches, by groups of channels or tiles of these, or by
+/// parts of a row.
 #[test]
 fn slices_have_the_gradients_of_the_whole() {
-    let all = |batch| spec(DType::F32, batch, 6, 1001, 16).initial();
-    let constant = all(3).coefficients(Coefficients::PerChannel, Coefficients::PerStep);
-    let narrow = SelectiveScanSpec { dtype: DType::F16, ..all(1) };
+    let all = |batch, channels| spec(DType::F32, batch, channels, 1001, 16).initial();
+    let constant = all(3, 6).coefficients(Coefficients::PerChannel, Coefficients::PerStep);
+    let constant = SelectiveScanSpec { initial: false, gated: false, length: 1000, ..constant };
+    let narrow = SelectiveScanSpec { dtype: DType::F16, ..all(1, 6) };
+    let groups = all(1, 40).coefficients(Coefficients::PerGroup(2), Coefficients::PerGroup(2));
+    let odd = SelectiveScanSpec { dtype: DType::Bf16, state_dim: 3, length: 333, ..all(2, 77) };
+    let odd = odd.coefficients(Coefficients::PerStep, Coefficients::PerChannel);
+    // Along which of batches, groups, tiles and rows there are several slices.
     let cases = [
-        (all(3), 200 << 10, false),
-        (all(1), 68 << 10, true),
-        (narrow.complex(), 72 << 10, true),
-        (SelectiveScanSpec { initial: false, gated: false, length: 1000, ..constant }, 192 << 10, false),
+        (all(3, 6), 200 << 10, [true, false, false, false]),
+        (constant, 192 << 10, [true, false, false, false]),
+        (groups, 340 << 10, [false, true, false, false]),
+        (all(1, 40), 200 << 10, [false, false, true, false]),
+        (odd, 103_000, [true, false, true, false]),
+        (groups, 200 << 10, [false, true, true, false]),
+        (all(1, 6), 68 << 10, [false, false, false, true]),
+        (narrow.complex(), 72 << 10, [false, false, false, true]),
+        (SelectiveScanSpec { initial: false, ..all(1, 40) }, 160 << 10, [false, false, true, true]),
     ];
-    for (spec, binding_bytes, in_rows) in cases {
+    for (spec, binding_bytes, cut) in cases {
         let caps = tilewise::Caps { binding_bytes, ..tilewise::caps::WEBGPU_BASELINE };
         let Some(gpu) = common::open(Some(caps)) else { return };
         let plan = *SelectiveScanBackward::new(&gpu, spec).unwrap().plan();
-        assert_eq!(plan.slice_chunks < plan.forward.chunks, in_rows, "{spec}: {plan}");
-        assert!(in_rows || plan.batch_slices > 1, "{spec}: {plan}");
+        let SelectiveScanSlice { batches, groups, tiles, chunks } = plan.slices;
+        assert_eq!([batches, groups, tiles, chunks].map(|count| count > 1), cut, "{spec}: {plan}");
         for outcome in pollster::block_on(spec.run(&gpu)).unwrap() {
             assert!(outcome.passed(), "{spec}, {plan}: {outcome:?}");
         }

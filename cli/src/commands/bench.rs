@@ -1,6 +1,5 @@
 //! `tilewise bench`: fused beside unfused, beside what this adapter can do at all.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -108,33 +107,45 @@ fn in_words(record: &Record) -> String {
     )
 }
 
-/// For what stands in place of square dense layers: how many times faster it is, width by width, and from which on.
+/// A width, and how many times faster than dense something is there; `None` where dense was not timed.
+type Speedup = (usize, Option<f64>);
+
+/// For what stands in place of square dense layers: how many times faster it is, width by width, and where that crosses 1.
 fn against_dense(reports: &[Report]) -> String {
-    let mut lines: Vec<(String, Vec<(usize, f64)>)> = Vec::new();
+    let mut lines: Vec<(String, Vec<Speedup>)> = Vec::new();
     for report in reports {
-        let (Some(width), Some(over)) = (report.width, report.over_dense()) else { continue };
-        let operation = report.workload.split_whitespace().next().unwrap_or_default();
-        let name = format!("{operation} {}", report.dtype);
+        let Some(width) = report.width else { continue };
+        let name = format!("{} {}", report.kind, report.dtype);
         let at = lines.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
             lines.push((name, vec![]));
             lines.len() - 1
         });
-        // Of several batches the largest says most.
         let points = &mut lines[at].1;
-        points.retain(|(known, _)| *known != width);
-        points.push((width, over));
+        // Of several batches the last, and largest, beside which dense was timed says most.
+        match (points.iter_mut().find(|(known, _)| *known == width), report.over_dense()) {
+            (Some(point), Some(over)) => point.1 = Some(over),
+            (Some(_), None) => {}
+            (None, over) => points.push((width, over)),
+        }
         points.sort_by_key(|(width, _)| *width);
     }
-    let mut text = String::new();
-    for (name, points) in lines {
-        let widths: Vec<_> = points.iter().map(|(width, over)| format!("n {width} {over:.2}×")).collect();
-        let pays = match pays_from(&points) {
-            Some(width) => format!("faster from n = {width} on"),
-            None => "not faster at the widths measured".to_owned(),
-        };
-        let _ = write!(text, "\n{name} over dense: {}; {pays}", widths.join(", "));
+    let lines: Vec<_> =
+        lines.iter().map(|(name, points)| format!("\n{}", over_dense(name, points))).collect();
+    if lines.is_empty() { String::new() } else { format!("{}\n", lines.concat()) }
+}
+
+/// The speedups of one kind of product over dense, by width.
+fn over_dense(name: &str, points: &[Speedup]) -> String {
+    let timed: Vec<_> = points.iter().filter_map(|&(width, over)| Some((width, over?))).collect();
+    let untimed: Vec<_> =
+        points.iter().filter(|(_, over)| over.is_none()).map(|(width, _)| width.to_string()).collect();
+    let without = format!("dense is too slow or too large to time at n {}", untimed.join(", "));
+    if timed.is_empty() {
+        return format!("{name} over dense: {without}");
     }
-    if text.is_empty() { text } else { format!("{text}\n") }
+    let widths: Vec<_> = timed.iter().map(|(width, over)| format!("n {width} {over:.2}×")).collect();
+    let text = format!("{name} over dense: {}; {}", widths.join(", "), crossing(&timed));
+    if untimed.is_empty() { text } else { format!("{text}; {without}") }
 }
 
 /// For what goes along rows: how many times faster it is than either yardstick, length by length, and how much of the copy
@@ -170,10 +181,14 @@ fn by_length(reports: &[Report], ceilings: &Ceilings) -> String {
     }
 }
 
-/// The least width from which on every ratio is above 1.
-fn pays_from(points: &[(usize, f64)]) -> Option<usize> {
-    let slower = points.iter().rposition(|(_, over)| *over <= 1.0).map_or(0, |at| at + 1);
-    points.get(slower).map(|(width, _)| *width)
+/// From which width on every ratio is above 1, in words.
+fn crossing(points: &[(usize, f64)]) -> String {
+    let after = points.iter().rposition(|(_, over)| *over <= 1.0).map_or(0, |at| at + 1);
+    match (after.checked_sub(1).map(|at| points[at].0), points.get(after)) {
+        (None, _) => "above 1 at every width".to_owned(),
+        (Some(slower), Some((faster, _))) => format!("crosses 1 between n = {slower} and n = {faster}"),
+        (Some(slower), None) => format!("not above 1 up to n = {slower}"),
+    }
 }
 
 /// What would take longer is not waited for: some systems reset a GPU that is busy for two seconds.
@@ -282,12 +297,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn structure_pays_where_it_stays_faster() {
-        assert_eq!(pays_from(&[(256, 0.5), (1024, 1.5), (4096, 4.0)]), Some(1024));
-        assert_eq!(pays_from(&[(256, 1.2), (1024, 0.9), (4096, 4.0)]), Some(4096));
-        assert_eq!(pays_from(&[(256, 1.2), (1024, 1.9)]), Some(256));
-        assert_eq!(pays_from(&[(256, 0.2), (1024, 0.9)]), None);
-        assert_eq!(pays_from(&[]), None);
+    fn speedups_say_where_they_cross_one() {
+        assert_eq!(
+            crossing(&[(256, 0.5), (1024, 1.5), (4096, 4.0)]),
+            "crosses 1 between n = 256 and n = 1024"
+        );
+        assert_eq!(
+            crossing(&[(256, 1.2), (1024, 0.9), (4096, 4.0)]),
+            "crosses 1 between n = 1024 and n = 4096"
+        );
+        assert_eq!(crossing(&[(256, 1.2), (1024, 1.9)]), "above 1 at every width");
+        assert_eq!(crossing(&[(256, 0.2), (1024, 0.9)]), "not above 1 up to n = 1024");
+    }
+
+    #[test]
+    fn widths_without_a_dense_product_are_named() {
+        assert_eq!(
+            over_dense("monarch f16", &[(256, Some(0.5)), (1024, Some(2.25)), (4096, None), (16_384, None)]),
+            "monarch f16 over dense: n 256 0.50×, n 1024 2.25×; crosses 1 between n = 256 and n = 1024; dense is too \
+             slow or too large to time at n 4096, 16384"
+        );
+        assert_eq!(
+            over_dense("monarch f16", &[(4096, None)]),
+            "monarch f16 over dense: dense is too slow or too large to time at n 4096"
+        );
     }
 
     #[test]

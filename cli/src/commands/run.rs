@@ -45,7 +45,7 @@ struct Report {
 
 #[derive(Debug, Serialize)]
 struct Written {
-    name: &'static str,
+    name: String,
     dtype: String,
     shape: Vec<usize>,
 }
@@ -71,7 +71,7 @@ impl Run {
         draft.write(&pollster::block_on(tensors::file(&outputs, &metadata))?)?;
         drop(progress);
         let written =
-            |output: Output| Written { name: output.name, dtype: output.type_name(), shape: output.shape };
+            |output: Output| Written { dtype: output.type_name(), name: output.name, shape: output.shape };
         let tensors = outputs.into_iter().map(written).collect();
         let (operation, spec) = (operation.to_string(), operation.fields());
         Report { adapter, operation, spec, plans, output: files.output.clone(), tensors }.print(global)
@@ -86,7 +86,7 @@ impl Report {
         let Self { adapter, operation, plans, output, tensors, .. } = self;
         let mut table = Table::new(&[Column::Left("written"), Column::Left("type"), Column::Left("shape")]);
         for Written { name, dtype, shape } in tensors {
-            table.row([(*name).into(), dtype.as_str().into(), format!("{shape:?}").into()]);
+            table.row([name.as_str().into(), dtype.as_str().into(), format!("{shape:?}").into()]);
         }
         let plan = |Planned { pass, explanation, .. }: &Planned| format!("{pass}: {explanation}\n");
         let plans: String = plans.iter().map(plan).collect();

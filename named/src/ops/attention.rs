@@ -78,7 +78,7 @@ options! {
     /// too. rotary_cos and rotary_sin (positions, rotary dim / 2) turn new keys and queries.
     ///
     /// block_mask (blocks of queries, blocks of keys), perhaps with heads or with batch and heads in
-    /// front, in any of the types; its blocks are of the size that --block says.
+    /// front, of booleans or of numbers that are 0 or 1; its blocks are of the size that --block says, or the one that comes into question.
     #[derive(Debug, Args)]
     pub struct Options {
         #[command(flatten)]
@@ -188,12 +188,9 @@ impl FromFile for Options {
                 return Err(Failure::input(message.to_owned()));
             }
             let complete = |spec| self.mathematics.apply(spec);
-            return cached_attention::operation(
-                file,
-                complete,
-                self.rotary_interleaved,
-                self.mods.mods(file)?,
-            );
+            return cached_attention::operation(file, complete, self.rotary_interleaved, |lengths| {
+                self.mods.mods(file, lengths)
+            });
         }
         if self.rotary_interleaved {
             let message = "--rotary-interleaved is for attention to a cache; there is no tensor \"k_cache\"";
@@ -226,7 +223,7 @@ impl FromFile for Options {
             sinks.expect_shape(&[spec.heads])?;
         }
         spec.check()?;
-        let mods = self.mods.mods(file)?;
+        let mods = self.mods.mods(file, (spec.q_len, spec.k_len))?;
         if let Some(blocks) = &mods.blocks {
             blocks.check(&spec)?;
         }

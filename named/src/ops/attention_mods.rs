@@ -1,5 +1,6 @@
 //! Mods and masks of blocks, as options of `run attention`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use clap::Args;
@@ -28,9 +29,28 @@ options! {
         /// A tensor in F32, U32 or I32 that mods read: NAME(index) is an element of it
         #[arg(long, value_name = "NAME")]
         buffer: Vec<String>,
-        /// Queries and keys of a block of the tensor block_mask, which is 1 where a block is seen and 0 where not
+        /// Queries and keys of a block of the tensor block_mask, which is 1 where a block is seen and 0 where not [default: the
+        /// one size that divides the length evenly or is a power of two]
         #[arg(long, value_name = "QUERIES,KEYS")]
         block: Option<List<2>>,
+    }
+}
+
+/// How many queries or keys a block has, where so many blocks make up a length: all of them for one block; for several the
+/// size that divides evenly or is a power of two, if there is one such size alone.
+fn block_size(what: &str, length: usize, blocks: usize) -> Result<usize, Failure> {
+    if blocks <= 1 {
+        return Ok(length.max(1));
+    }
+    let even = length.is_multiple_of(blocks).then(|| length / blocks);
+    let powers = (0..usize::BITS - 1).map(|n| 1 << n).filter(|&size| length.div_ceil(size) == blocks);
+    let sizes: Vec<_> = even.into_iter().chain(powers).collect::<BTreeSet<_>>().into_iter().collect();
+    match sizes.as_slice() {
+        [size] => Ok(*size),
+        sizes => Err(Failure::input(format!(
+            "block_mask has {blocks} blocks for {length} {what}: of the sizes that divide evenly or are a power of two, \
+             {sizes:?} would do; it needs --block QUERIES,KEYS"
+        ))),
     }
 }
 
@@ -53,8 +73,8 @@ impl Buffer {
 }
 
 impl ModOptions {
-    /// The mods, with what they read of the file. Empty where there are none.
-    pub fn mods(&self, file: &TensorFile<'_>) -> Result<Mods, Failure> {
+    /// The mods of attention of so many queries and keys, with what they read of the file. Empty where there are none.
+    pub fn mods(&self, file: &TensorFile<'_>, lengths: (usize, usize)) -> Result<Mods, Failure> {
         let words = self.buffer.iter().map(|name| Ok((name.as_str(), file.word(name)?)));
         let words: Vec<_> = words.collect::<Result<_, Failure>>()?;
         let scores =
@@ -65,31 +85,36 @@ impl ModOptions {
         if let Some((unread, _)) = words.iter().find(|(name, _)| !read(name)) {
             return Err(Failure::input(format!("--buffer {unread}: no mod reads {unread}(index)")));
         }
-        let mods = Mods { scores, masks, blocks: self.blocks(file)? };
+        let mods = Mods { scores, masks, blocks: self.blocks(file, lengths)? };
         mods.check().map_err(tilewise::Error::from)?;
         Ok(mods)
     }
 
-    /// The mask of blocks, whose size the option says.
-    fn blocks(&self, file: &TensorFile<'_>) -> Result<Option<BlockMask>, Failure> {
-        let mask = file.find("block_mask")?;
-        let (mask, [queries, keys]) = match (mask, self.block) {
+    /// The mask of blocks, whose size the option says, or the shape if only one comes into question.
+    fn blocks(
+        &self,
+        file: &TensorFile<'_>,
+        (q_len, k_len): (usize, usize),
+    ) -> Result<Option<BlockMask>, Failure> {
+        let mask = file.find_flags("block_mask")?;
+        let (mask, size) = match (mask, self.block) {
             (None, None) => return Ok(None),
-            (Some(mask), Some(List(block))) => (mask, block),
-            (Some(_), None) => {
-                let message = "block_mask needs --block QUERIES,KEYS: how many of each a block has";
-                return Err(Failure::input(message.into()));
+            (Some(mask), Some(List([queries, keys]))) => (mask, (queries, keys)),
+            (Some(mask), None) => {
+                let [.., q_blocks, k_blocks] = *mask.shape else {
+                    let shape = &mask.shape;
+                    return Err(Failure::input(format!(
+                        "block_mask has shape {shape:?}, expected blocks of queries and blocks of keys"
+                    )));
+                };
+                let size = (block_size("queries", q_len, q_blocks)?, block_size("keys", k_len, k_blocks)?);
+                (mask, size)
             }
             (None, Some(_)) => {
                 return Err(Failure::input("--block is given, but the file has no block_mask".into()));
             }
         };
-        let values = mask.values_f32()?;
-        if let Some(odd) = values.iter().find(|value| ![0.0, 1.0].contains(*value)) {
-            return Err(Failure::input(format!("block_mask holds {odd}, expected 0 and 1 alone")));
-        }
-        let blocks: Vec<_> = values.iter().map(|&value| value.total_cmp(&1.0).is_eq()).collect();
-        Ok(Some(BlockMask::new((queries, keys), mask.shape, &blocks)?))
+        Ok(Some(BlockMask::new(size, &mask.shape, &mask.values)?))
     }
 
     /// The buffers on the device.
@@ -127,4 +152,28 @@ fn snippet(file: &TensorFile<'_>, path: &str, words: &[(&str, Word)]) -> Result<
     let read: Vec<_> = words.iter().filter(|(name, _)| mentioned(name)).collect();
     let snippet = Snippet::new(path, source.clone());
     Ok(read.into_iter().fold(snippet, |snippet, (name, word)| snippet.buffer(*name, *word)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::block_size;
+
+    #[test]
+    fn a_size_is_taken_from_the_shape_where_only_one_comes_into_question() {
+        for (length, blocks, expected) in
+            [(256, 4, 64), (113, 2, 64), (40, 3, 16), (42, 7, 6), (7, 1, 7), (0, 0, 1), (6, 6, 1)]
+        {
+            let found = block_size("keys", length, blocks);
+            assert!(matches!(found, Ok(size) if size == expected), "{length} in {blocks}: {found:?}");
+        }
+        for (length, blocks, words) in [
+            (40, 2, "[20, 32] would do"),
+            (100, 4, "[25, 32] would do"),
+            (10, 9, "[] would do"),
+            (10, 11, "[]"),
+        ] {
+            let error = block_size("keys", length, blocks).expect_err("no single size").to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use tilewise::{
     by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fewer_than_dense, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -40,8 +40,8 @@ pub struct Sizes {
 options! {
     /// Reads x, w, mask, and dy if there is one; writes y, and with dy also dx and dw
     ///
-    /// x (batch, in), mask (row blocks, column blocks) of W with a number other than 0 where there is a block, w (blocks,
-    /// side, side) those blocks row by row; y and dy (batch, out). in and out are what the blocks cover, or less: the last
+    /// x (batch, in), mask (row blocks, column blocks) of W with true or a number other than 0 where there is a block, w
+    /// (blocks, side, side) those blocks row by row; y and dy (batch, out). in and out are what the blocks cover, or less: the last
     /// blocks may overhang. Without dy, out is what they cover.
     #[derive(Debug, Args)]
     pub struct Options {
@@ -59,12 +59,17 @@ impl FromSizes for Sizes {
     }
 }
 
-/// The pattern of a mask that is stored as numbers.
-pub fn pattern(mask: &Stored<'_>, w: &Stored<'_>) -> Result<BlockPattern, Failure> {
-    let sizes = mask.sizes::<2>("row blocks, column blocks")?;
+/// The pattern of the file's mask for these blocks.
+pub fn pattern(file: &TensorFile<'_>, w: &Stored<'_>) -> Result<BlockPattern, Failure> {
+    let (shape, there) = file.flags("mask")?;
+    let [rows, columns] = shape[..] else {
+        return Err(Failure::input(format!(
+            "mask has {} dimensions, of shape {shape:?}; expected 2: (row blocks, column blocks)",
+            shape.len()
+        )));
+    };
     let [_, side, _] = w.sizes("blocks, side, side")?;
-    let there: Vec<bool> = mask.to_f64()?.into_iter().map(|number| number != 0.0).collect();
-    let pattern = BlockPattern::new(side, sizes, &there)?;
+    let pattern = BlockPattern::new(side, [rows, columns], &there)?;
     w.expect_shape(&pattern.shape())?;
     Ok(pattern)
 }
@@ -73,7 +78,7 @@ impl FromFile for Options {
     fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
         let (x, w, dy) = (file.get("x")?, file.get("w")?, file.find("dy")?);
         w.expect_dtype_of(&x)?;
-        let mask = pattern(&file.get("mask")?, &w)?;
+        let mask = pattern(file, &w)?;
         let [batch, inputs] = x.sizes("batch, in")?;
         let mut out = self.out.unwrap_or(mask.columns() * mask.side());
         if let Some(dy) = &dy {
@@ -134,6 +139,13 @@ impl std::fmt::Display for Layer {
 impl Operation for Layer {
     fn fields(&self) -> serde_json::Value {
         fields(&self.forward)
+    }
+
+    fn note(&self) -> Option<String> {
+        let spec = &self.forward;
+        let [parameters, dense] = [spec.mask.shape().iter().product(), spec.size.iter().product::<usize>()];
+        let dense_flops = 2.0 * spec.dense as f64 * dense as f64;
+        Some(fewer_than_dense([parameters, dense], [spec.flops(), dense_flops]))
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {

@@ -98,13 +98,13 @@ struct Step {
     names: [&'static str; 2],
 }
 
-/// What the file's tensors say; `complete` adds the options to the attention, and `interleaved` says which elements are
-/// turned together.
+/// What the file's tensors say; `complete` adds the options to the attention, `interleaved` says which elements are turned
+/// together, and `mods` are those of attention of so many queries and keys.
 pub fn operation(
     file: &TensorFile<'_>,
     complete: impl FnOnce(AttentionSpec) -> AttentionSpec,
     interleaved: bool,
-    mods: Mods,
+    mods: impl FnOnce((usize, usize)) -> Result<Mods, Failure>,
 ) -> Result<Box<dyn Operation>, Failure> {
     let q = file.get("q")?;
     let [batch, q_len, heads, head_dim] = q.sizes("batch, q_len, heads, head_dim")?;
@@ -165,6 +165,7 @@ pub fn operation(
     if let Some(sink) = sink {
         sink.expect_shape(&[heads])?;
     }
+    let mods = mods((q_len, attention.k_len))?;
     let rotary = match (file.find("rotary_cos")?, file.find("rotary_sin")?) {
         (None, None) => None,
         (Some(cos), Some(sin)) => {

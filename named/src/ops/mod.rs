@@ -122,10 +122,16 @@ impl Planned {
 
 /// What a structured layer saves.
 pub fn fewer(spec: &impl LinearSpec) -> String {
-    let (parameters, dense) = (spec.parameters(), spec.dense_parameters());
-    let (fewer, flops) = (spec.fewer_parameters(), spec.fewer_flops());
+    let parameters = [spec.parameters(), spec.dense_parameters()];
+    fewer_than_dense(parameters, [spec.flops(), spec.dense_flops()])
+}
+
+/// What a structured product saves: its parameters and its operations, each before those of a dense one.
+pub fn fewer_than_dense([parameters, dense]: [usize; 2], [flops, dense_flops]: [f64; 2]) -> String {
+    let (fewer, fewer_flops) = (dense as f64 / parameters as f64, dense_flops / flops);
     format!(
-        "{parameters} parameters, {fewer:.1} times fewer than dense ({dense}); {flops:.1} times fewer operations"
+        "{parameters} parameters, {fewer:.1} times fewer than dense ({dense}); {flops:.3e} operations, \
+         {fewer_flops:.1} times fewer ({dense_flops:.3e})"
     )
 }
 

@@ -60,8 +60,8 @@ pub struct Sizes {
 options! {
     /// Reads x, w, mask, u, v, and gate, bias and dy if they are there; writes y, and with dy the gradients of all
     ///
-    /// y = (1 - gate) x Wᵀ + gate (x U) V + bias. x (batch, in); mask (row blocks, column blocks) of W (out, in), with a number
-    /// other than 0 where there is a block; w (blocks, side, side) those blocks row by row; u (in, rank); v (rank, out); gate
+    /// y = (1 - gate) x Wᵀ + gate (x U) V + bias. x (batch, in); mask (row blocks, column blocks) of W (out, in), with true or a
+    /// number other than 0 where there is a block; w (blocks, side, side) those blocks row by row; u (in, rank); v (rank, out); gate
     /// (1), a half if absent; bias (out); y and dy (batch, out). The gradients are dx, dw, du, dv, dgate and dbias.
     #[derive(Debug, Args)]
     pub struct Options {}
@@ -102,7 +102,7 @@ impl FromFile for Options {
         let spec = PixelflySpec {
             dtype: x.dtype,
             batch,
-            mask: pattern(&file.get("mask")?, &w)?,
+            mask: pattern(file, &w)?,
             size: [out, inputs],
             rank,
             gate: gate.is_some(),

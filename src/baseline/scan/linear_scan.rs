@@ -115,6 +115,21 @@ pub struct ScanScratch {
     pairs: [Tensor<f32>; 2],
 }
 
+impl ScanScratch {
+    pub(super) fn new(gpu: &Gpu, spec: &LinearScanSpec) -> Result<Self, Error> {
+        let pairs = || Tensor::zeros(gpu, &pairs_shape(spec));
+        Ok(Self { pairs: [pairs()?, pairs()?] })
+    }
+
+    /// Fails unless they are of that spec.
+    pub(super) fn buffers(&self, gpu: &Gpu, spec: &LinearScanSpec) -> Result<[&wgpu::Buffer; 2], Error> {
+        for pairs in &self.pairs {
+            pairs.expect(gpu, "the pairs of all steps", DType::F32, &pairs_shape(spec))?;
+        }
+        Ok(self.pairs.each_ref().map(Tensor::buffer))
+    }
+}
+
 /// A linear scan as array frameworks compose it: doubling passes over whole arrays (Hillis and Steele 1986).
 #[derive(Clone, Debug)]
 pub struct UnfusedLinearScan {
@@ -146,8 +161,7 @@ impl UnfusedLinearScan {
 
     /// The tensors between the kernels.
     pub fn scratch(&self) -> Result<ScanScratch, Error> {
-        let pairs = || Tensor::zeros(&self.gpu, &pairs_shape(&self.spec));
-        Ok(ScanScratch { pairs: [pairs()?, pairs()?] })
+        ScanScratch::new(&self.gpu, &self.spec)
     }
 
     /// Records every pass.
@@ -160,12 +174,9 @@ impl UnfusedLinearScan {
     ) -> Result<(), Error> {
         inputs.check(&self.gpu, &self.spec, outputs)?;
         let Self { gpu, spec, plan, .. } = self;
-        for pairs in &scratch.pairs {
-            pairs.expect(gpu, "the pairs of all steps", DType::F32, &pairs_shape(spec))?;
-        }
+        let [mut before, mut after] = scratch.buffers(gpu, spec)?;
         let (length, total) = (spec.length as u32, (spec.rows() * spec.length) as u32);
         let by_fours = total.div_ceil(4 * plan.lanes);
-        let [mut before, mut after] = [0, 1].map(|i| scratch.pairs[i].buffer());
         let buffers = [inputs.a.buffer(), inputs.b.buffer(), before];
         self.pairs.dispatch(gpu, encoder, &PairsParams { groups: by_fours, total }, &buffers)?;
         for pass in 0..plan.passes {
@@ -181,6 +192,15 @@ impl UnfusedLinearScan {
 
 /// Steps of one dispatch of the sequential kernel, which says why.
 const DISPATCH_STEPS: u32 = 1 << 16;
+
+impl SequentialParams {
+    /// Those of each dispatch of so many steps, from the first to the last.
+    pub(super) fn parts(length: u32, rows: u32, lanes: u32, steps: u32) -> Vec<Self> {
+        let groups = rows.div_ceil(lanes);
+        let part = |first| Self { groups, length, rows, first, end: length.min(first + steps) };
+        (0..length).step_by(steps as usize).map(part).collect()
+    }
+}
 
 /// How to run a [`LinearScanSpec`] with a lane for each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -264,10 +284,7 @@ impl SequentialLinearScan {
         let initial = inputs.initial.map_or(self.gpu.unused(), Tensor::buffer);
         let (h, last) = (outputs.h.buffer(), outputs.last.buffer());
         let buffers = [inputs.a.buffer(), inputs.b.buffer(), initial, h, last];
-        for first in (0..length).step_by(DISPATCH_STEPS as usize) {
-            let end = length.min(first + DISPATCH_STEPS);
-            let params =
-                SequentialParams { groups: rows.div_ceil(self.plan.lanes), length, rows, first, end };
+        for params in SequentialParams::parts(length, rows, self.plan.lanes, DISPATCH_STEPS) {
             self.kernel.dispatch(&self.gpu, encoder, &params, &buffers)?;
         }
         Ok(())

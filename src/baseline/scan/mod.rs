@@ -2,6 +2,7 @@
 
 mod conv1d;
 mod linear_scan;
+mod linear_scan_backward;
 mod long_conv;
 mod recurrence;
 mod ssd;
@@ -10,6 +11,10 @@ pub use linear_scan::{
     ScanScratch, SequentialLinearScan, SequentialLinearScanPlan, UnfusedLinearScan, UnfusedLinearScanPlan,
 };
 pub use linear_scan::{sequential_shaders, shaders};
+pub use linear_scan_backward::{
+    SequentialLinearScanBackward, SequentialLinearScanBackwardPlan, UnfusedLinearScanBackward,
+    UnfusedLinearScanBackwardPlan, backward_shaders, sequential_backward_shaders,
+};
 pub use long_conv::{
     DirectLongConv, DirectLongConvPlan, LongConvScratch, UnfusedLongConv, UnfusedLongConvPlan,
 };

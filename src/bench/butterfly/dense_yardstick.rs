@@ -3,11 +3,25 @@
 use crate::baseline::{Matmul, MatmulSpec};
 use crate::bench::Yardstick;
 use crate::bench::measure::{Bench, centred, compare, fetch};
+use crate::bench::suite::Scale;
 use crate::verify::{Inputs, both, poisoned};
 use crate::{Element, Error, Tensor};
 
-/// The most that it may compute, in seconds at the ceiling: it is there for scale, not to be waited for.
-const SECONDS: f64 = 0.05;
+/// The most that it may compute, in seconds at the ceiling: it is there for scale, not to be waited for, and some systems
+/// reset a GPU that is busy for two seconds.
+const SECONDS: f64 = 0.12;
+
+/// As many rows as a dense product of that width takes on any adapter of the scale, a power of two and `most` at most: wide
+/// layers are timed at so few, so that there is something to compare them with.
+pub(super) fn rows_beside_dense(scale: Scale, most: usize, width: usize) -> usize {
+    let products: usize = match scale {
+        Scale::Software => 1 << 30,
+        Scale::Modest => 1 << 34,
+        Scale::Large => 1 << 37,
+    };
+    let rows = (products / (width * width)).max(1);
+    most.min(1 << rows.ilog2())
+}
 
 /// Rows of a tensor (rows, `width`) on the host, as f64.
 pub(super) fn pick<T: Element>(values: &[T], width: usize, rows: &[usize]) -> Vec<f64> {
@@ -16,7 +30,7 @@ pub(super) fn pick<T: Element>(values: &[T], width: usize, rows: &[usize]) -> Ve
 }
 
 /// The product of `x` (batch, `n_in`), some of whose rows are given on the host too, with a dense weight (`n_out`, `n_in`).
-/// None where it would take too long.
+/// None where it would take too long, at any number of rows that was worth timing.
 pub(super) async fn dense<T: Element>(
     bench: &Bench<'_>,
     [batch, n_in, n_out]: [usize; 3],

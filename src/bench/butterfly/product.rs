@@ -1,6 +1,6 @@
 //! Measuring butterfly products.
 
-use super::dense_yardstick::{dense, pick};
+use super::dense_yardstick::{dense, pick, rows_beside_dense};
 use crate::baseline::UnfusedButterfly;
 #[cfg(feature = "serde")]
 use crate::bench::fields;
@@ -11,20 +11,29 @@ use crate::oracle;
 use crate::verify::{Family, Inputs, Outcome, both, poisoned};
 use crate::{Butterfly, ButterflyInputs, ButterflySpec, DType, Element, Error, Tensor, by_dtype};
 
-/// One block in place of a square dense layer: every width whose crossing with dense is of interest.
+/// One block in place of a square dense layer: every width whose crossing with dense is of interest, at rows that fill the
+/// adapter and, where these are too many for a dense product, at those that are not.
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<ButterflySpec> {
-    use DType::{F16, F32};
-    let (rows, widths): (usize, &[usize]) = match (scale, depth) {
-        (Scale::Software, Depth::Quick) => (256, &[1024]),
-        (Scale::Software, Depth::Standard) => (256, &[256, 1024, 4096]),
-        (Scale::Modest, Depth::Quick) => (1024, &[1024]),
-        (_, Depth::Quick) => (8192, &[1024]),
-        (Scale::Modest, _) => (1024, &[256, 512, 1024, 2048, 4096, 8192, 16_384]),
-        (Scale::Large, _) => (8192, &[256, 512, 1024, 2048, 4096, 8192, 16_384]),
+    let most = match scale {
+        Scale::Software => 256,
+        Scale::Modest => 1024,
+        Scale::Large => 8192,
     };
-    let types: &[DType] = if depth == Depth::Quick { &[F32] } else { &[F32, F16] };
-    let spec = |dtype| widths.iter().map(move |&n| ButterflySpec::new(dtype, rows, n).increasing_stride());
-    types.iter().copied().flat_map(spec).collect()
+    let spec = |dtype, rows, n| ButterflySpec::new(dtype, rows, n).increasing_stride();
+    if depth == Depth::Quick {
+        return vec![spec(DType::F32, most, 1024)];
+    }
+    let mut suite = Vec::new();
+    for dtype in [DType::F32, DType::F16] {
+        for n in (8..=14).map(|bits| 1 << bits) {
+            let rows = rows_beside_dense(scale, most, n);
+            suite.push(spec(dtype, rows, n));
+            if rows < most && scale != Scale::Software {
+                suite.push(spec(dtype, most, n));
+            }
+        }
+    }
+    suite
 }
 
 impl Workload for ButterflySpec {

@@ -1,16 +1,19 @@
 //! Measuring linear scans.
 
-use super::sample::pick;
-use crate::baseline::{SequentialLinearScan, UnfusedLinearScan};
+use super::sample::{Answer, ROUNDING, pick, rows};
+use crate::baseline::{
+    SequentialLinearScan, SequentialLinearScanBackward, UnfusedLinearScan, UnfusedLinearScanBackward,
+};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, compare, fetch, spread, uniform};
 use crate::bench::suite::Scale;
-use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
+use crate::bench::{Contest, Depth, Figures, Trainable, Workload, Yardstick};
 use crate::oracle;
 use crate::verify::{Family, Inputs, Outcome, both, poisoned};
 use crate::{
-    DType, Element, Error, LinearScan, LinearScanInputs, LinearScanOutputs, LinearScanSpec, Tensor, by_dtype,
+    DType, Element, Error, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients,
+    LinearScanInputs, LinearScanOutputs, LinearScanSpec, Tensor, by_dtype,
 };
 
 /// A loop over more steps than this takes a large GPU seconds, since one lane waits for every load.
@@ -78,6 +81,22 @@ impl Workload for LinearScanSpec {
     }
 }
 
+impl Trainable for LinearScanSpec {
+    /// A multiply-add for each step of the scan back, and a product with the state before it.
+    fn backward_flops(&self) -> f64 {
+        self.flops() / 2.0 * 3.0
+    }
+
+    /// `a`, `h` and `dh` in, `da` and `db` out.
+    fn backward_least_bytes(&self) -> u64 {
+        self.least_bytes() / 3 * 5
+    }
+
+    fn contend_backward<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
+        by_dtype!(self.dtype, T => Box::pin(backward::<T>(bench, *self)))
+    }
+}
+
 async fn measure<T: Element>(
     bench: &Bench<'_>,
     spec: &LinearScanSpec,
@@ -134,6 +153,79 @@ async fn measure<T: Element>(
                         sequential.plan(),
                         outputs,
                         |encoder, outputs| sequential.encode(encoder, inputs, outputs),
+                        &check,
+                    )
+                    .await
+            })
+            .await?,
+        );
+    }
+    Ok((figures, yardsticks))
+}
+
+/// Rows begin with 0.
+async fn backward<T: Element>(
+    bench: &Bench<'_>,
+    spec: LinearScanSpec,
+) -> Result<(Figures, Vec<Yardstick>), Error> {
+    let gpu = bench.gpu;
+    let spec = LinearScanSpec { initial: false, ..spec };
+    let fused = LinearScanBackward::new(gpu, spec)?;
+    let count = spec.shape().iter().product();
+    let mut random = Inputs::new(1);
+    let host_a: Vec<T> = uniform(&mut random, count, 0.9, 1.0);
+    let [h, host_dh] = [(); 2].map(|()| centred::<T>(&mut random, count, 1.0));
+    let rows = rows(spec.rows(), spec.length);
+    let [sample_a, sample_h, sample_dh] = [&host_a, &h, &host_dh].map(|of| pick(of, spec.length, &rows));
+    let alone = LinearScanSpec { batch: 1, channels: rows.len(), ..spec };
+    let answer = Answer::of::<T>(ROUNDING, |precision| {
+        oracle::linear_scan_backward(&alone, precision, (&sample_a, &sample_h), None, &sample_dh).da
+    });
+    let upload = |values: &[T]| Tensor::from_slice(gpu, &spec.shape(), values);
+    // Any states will do: no gradient asks where they come from.
+    let (a, h, dh) = (upload(&host_a)?, upload(&h)?, upload(&host_dh)?);
+    let inputs = LinearScanBackwardInputs { a: &a, h: &h, initial: None, dh: &dh };
+    let gradients = || -> Result<LinearScanGradients<T>, Error> {
+        let rows = || poisoned(gpu, &spec.shape());
+        Ok(LinearScanGradients { da: rows()?, db: rows()?, dinitial: poisoned(gpu, &spec.state_shape())? })
+    };
+    let check = async |found: &LinearScanGradients<T>| -> Result<Vec<Outcome>, Error> {
+        let (values, whole) = fetch(&found.da).await?;
+        Ok(vec![answer.check("da", &pick(&values, spec.length, &rows), whole)])
+    };
+    let figures = bench
+        .contend(
+            "fused",
+            fused.plan(),
+            gradients,
+            |encoder, found| fused.encode(encoder, inputs, found),
+            &check,
+        )
+        .await?;
+    let unfused = Bench::yardstick("unfused", async || {
+        let unfused = UnfusedLinearScanBackward::new(gpu, spec)?;
+        bench
+            .contend(
+                "unfused",
+                unfused.plan(),
+                || Ok((gradients()?, unfused.scratch()?)),
+                |encoder, (found, scratch)| unfused.encode(encoder, inputs, found, scratch),
+                async |(found, _)| check(found).await,
+            )
+            .await
+    })
+    .await?;
+    let mut yardsticks = vec![unfused];
+    if spec.length <= SEQUENTIAL_STEPS {
+        yardsticks.push(
+            Bench::yardstick("sequential", async || {
+                let sequential = SequentialLinearScanBackward::new(gpu, spec)?;
+                bench
+                    .contend(
+                        "sequential",
+                        sequential.plan(),
+                        gradients,
+                        |encoder, found| sequential.encode(encoder, inputs, found),
                         &check,
                     )
                     .await

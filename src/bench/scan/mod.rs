@@ -42,7 +42,9 @@ fn sweep(lengths: &[usize], scale: Scale) -> Vec<Box<dyn Workload>> {
     let scans = || lengths().map(move |length| selective_scan::of_length(scale, length));
     let dualities = || lengths().map(move |length| ssd::of_length(scale, length));
     let convolutions = || lengths().map(move |length| conv1d::of_length(scale, length));
-    let mut sweep = boxed(lengths().map(|length| linear_scan::of_length(scale, length)));
+    let linear = || lengths().map(move |length| linear_scan::of_length(scale, length));
+    let mut sweep = boxed(linear());
+    sweep.extend(boxed(linear().map(Backward)));
     sweep.extend(boxed(scans()));
     sweep.extend(boxed(scans().map(Backward)));
     sweep.extend(boxed(dualities()));

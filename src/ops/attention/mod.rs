@@ -4,6 +4,8 @@ mod append;
 mod backward;
 mod cache;
 mod cached;
+#[cfg(test)]
+mod counted;
 mod forward;
 mod heads;
 mod link;

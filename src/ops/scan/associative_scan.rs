@@ -1,6 +1,6 @@
 //! Running sums and maxima.
 
-use super::row_scan::{Phases, backward_shaders, shaders};
+use super::row_scan::{Phases, Stored, backward_shaders, shaders};
 use crate::plan::{RowScanBackwardPlan, RowScanPlan};
 use crate::tensor::expect_optional;
 use crate::{AssociativeOperator, AssociativeScanSpec, DType, Element, Error, Gpu, Tensor};
@@ -76,7 +76,7 @@ impl AssociativeScan {
         outputs.last.expect(gpu, "the last value", DType::F32, &spec.state_shape())?;
         let initial = inputs.initial.map_or(gpu.unused(), Tensor::buffer);
         let ends = [initial, outputs.last.buffer()];
-        self.phases.encode(gpu, encoder, &[inputs.x.buffer()], ends, &[outputs.y.buffer()])
+        self.phases.encode(gpu, encoder, &[inputs.x.buffer()], ends, &[Stored::Values(outputs.y.buffer())])
     }
 
     /// Allocates the outputs, records the scan and submits it. Fails like [`encode`](Self::encode).
@@ -163,12 +163,13 @@ impl AssociativeScanBackward {
         let name = "the gradient of the initial value";
         dinitial.expect(gpu, name, DType::F32, &spec.state_shape())?;
         let ends = [gpu.unused(), dinitial.buffer()];
-        let (dy, dx) = (dy.buffer(), dx.buffer());
+        let (dy, dx) = (dy.buffer(), Stored::Values(dx.buffer()));
         match spec.operator {
             AssociativeOperator::Sum => self.phases.encode(gpu, encoder, &[dy], ends, &[dx]),
             AssociativeOperator::Max => {
-                let initial = given.initial.map_or(gpu.unused(), Tensor::buffer);
-                self.phases.encode(gpu, encoder, &[y.buffer(), dy], ends, &[given.x.buffer(), initial, dx])
+                let initial = Stored::Rows(given.initial.map_or(gpu.unused(), Tensor::buffer));
+                let stored = [Stored::Values(given.x.buffer()), initial, dx];
+                self.phases.encode(gpu, encoder, &[y.buffer(), dy], ends, &stored)
             }
         }
     }

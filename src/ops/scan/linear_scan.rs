@@ -1,6 +1,6 @@
 //! The linear scan.
 
-use super::row_scan::{Phases, backward_shaders, shaders};
+use super::row_scan::{Phases, Stored, backward_shaders, shaders};
 use crate::plan::{RowScanBackwardPlan, RowScanPlan};
 use crate::tensor::expect_optional;
 use crate::{DType, Element, Error, Gpu, LinearScanSpec, Tensor};
@@ -92,7 +92,7 @@ impl LinearScan {
         let steps = [inputs.a.buffer(), inputs.b.buffer()];
         let initial = inputs.initial.map_or(self.gpu.unused(), Tensor::buffer);
         let ends = [initial, outputs.last.buffer()];
-        self.phases.encode(&self.gpu, encoder, &steps, ends, &[outputs.h.buffer()])
+        self.phases.encode(&self.gpu, encoder, &steps, ends, &[Stored::Values(outputs.h.buffer())])
     }
 
     /// Allocates the outputs, records the scan and submits it. Fails like [`encode`](Self::encode).
@@ -137,6 +137,25 @@ pub struct LinearScanBackwardInputs<'a, T> {
     pub dh: &'a Tensor<T>,
 }
 
+impl<T: Element> LinearScanBackwardInputs<'_, T> {
+    /// Fails unless these and the gradients are what the spec says.
+    pub(crate) fn check(
+        &self,
+        gpu: &Gpu,
+        spec: &LinearScanSpec,
+        gradients: &LinearScanGradients<T>,
+    ) -> Result<(), Error> {
+        let Self { a, h, initial, dh } = *self;
+        let LinearScanGradients { da, db, dinitial } = gradients;
+        for (name, tensor) in [("a", a), ("h", h), ("dh", dh), ("da", da), ("db", db)] {
+            tensor.expect(gpu, name, spec.dtype, &spec.shape())?;
+        }
+        expect_optional(gpu, initial, "the initial state", spec.initial, &spec.state_shape())?;
+        let name = "the gradient of the initial state";
+        dinitial.expect(gpu, name, DType::F32, &spec.state_shape())
+    }
+}
+
 /// The backward pass of a [`LinearScan`]: the same scan the other way, over the factors of the steps behind.
 #[derive(Clone, Debug)]
 pub struct LinearScanBackward {
@@ -173,16 +192,12 @@ impl LinearScanBackward {
         gradients: &LinearScanGradients<T>,
     ) -> Result<(), Error> {
         let Self { gpu, spec, .. } = self;
+        inputs.check(gpu, spec, gradients)?;
         let LinearScanBackwardInputs { a, h, initial, dh } = inputs;
         let LinearScanGradients { da, db, dinitial } = gradients;
-        for (name, tensor) in [("a", a), ("h", h), ("dh", dh), ("da", da), ("db", db)] {
-            tensor.expect(gpu, name, spec.dtype, &spec.shape())?;
-        }
-        expect_optional(gpu, initial, "the initial state", spec.initial, &spec.state_shape())?;
-        let name = "the gradient of the initial state";
-        dinitial.expect(gpu, name, DType::F32, &spec.state_shape())?;
         let given = initial.map_or(gpu.unused(), Tensor::buffer);
-        let stored = [h.buffer(), given, da.buffer(), db.buffer()];
+        let [h, da, db] = [h, da, db].map(|tensor| Stored::Values(tensor.buffer()));
+        let stored = [h, Stored::Rows(given), da, db];
         let ends = [gpu.unused(), dinitial.buffer()];
         let steps = [a.buffer(), dh.buffer()];
         self.phases.encode(gpu, encoder, &steps, ends, &stored)

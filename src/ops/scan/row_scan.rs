@@ -2,14 +2,14 @@
 
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
-use crate::plan::{Exchange, RowScanBackwardPlan, RowScanPlan};
+use crate::plan::{Exchange, RowScanBackwardPlan, RowScanPlan, RowWindow};
 use crate::shader::{Format, Linker, Shader, ShaderError, Words};
 use crate::spec::{RowScan, ScanOperator};
 use crate::{Error, Gpu};
 
 params! {
     /// `scan/chunk_reduce` and `scan/chunk_scan`.
-    ChunkParams { total: u32, length: u32, chunk: u32, chunks: u32 }
+    ChunkParams { total: u32, first: u32, length: u32, chunk: u32, chunks: u32, origin: u32 }
 }
 
 params! {
@@ -141,36 +141,35 @@ impl Phases {
         Ok(Self { of, plan, kernels: compile(gpu, shaders)?, scratch: Scratch::default() })
     }
 
-    /// Records the phases over the buffers of the steps, from the initial states to the last. `stored` are the buffers
-    /// of what the last phase does with the states.
+    /// Records the phases over the buffers of the steps, from the initial states to the last. `stored` is what the last
+    /// phase binds beside them.
     pub fn encode(
         &self,
         gpu: &Gpu,
         encoder: &mut wgpu::CommandEncoder,
         steps: &[&wgpu::Buffer],
         [initial, last]: [&wgpu::Buffer; 2],
-        stored: &[&wgpu::Buffer],
+        stored: &[Stored<'_>],
     ) -> Result<(), Error> {
         let Self { of, plan, kernels, scratch } = self;
-        let total = of.rows as u32 * plan.chunks;
-        let params = ChunkParams {
-            groups: total.div_ceil(plan.lanes / plan.row_lanes),
-            total,
-            length: of.length as u32,
-            chunk: plan.chunk,
-            chunks: plan.chunks,
-        };
-        let scan = |encoder: &mut _, kernel: &Kernel, carries| {
-            kernel.dispatch(gpu, encoder, &params, &[&[carries, last], steps, stored].concat())
+        let steps: Vec<_> = steps.iter().map(|&buffer| Stored::Values(buffer)).collect();
+        // Runs a kernel window by window, with these buffers before those of the steps.
+        let run = |encoder: &mut _, kernel: &Kernel, first: &[&wgpu::Buffer], stored: &[Stored<'_>]| {
+            plan.windows(of).into_iter().try_for_each(|window| {
+                let whole = first.iter().map(|buffer| buffer.as_entire_buffer_binding());
+                let parts = steps.iter().chain(stored).map(|stored| stored.part(window));
+                let params = chunk_params(of, plan, window);
+                kernel.dispatch_parts(gpu, encoder, &params, whole.chain(parts).collect())
+            })
         };
         match kernels.as_slice() {
-            [chunk_scan] => scan(encoder, chunk_scan, initial),
+            [chunk_scan] => run(encoder, chunk_scan, &[initial, last], stored),
             [chunk_reduce, carry, chunk_scan] => {
                 let maps = plan.scratch_maps(of.rows);
                 let (map, value) = (of.operator.map_words(), of.operator.value_words());
                 let between = scratch.tensors(gpu, &[&[maps, map], &[maps, value]])?;
                 let [maps, carries] = [between[0].buffer(), between[1].buffer()];
-                chunk_reduce.dispatch(gpu, encoder, &params, &[&[maps], steps].concat())?;
+                run(encoder, chunk_reduce, &[maps], &[])?;
                 let params = CarryParams {
                     groups: of.rows as u32,
                     chunks: plan.chunks,
@@ -179,9 +178,41 @@ impl Phases {
                     first_last: 0,
                 };
                 carry.dispatch(gpu, encoder, &params, &[maps, initial, carries, last])?;
-                scan(encoder, chunk_scan, carries)
+                run(encoder, chunk_scan, &[carries, last], stored)
             }
             _ => unreachable!("a scan has one kernel or three"),
+        }
+    }
+}
+
+fn chunk_params(of: &RowScan, plan: &RowScanPlan, window: RowWindow) -> ChunkParams {
+    ChunkParams {
+        groups: (window.end - window.first).div_ceil(plan.lanes / plan.row_lanes),
+        total: window.end,
+        first: window.first,
+        length: of.length as u32,
+        chunk: plan.chunk,
+        chunks: plan.chunks,
+        origin: window.origin,
+    }
+}
+
+/// What the last phase of a scan binds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stored<'a> {
+    /// A value for each step, of which kernels bind what they take.
+    Values(&'a wgpu::Buffer),
+    /// One for each row.
+    Rows(&'a wgpu::Buffer),
+}
+
+impl<'a> Stored<'a> {
+    fn part(self, window: RowWindow) -> wgpu::BufferBinding<'a> {
+        match (self, window.part) {
+            (Self::Values(buffer), Some([offset, bytes])) => {
+                wgpu::BufferBinding { buffer, offset, size: wgpu::BufferSize::new(bytes) }
+            }
+            (Self::Values(buffer) | Self::Rows(buffer), _) => buffer.as_entire_buffer_binding(),
         }
     }
 }

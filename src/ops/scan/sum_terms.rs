@@ -14,12 +14,17 @@ params! {
 pub(super) fn shader(plan: SumPlan, sums: Storage) -> Result<Shader, ShaderError> {
     // All sums are taken as one row, so that its vectors start at multiples of four.
     let sums = Storage { vectors: true, ..sums };
-    Linker::new("scan/sum_terms")
-        .module("scan/sum_shares")
-        .set("LANES", plan.lanes)
-        .set("QUADS", plan.quads)
-        .tensor("sums", sums)
-        .link()
+    linker(plan).module("scan/sum_store").tensor("sums", sums).link()
+}
+
+/// The same, for sums in f32 that are added to what is there.
+pub(super) fn adding(plan: SumPlan) -> Result<Shader, ShaderError> {
+    linker(plan).module("scan/sum_add").link()
+}
+
+fn linker(plan: SumPlan) -> Linker {
+    let linker = Linker::new("scan/sum_terms").module("scan/sum_shares");
+    linker.set("LANES", plan.lanes).set("QUADS", plan.quads)
 }
 
 /// Parts of sums within a tensor: (outer, count, inner) from an element on, where `outer × inner` are the sums.
@@ -41,7 +46,7 @@ pub(super) fn encode<T: Element>(
     encode_into(gpu, encoder, kernel, terms, (sums, 0, sums.len()))
 }
 
-/// Records `count` sums of `terms` that fill `sums` from `to` on, a multiple of four.
+/// Records `count` sums of `terms` that fill `sums` from `to` on: a multiple of four, unless they are added.
 pub(super) fn encode_into<T: Element>(
     gpu: &Gpu,
     encoder: &mut wgpu::CommandEncoder,

@@ -243,3 +243,44 @@ impl fmt::Display for AttentionPlan {
         write!(f, "{}; {structure}; {bound}", path.explain())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DType;
+    use crate::caps::WEBGPU_BASELINE;
+
+    /// How many parts the keys are in.
+    fn splits(spec: AttentionSpec, caps: &Caps) -> u32 {
+        AttentionPlan::new(&spec, caps).expect("it fits").splits
+    }
+
+    #[test]
+    fn keys_are_split_where_workgroups_are_few_or_loops_are_counted() {
+        let bytes = 1 << 31;
+        let caps = &Caps { loop_turns: None, binding_bytes: bytes, buffer_bytes: bytes, ..WEBGPU_BASELINE };
+        let decoding = |batch, keys| AttentionSpec::new(DType::F16, batch, (1, keys), 8, 64).kv_heads(2);
+        assert!(splits(decoding(1, 131_072), caps) > splits(decoding(1, 4096), caps));
+        assert!(splits(decoding(1, 4096), caps) > 1);
+        // The more sequences there are, the fewer splits it takes to occupy the adapter.
+        assert!(splits(decoding(1, 131_072), caps) > splits(decoding(32, 131_072), caps));
+        assert_eq!(splits(decoding(1, 64), caps), 1, "too few keys to be worth it");
+        let square = AttentionSpec::new(DType::F16, 1, (4096, 4096), 8, 64);
+        assert_eq!(splits(square, caps), 1, "queries enough");
+        let counted = &Caps { loop_turns: Some(2000), ..WEBGPU_BASELINE };
+        assert!(splits(square, counted) > 1);
+    }
+
+    #[test]
+    fn heads_that_share_keys_are_rows_of_one_tile() {
+        let plan = |q_len, kv_heads| {
+            let spec = AttentionSpec::new(DType::F16, 3, (q_len, 4096), 32, 64).kv_heads(kv_heads);
+            let plan = AttentionPlan::new(&spec, &WEBGPU_BASELINE).expect("it fits");
+            (plan.rows(&spec), plan.grouped)
+        };
+        assert_eq!(plan(1, 4), ((8, 4), true));
+        assert_eq!(plan(5, 4), ((40, 4), true));
+        assert_eq!(plan(1, 32), ((1, 32), false));
+        assert_eq!(plan(4096, 4), ((4096, 32), false), "one head's queries fill a tile");
+    }
+}

@@ -35,6 +35,8 @@ pub struct RowScanPlan {
     pub chunk: u32,
     /// Chunks of a row. One: a single pass in which a workgroup owns a row. More: three phases.
     pub chunks: u32,
+    /// Chunks that kernels take at a time, of whole rows or of one: all there are, unless their tensors exceed a binding.
+    pub window: u32,
     /// What kept the workgroup from being larger.
     pub bound: Bound,
 }
@@ -56,13 +58,13 @@ const SHORT: u32 = 64;
 const LEAST_TILES: u32 = 4;
 
 impl RowScanPlan {
-    /// Plans a linear recurrence. Fails if the spec is wrong or a tensor exceeds a binding.
+    /// Plans a linear recurrence. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn linear(spec: &LinearScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         Self::new(&spec.row_scan(), caps, &["a", "b", "h"])
     }
 
-    /// Plans a running sum or maximum. Fails if the spec is wrong or a tensor exceeds a binding.
+    /// Plans a running sum or maximum. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn associative(spec: &AssociativeScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         Self::new(&spec.row_scan(), caps, &["x", "y"])
@@ -70,13 +72,22 @@ impl RowScanPlan {
 
     fn new(of: &RowScan, caps: &Caps, tensors: &[&'static str]) -> Result<Self, PlanError> {
         check_caps("a scan", caps)?;
-        for tensor in tensors {
-            check_binding(tensor, of.elements(), of.dtype, caps)?;
+        let bytes = of.elements() as u64 * of.dtype.bytes() as u64;
+        if bytes > caps.buffer_bytes {
+            return Err(PlanError::Binding { tensor: tensors[0], bytes, limit: caps.buffer_bytes });
         }
         let items = NUMBERS / of.operator.value_words() as u32;
         let (length, rows) = (of.length as u32, of.rows as u32);
         let (lanes, row_lanes, bound) = lanes(rows, length, items, caps);
-        let (chunk, chunks) = chunks(rows, length, row_lanes * items);
+        let tile = row_lanes * items;
+        let (mut chunk, mut chunks) = chunks(rows, length, tile);
+        let mut window = rows.saturating_mul(chunks);
+        if bytes.next_multiple_of(16) > caps.binding_bytes {
+            let most = RowWindow::most_values(of, tensors[0], tile, caps)?;
+            chunk = chunk.min(most / tile * tile);
+            chunks = length.div_ceil(chunk);
+            window = if length <= most { most / length * chunks } else { most / chunk };
+        }
         let least = if row_lanes < lanes { row_lanes } else { LEAST_SUBGROUP };
         let run = of.length * of.operator.value_words();
         let plan = Self {
@@ -91,11 +102,31 @@ impl RowScanPlan {
             exclusive: of.exclusive,
             chunk,
             chunks,
+            window,
             bound,
         };
         let maps = plan.scratch_maps(of.rows) * of.operator.map_words();
         check_binding("the maps of the chunks", maps, DType::F32, caps)?;
         Ok(plan)
+    }
+
+    /// What kernels bind at a time, in the order of the chunks.
+    pub(crate) fn windows(&self, of: &RowScan) -> Vec<RowWindow> {
+        let all = of.rows as u32 * self.chunks;
+        if self.window >= all {
+            return vec![RowWindow { first: 0, end: all, origin: 0, part: None }];
+        }
+        if self.window >= self.chunks {
+            let step = self.window / self.chunks * self.chunks;
+            let firsts = (0..all).step_by(step as usize);
+            return firsts.map(|first| RowWindow::new(self, of, first, all.min(first + step))).collect();
+        }
+        let of_row = |row: u32| {
+            let (first, end) = (row * self.chunks, (row + 1) * self.chunks);
+            let firsts = (first..end).step_by(self.window as usize);
+            firsts.map(move |first| RowWindow::new(self, of, first, end.min(first + self.window)))
+        };
+        (0..of.rows as u32).flat_map(of_row).collect()
     }
 
     /// Maps kept between the phases, one for each chunk of these rows.
@@ -128,6 +159,57 @@ impl RowScanPlan {
         }
         vec![kernel("scan/chunk_reduce", 1 + steps), kernel("scan/carry", 4), scan]
     }
+}
+
+/// What kernels take and bind at a time of tensors that exceed a binding: some whole rows, or some chunks of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowWindow {
+    /// The first chunk, counted through all rows.
+    pub first: u32,
+    /// The chunk before which it ends.
+    pub end: u32,
+    /// The value with which the bound part begins.
+    pub origin: u32,
+    /// Where the part begins in bytes, and how many these are, if it is not all.
+    pub part: Option<[u64; 2]>,
+}
+
+/// Where a part of a buffer may start that is bound: what every WebGPU implementation takes.
+const PART_ALIGNMENT: u64 = 256;
+
+impl RowWindow {
+    /// Chunks of whole rows, or of one. A step reads its neighbours' values: there is one more on either side.
+    fn new(plan: &RowScanPlan, of: &RowScan, first: u32, end: u32) -> Self {
+        let (chunks, chunk, length) = (plan.chunks, plan.chunk as usize, of.length);
+        let row = (first / chunks) as usize * length;
+        let [start, stop] = if (end - first).is_multiple_of(chunks) {
+            [row, (end / chunks) as usize * length]
+        } else {
+            let places = [first % chunks, (end - 1) % chunks + 1];
+            let [from, to] = if of.reverse { [chunks - places[1], chunks - places[0]] } else { places };
+            [row + from as usize * chunk, row + length.min(to as usize * chunk)]
+        };
+        let [start, stop] = [start.saturating_sub(1), (of.rows * length).min(stop + 1)].map(|at| at as u64);
+        let value = value_bytes(of);
+        let offset = start * value / PART_ALIGNMENT * PART_ALIGNMENT;
+        let bytes = (stop * value).next_multiple_of(16) - offset;
+        Self { first, end, origin: (offset / value) as u32, part: Some([offset, bytes]) }
+    }
+
+    /// The most values that a window has room for, without those around them. Fails if they are less than a tile.
+    fn most_values(of: &RowScan, tensor: &'static str, tile: u32, caps: &Caps) -> Result<u32, PlanError> {
+        let around = PART_ALIGNMENT + 2 * value_bytes(of) + 16;
+        let most = caps.binding_bytes.saturating_sub(around) / value_bytes(of);
+        if most < u64::from(tile) {
+            let bytes = u64::from(tile) * value_bytes(of) + around;
+            return Err(PlanError::Binding { tensor, bytes, limit: caps.binding_bytes });
+        }
+        Ok(u32::try_from(most).unwrap_or(u32::MAX))
+    }
+}
+
+fn value_bytes(of: &RowScan) -> u64 {
+    (of.operator.value_words() * of.dtype.bytes()) as u64
 }
 
 /// The smallest workgroup that takes a row in one tile, or the largest there is; and how many of its lanes take a row: short
@@ -191,13 +273,13 @@ pub struct RowScanBackwardPlan {
 }
 
 impl RowScanBackwardPlan {
-    /// Plans the backward pass of a linear recurrence. Fails if the spec is wrong or a tensor exceeds a binding.
+    /// Plans the backward pass of a linear recurrence. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn linear(spec: &LinearScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         Self::new(&spec.row_scan(), caps, &["a", "h", "dh"])
     }
 
-    /// Plans that of a running sum or maximum. Fails if the spec is wrong or a tensor exceeds a binding.
+    /// Plans that of a running sum or maximum. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn associative(spec: &AssociativeScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         Self::new(&spec.row_scan(), caps, &["x", "dy"])
@@ -224,5 +306,58 @@ impl Plan for RowScanBackwardPlan {
 impl fmt::Display for RowScanBackwardPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.scan.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Windows take each chunk once, bind what they take and its neighbours, and no more than an adapter lets them.
+    #[test]
+    fn windows_cover_the_rows_within_bindings() {
+        let caps = |binding_bytes| Caps { binding_bytes, ..crate::caps::WEBGPU_BASELINE };
+        for (rows, length) in [(1, 1 << 20), (3, 100_003), (700, 1501), (40_000, 33), (2000, 1501)] {
+            for (bits, binding_bytes) in
+                (0..8).zip([40_000, 300_000, 1 << 20, 40_000, 99_999].into_iter().cycle())
+            {
+                let on = |bit: usize| bits >> bit & 1 == 1;
+                let dtype = if on(2) { DType::F16 } else { DType::F32 };
+                let spec = LinearScanSpec::new(dtype, 1, rows, length);
+                let spec = LinearScanSpec { complex: on(0), reverse: on(1), ..spec };
+                let (of, caps) = (spec.row_scan(), caps(binding_bytes));
+                let Ok(plan) = RowScanPlan::linear(&spec, &caps) else {
+                    // The maps of very many rows.
+                    assert!(rows * 16 > binding_bytes as usize / 2, "{spec}");
+                    continue;
+                };
+                let windows = plan.windows(&of);
+                assert!(windows.len() > 1 || (of.elements() * 4) as u64 <= binding_bytes, "{spec}: {plan}");
+                let mut next = 0;
+                for window in windows {
+                    assert_eq!(window.first, next, "{spec}: {plan}");
+                    next = window.end;
+                    let Some([offset, bytes]) = window.part else { continue };
+                    assert!(
+                        offset.is_multiple_of(PART_ALIGNMENT) && bytes <= binding_bytes,
+                        "{spec}: {window:?}"
+                    );
+                    for chunk in [window.first, window.end - 1] {
+                        let place = chunk % plan.chunks;
+                        let place = if spec.reverse { plan.chunks - 1 - place } else { place };
+                        let row = (chunk / plan.chunks) as usize * length;
+                        let start = row + (place * plan.chunk) as usize;
+                        let end = (start + plan.chunk as usize).min(row + length) as u64 + 1;
+                        let end = end.min((rows * length) as u64) * value_bytes(&of);
+                        let start = start.saturating_sub(1) as u64 * value_bytes(&of);
+                        assert!(
+                            offset <= start && end <= offset + bytes,
+                            "{spec}: {window:?}, chunk {chunk}"
+                        );
+                    }
+                }
+                assert_eq!(next, rows as u32 * plan.chunks);
+            }
+        }
     }
 }

@@ -115,6 +115,7 @@ impl SelectiveScanPlan {
         let stored = |varies: bool| if varies { spec.dtype } else { DType::F32 };
         check_binding("B", spec.b_shape().iter().product(), stored(plan.b_varies), caps)?;
         check_binding("C", spec.c_shape().iter().product(), stored(plan.c_varies), caps)?;
+        check_binding("the last states", spec.state_shape().iter().product(), DType::F32, caps)?;
         Ok(plan)
     }
 
@@ -236,6 +237,36 @@ impl fmt::Display for SelectiveScanPlan {
     }
 }
 
+/// How much of a scan its backward pass takes at a time, or in how many parts, along each axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct SelectiveScanSlice {
+    /// Batches.
+    pub batches: u32,
+    /// Groups of channels that share coefficients.
+    pub groups: u32,
+    /// Tiles of a group's channels, which a workgroup takes.
+    pub tiles: u32,
+    /// Chunks of a row.
+    pub chunks: u32,
+}
+
+impl SelectiveScanSlice {
+    /// In the order in which slices are made shorter.
+    fn from_axes([batches, groups, tiles, chunks]: [u32; 4]) -> Self {
+        Self { batches, groups, tiles, chunks }
+    }
+
+    fn axes(self) -> [u32; 4] {
+        [self.batches, self.groups, self.tiles, self.chunks]
+    }
+
+    /// How many there are, where this is their number along each axis.
+    pub fn count(self) -> u32 {
+        self.axes().into_iter().product()
+    }
+}
+
 /// How to run the backward pass of a [`SelectiveScanSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -244,13 +275,10 @@ pub struct SelectiveScanBackwardPlan {
     pub forward: SelectiveScanPlan,
     /// Tiles of eight steps in a chunk: as many as workgroup memory holds a state before each of.
     pub step_tiles: u32,
-    /// Batches of a slice: the kernels run for one after the other, so that what they share can be bound.
-    pub slice_batch: u32,
-    /// Slices of the batches.
-    pub batch_slices: u32,
-    /// Chunks of a row in a slice, from its last to its first. Where there are several slices of a row, the states before
-    /// them are computed beforehand.
-    pub slice_chunks: u32,
+    /// The largest slice: the kernels run for one after the other, so that what they share can be bound.
+    pub slice: SelectiveScanSlice,
+    /// Slices along each axis. Where there are several of a row, the states before them are computed beforehand.
+    pub slices: SelectiveScanSlice,
     /// How what the workgroups leave apart is summed.
     pub sum: SumPlan,
 }
@@ -272,82 +300,85 @@ impl SelectiveScanBackwardPlan {
                 limit: u64::from(caps.workgroup_bytes),
             });
         }
-        // Where a single chunk of very many states is too much, shorter ones share less.
-        let mut step_tiles = fitting.min(MOST_STARTS / 4 / spec.parts() as u32);
-        let mut plan = Self::whole(spec, caps, step_tiles)?;
-        while step_tiles > 1 && !plan.slice_fits(1, 1, spec, caps) {
-            step_tiles /= 2;
-            plan = Self::whole(spec, caps, step_tiles)?;
-        }
-        let plan = plan.sliced(spec, caps);
-        let tiles = plan.forward.tiles(spec) as usize;
-        plan.sum.check(plan.terms().max(tiles).max(plan.slices()), caps)?;
+        let step_tiles = fitting.min(MOST_STARTS / 4 / spec.parts() as u32);
+        let plan = Self::whole(spec, caps, step_tiles)?.sliced(spec, caps);
+        plan.sum.check(plan.terms().max(plan.slice.tiles as usize), caps)?;
         check_scratch("what the kernels of a slice share", plan.held(spec).end, caps)?;
         check_scratch("the maps of a slice's chunks", plan.maps(spec), caps)?;
         check_scratch("the gradient before the gate", plan.gated(spec), caps)?;
         check_scratch("the states before the slices", plan.starts(spec), caps)?;
-        check_scratch("the sums of the slices", plan.sums(spec).end, caps)?;
         Ok(plan)
     }
 
     /// One slice of everything, with chunks of so many tiles.
     fn whole(spec: &SelectiveScanSpec, caps: &Caps, step_tiles: u32) -> Result<Self, PlanError> {
         let forward = SelectiveScanPlan::with_chunk(spec, caps, step_tiles * TILE)?;
-        let (slice_batch, batch_slices, slice_chunks) = (spec.batch as u32, 1, forward.chunks);
-        Ok(Self { forward, step_tiles, slice_batch, batch_slices, slice_chunks, sum: SumPlan::new() })
+        let slice = SelectiveScanSlice {
+            batches: spec.batch as u32,
+            groups: spec.groups() as u32,
+            tiles: forward.tiles(spec),
+            chunks: forward.chunks,
+        };
+        let slices = SelectiveScanSlice::from_axes([1; 4]);
+        Ok(Self { forward, step_tiles, slice, slices, sum: SumPlan::new() })
     }
 
-    /// Whether what the kernels of such a slice share can be bound.
-    fn slice_fits(self, slice_batch: u32, slice_chunks: u32, spec: &SelectiveScanSpec, caps: &Caps) -> bool {
-        let slice = Self { slice_batch, slice_chunks, ..self };
+    /// Whether what the kernels of such slices share can be bound.
+    fn fits(self, slice: [u32; 4], spec: &SelectiveScanSpec, caps: &Caps) -> bool {
+        let slice = Self { slice: SelectiveScanSlice::from_axes(slice), ..self };
         let scratch = [slice.held(spec).end, slice.maps(spec), slice.gated(spec)];
         scratch.into_iter().all(|numbers| check_scratch("a slice", numbers, caps).is_ok())
     }
 
-    /// The same in the largest slices that fit: whole batches if they do, or parts of about the same size of a single one.
+    /// The same in the largest slices that fit, of about the same size. An axis is cut where single elements of those
+    /// before it are too much: batches, groups and tiles first, which costs nothing, and rows last.
     fn sliced(self, spec: &SelectiveScanSpec, caps: &Caps) -> Self {
-        let fits = |batches: u32, chunks: u32| self.slice_fits(batches, chunks, spec, caps);
-        let chunks = self.forward.chunks;
-        // The most that fits, at least one.
-        let most = |count: u32, fits: &dyn Fn(u32) -> bool| {
-            let (mut least, mut beyond) = (1, count + 1);
-            while beyond - least > 1 {
-                let middle = u32::midpoint(least, beyond);
-                *if fits(middle) { &mut least } else { &mut beyond } = middle;
+        let whole = self.slice.axes();
+        let (mut slice, mut slices) = (whole, [1; 4]);
+        for axis in 0..4 {
+            let of = |count: u32| std::array::from_fn(|i| if i == axis { count } else { slice[i] });
+            let most = most(whole[axis], |count| self.fits(of(count), spec, caps));
+            slices[axis] = whole[axis].div_ceil(most);
+            let fitting = self.fits(of(most), spec, caps);
+            slice[axis] = whole[axis].div_ceil(slices[axis]);
+            if fitting {
+                break;
             }
-            least
-        };
-        if fits(1, chunks) {
-            let slice_batch = most(self.slice_batch, &|batches| fits(batches, chunks));
-            return Self { slice_batch, batch_slices: self.slice_batch.div_ceil(slice_batch), ..self };
         }
-        let slices = chunks.div_ceil(most(chunks, &|chunks| fits(1, chunks)));
-        Self { slice_batch: 1, batch_slices: self.slice_batch, slice_chunks: chunks.div_ceil(slices), ..self }
+        let [slice, slices] = [slice, slices].map(SelectiveScanSlice::from_axes);
+        Self { slice, slices, ..self }
+    }
+
+    /// Channels of the largest slice.
+    fn slice_channels(&self, spec: &SelectiveScanSpec) -> usize {
+        let tile = (LANES / self.forward.state_lanes) as usize;
+        let among = spec.channels / spec.groups();
+        self.slice.groups as usize * among.min(self.slice.tiles as usize * tile)
     }
 
     /// The steps of a slice of a row.
     fn slice_steps(&self, spec: &SelectiveScanSpec) -> usize {
-        (self.slice_chunks as usize * self.forward.chunk as usize).min(spec.length)
-    }
-
-    /// Slices of a row.
-    pub(crate) fn row_slices(&self) -> u32 {
-        self.forward.chunks.div_ceil(self.slice_chunks)
-    }
-
-    /// All slices.
-    pub(crate) fn slices(&self) -> usize {
-        self.batch_slices as usize * self.row_slices() as usize
+        (self.slice.chunks as usize * self.forward.chunk as usize).min(spec.length)
     }
 
     /// Parts of a slice of which the gradient of what belongs to channels is the sum.
-    pub(crate) fn terms(&self) -> usize {
-        self.slice_batch as usize * self.slice_chunks as usize
+    fn terms(&self) -> usize {
+        self.slice.batches as usize * self.slice.chunks as usize
+    }
+
+    /// Numbers of the states of one batch.
+    fn batch_states(spec: &SelectiveScanSpec) -> usize {
+        spec.channels * spec.state_dim * spec.parts()
+    }
+
+    /// Numbers of the states of a slice's rows.
+    pub(crate) fn slice_states(&self, spec: &SelectiveScanSpec) -> usize {
+        self.slice.batches as usize * self.slice_channels(spec) * spec.state_dim * spec.parts()
     }
 
     /// Numbers of the states with which a slice's chunks begin.
     fn borders(&self, spec: &SelectiveScanSpec) -> usize {
-        self.terms() * spec.a_shape().iter().product::<usize>()
+        self.slice_states(spec) * self.slice.chunks as usize
     }
 
     /// Numbers of the maps of a slice's chunks; there are some for a single chunk too.
@@ -357,26 +388,27 @@ impl SelectiveScanBackwardPlan {
 
     /// Numbers of the gradient before the gate, in rows of whole fours.
     pub(crate) fn gated(&self, spec: &SelectiveScanSpec) -> usize {
-        let rows = self.slice_batch as usize * spec.channels;
+        let rows = self.slice.batches as usize * self.slice_channels(spec);
         if spec.gated { rows * self.slice_steps(spec).next_multiple_of(4) } else { 0 }
     }
 
-    /// Numbers of the states before all slices of a row.
-    pub(crate) fn starts(&self, spec: &SelectiveScanSpec) -> usize {
-        if self.row_slices() == 1 { 0 } else { self.slice_states(spec) * self.row_slices() as usize }
+    /// Numbers of the states of all channels of a slice's batches, where rows are cut; they are kept between slices.
+    pub(crate) fn between(&self, spec: &SelectiveScanSpec) -> usize {
+        if self.slices.chunks == 1 { 0 } else { self.slice.batches as usize * Self::batch_states(spec) }
     }
 
-    /// Numbers of the states of a slice's rows.
-    pub(crate) fn slice_states(&self, spec: &SelectiveScanSpec) -> usize {
-        self.slice_batch as usize * spec.a_shape().iter().product::<usize>()
+    /// Numbers of the states before all slices of those rows.
+    pub(crate) fn starts(&self, spec: &SelectiveScanSpec) -> usize {
+        self.between(spec) * self.slices.chunks as usize
     }
 
     /// Where in the tensor that the kernels of a slice share lies what.
     pub(crate) fn held(&self, spec: &SelectiveScanSpec) -> BackwardHeld {
         let states = self.borders(spec);
-        let steps = self.slice_batch as usize * spec.groups() * spec.state_dim * self.slice_steps(spec);
-        let steps = steps * spec.parts() * self.forward.tiles(spec) as usize;
-        let channels = self.terms() * spec.channels;
+        let SelectiveScanSlice { batches, groups, tiles, .. } = self.slice;
+        let lines = (batches * groups) as usize * tiles as usize * spec.state_dim * spec.parts();
+        let steps = lines * self.slice_steps(spec);
+        let channels = self.terms() * self.slice_channels(spec);
         let Held { skip, border, .. } = self.forward.held(spec);
         let back = border + states;
         let da = back + states;
@@ -386,36 +418,16 @@ impl SelectiveScanBackwardPlan {
         let dbias = dskip + channels;
         BackwardHeld { skip, border, back, da, db, dc, dskip, dbias, end: dbias + channels }
     }
-
-    /// Where in the tensor of the slices' sums lie those of what, each list in (slices, numbers) with room for whole fours.
-    pub(crate) fn sums(&self, spec: &SelectiveScanSpec) -> SliceSums {
-        let slices = if self.slices() == 1 { 0 } else { self.slices() };
-        let states = slices * spec.a_shape().iter().product::<usize>().next_multiple_of(4);
-        let channels = slices * spec.channels.next_multiple_of(4);
-        let [db, dc] =
-            [self.forward.b_varies, self.forward.c_varies].map(|varies| if varies { 0 } else { states });
-        let dskip = states + db + dc;
-        SliceSums {
-            da: 0,
-            db: states,
-            dc: states + db,
-            dskip,
-            dbias: dskip + channels,
-            end: dskip + 2 * channels,
-        }
-    }
 }
 
-/// Numbers in the tensor of what the slices sum, counted from its beginning.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SliceSums {
-    pub da: usize,
-    pub db: usize,
-    pub dc: usize,
-    pub dskip: usize,
-    pub dbias: usize,
-    /// All of it.
-    pub end: usize,
+/// The most up to `count` that fits; at least one, whether or not it does.
+fn most(count: u32, fits: impl Fn(u32) -> bool) -> u32 {
+    let (mut least, mut beyond) = (1, count + 1);
+    while beyond - least > 1 {
+        let middle = u32::midpoint(least, beyond);
+        *if fits(middle) { &mut least } else { &mut beyond } = middle;
+    }
+    least
 }
 
 /// Numbers in the tensor that the kernels of a backward pass share, counted from its beginning.
@@ -473,10 +485,13 @@ impl fmt::Display for SelectiveScanBackwardPlan {
             f,
             "{chunks} chunks of {chunk} steps a row, their states computed again, sums in a fixed order; "
         )?;
-        match (self.slices(), self.row_slices()) {
-            (1, _) => {}
-            (slices, 1) => write!(f, "{slices} slices of {} batches; ", self.slice_batch)?,
-            (slices, _) => write!(f, "{slices} slices of {} chunks of a batch; ", self.slice_chunks)?,
+        if self.slices.count() > 1 {
+            let [batches, groups, tiles, chunks] = self.slice.axes();
+            write!(
+                f,
+                "{} slices of {batches} batches × {groups} groups × {tiles} tiles of channels × {chunks} chunks; ",
+                self.slices.count()
+            )?;
         }
         write!(
             f,

@@ -13,7 +13,8 @@ use crate::{DType, SpecError};
 pub struct PixelflyConfig {
     /// Side of a block: 8, 16, 32 or 64.
     pub block: usize,
-    /// Side of the butterfly matrix that the mask is stretched from, a power of two.
+    /// Side of the butterfly matrix that the mask is stretched from, a power of two, at most the lesser of the layer's
+    /// widths.
     pub butterfly_size: usize,
     /// Factors of it that the mask has, from stride 1 on; the identity is in it always.
     pub factors: usize,
@@ -46,6 +47,9 @@ impl PixelflyConfig {
 
     /// The mask for a weight of (out, in) elements: the sum of the butterfly's factors, stretched to that size, and a
     /// block wherever it has an element.
+    ///
+    /// Fails if a size is 0 or too large, the block is of no side that kernels have, or the butterfly is no power of two,
+    /// has fewer factors or is wider than the weight.
     pub fn mask(&self, size: [usize; 2]) -> Result<BlockPattern, SpecError> {
         let Self { block, butterfly_size, factors, global, .. } = *self;
         if !butterfly_size.is_power_of_two() {
@@ -58,6 +62,11 @@ impl PixelflyConfig {
         }
         at_least_one(&[("the side of a block", block), ("out features", size[0]), ("in features", size[1])])?;
         elements("the weight", &size)?;
+        let least = size[0].min(size[1]);
+        if butterfly_size > least {
+            let expected = format!("at most {least}, the lesser of {} × {} features", size[0], size[1]);
+            return Err(wrong("the size of the butterfly", &butterfly_size, expected));
+        }
         let [rows, columns] = size.map(|size| size.div_ceil(block));
         // The rows or columns of the butterfly that a block of the stretched one touches.
         let touched = |at: usize, size: usize| {
@@ -293,6 +302,14 @@ mod tests {
             refused(PixelflyConfig::new(32, 12, 1, 1)),
             "the size of the butterfly is 12, expected a power of two"
         );
+        for huge in [128, 1 << 63] {
+            assert_eq!(
+                refused(PixelflyConfig::new(32, huge, 2, 1)),
+                format!(
+                    "the size of the butterfly is {huge}, expected at most 64, the lesser of 64 × 64 features"
+                )
+            );
+        }
         assert_eq!(
             refused(PixelflyConfig::new(32, 8, 4, 1)),
             "the number of factors is 4, expected at most 3, of a butterfly of 8"

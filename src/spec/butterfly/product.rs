@@ -184,8 +184,8 @@ impl ButterflySpec {
             ("batch", self.batch),
             ("nstacks", self.nstacks),
             ("nblocks", self.nblocks),
-            ("n_in", self.n_in),
             ("entry", self.entry),
+            ("n_in", self.n_in),
         ])?;
         elements("twiddle", &self.twiddle_shape())?;
         elements("x", &self.x_shape())?;
@@ -246,6 +246,7 @@ mod tests {
         }
         assert_eq!(refused(ButterflySpec { nblocks: 0, ..good }), "nblocks is 0, expected at least 1");
         assert_eq!(refused(ButterflySpec { n_in: 0, ..good }), "n_in is 0, expected at least 1");
+        assert_eq!(refused(good.entry(0)), "entry is 0, expected at least 1");
         for huge in [
             ButterflySpec { n: 1 << 63, ..good },
             ButterflySpec { batch: usize::MAX, ..good },

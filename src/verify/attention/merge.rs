@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::{LSE, largest, unit};
 use crate::oracle::{AttentionResult, attention, merge};
 use crate::verify::{
     Case, Comparison, Grid, Inputs, Outcome, Tolerance, both, boxed, download, poisoned, rounded, upload,
@@ -22,15 +23,6 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(sizes.iter().flat_map(of_sizes));
     cases.extend(boxed(DType::ALL.map(Spread::new)));
     cases
-}
-
-/// A unit in the last place of values around 1.
-pub(super) fn unit(dtype: DType) -> f64 {
-    match dtype {
-        DType::F32 => f64::from(f32::EPSILON),
-        DType::F16 => half::f16::EPSILON.to_f64(),
-        DType::Bf16 => half::bf16::EPSILON.to_f64(),
-    }
 }
 
 impl Case for MergeSpec {
@@ -76,7 +68,7 @@ async fn run<T: Element>(gpu: &Gpu, spec: &MergeSpec) -> Result<Vec<Outcome>, Er
     let atol = 1e-5 + unit(spec.dtype);
     Ok(vec![
         Outcome::new("o", &o, &reference.o, &plain.o, Tolerance { multiple: 2.0, atol }),
-        Outcome::new("lse", &lse, &reference.lse, &plain.lse, Tolerance { multiple: 2.0, atol: 1e-5 }),
+        Outcome::new("lse", &lse, &reference.lse, &plain.lse, LSE),
     ])
 }
 
@@ -137,10 +129,9 @@ async fn spread<T: Element>(gpu: &Gpu, Spread { spec, parts }: &Spread) -> Resul
     let merged = merged.expect("there are parts");
     let (o, lse) = (download(&merged.o).await?, download(&merged.lse).await?);
     // Each of the seven parts is rounded to the storage type, and each merge.
-    let largest = reference.o.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
-    let atol = 1e-5 + 7.0 * unit(spec.dtype) * largest;
+    let atol = 1e-5 + 7.0 * unit(spec.dtype) * largest(&reference.o);
     Ok(vec![
         Outcome::new("o", &o, &reference.o, &plain.o, Tolerance { multiple: 2.0, atol }),
-        Outcome::new("lse", &lse, &reference.lse, &plain.lse, Tolerance { multiple: 2.0, atol: 1e-5 }),
+        Outcome::new("lse", &lse, &reference.lse, &plain.lse, LSE),
     ])
 }

@@ -4,11 +4,12 @@ mod append;
 mod cached;
 mod merge;
 mod mods;
+mod repeats;
 mod training;
 
 use std::fmt;
 
-use crate::oracle::attention;
+use crate::oracle::{AttentionResult, attention};
 use crate::verify::{
     Case, Comparison, Grid, Inputs, Outcome, Tolerance, both, boxed, download, poisoned, rounded, upload,
 };
@@ -24,8 +25,8 @@ struct Forward {
     queries: f64,
     /// Standard deviation of the keys and of the values.
     keys: f64,
-    /// Absolute error of the output that is allowed beside twice the plain one.
-    atol: f64,
+    /// Whether rows may see a key or two.
+    few: bool,
 }
 
 impl fmt::Display for Forward {
@@ -68,6 +69,17 @@ const LARGE_SCORES: [(usize, usize); 6] = [(1, 1), (2, 2), (5, 5), (17, 17), (12
 /// The suites of the specification, forward. Options (heads, masks, softcap, biases) take turns from case to case,
 /// and the full grid also crosses them all at one size.
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
+    let mut cases = boxed(forward_cases(grid));
+    cases.extend(boxed(training::cases(grid)));
+    cases.extend(boxed(repeats::cases()));
+    cases.extend(merge::cases(grid));
+    cases.extend(append::cases(grid));
+    cases.extend(cached::cases(grid));
+    cases.extend(mods::cases(grid));
+    cases
+}
+
+fn forward_cases(grid: Grid) -> Vec<Forward> {
     let mut cases = vec![];
     let mut next = |dtype, lengths, dim| {
         // 31 is coprime to the number of options; the step between dimensions keeps their period off that of dtypes.
@@ -99,12 +111,6 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let every = if grid == Grid::Full { 1 } else { 2 };
     cases.extend(value_dims().step_by(every));
     cases.extend(edges().chain(large_scores()).chain(far_windows()).chain(long_keys(grid)));
-    let mut cases = boxed(cases);
-    cases.extend(boxed(training::cases(grid)));
-    cases.extend(merge::cases(grid));
-    cases.extend(append::cases(grid));
-    cases.extend(cached::cases(grid));
-    cases.extend(mods::cases(grid));
     cases
 }
 
@@ -129,7 +135,7 @@ fn in_turn(spec: AttentionSpec, turn: usize) -> Forward {
     let softcap = [None, Some(50.0)][turn / 24 % 2];
     let alibi = [Alibi::None, Alibi::PerHead, Alibi::PerBatchHead][turn / 48 % 3];
     let spec = AttentionSpec { causal, softcap, alibi, ..spec.kv_heads(kv_heads).window(left, right) };
-    Forward { spec, queries: 1.0, keys: 1.0, atol: 0.0 }
+    Forward { spec, queries: 1.0, keys: 1.0, few: false }
 }
 
 fn value_dims() -> impl Iterator<Item = Forward> {
@@ -144,7 +150,7 @@ fn edges() -> impl Iterator<Item = Forward> {
     let both_orders = EDGES.into_iter().flat_map(|(q_len, k_len)| [(q_len, k_len), (k_len, q_len)]);
     both_orders.zip(DType::ALL.into_iter().cycle()).map(|(lengths, dtype)| {
         let spec = AttentionSpec::new(dtype, 1, lengths, 2, 64).kv_heads(1).causal();
-        Forward { spec, queries: 1.0, keys: 1.0, atol: few(spec, 1.0) }
+        Forward { spec, queries: 1.0, keys: 1.0, few: true }
     })
 }
 
@@ -152,7 +158,7 @@ fn large_scores() -> impl Iterator<Item = Forward> {
     DType::ALL.into_iter().flat_map(|dtype| LARGE_SCORES.map(|lengths| (dtype, lengths))).map(
         |(dtype, lengths)| {
             let spec = AttentionSpec::new(dtype, 2, lengths, 4, 64);
-            Forward { spec, queries: 5.0, keys: 3.0, atol: few(spec, 3.0) }
+            Forward { spec, queries: 5.0, keys: 3.0, few: true }
         },
     )
 }
@@ -169,26 +175,48 @@ fn long_keys(grid: Grid) -> impl Iterator<Item = Forward> {
         let spec = AttentionSpec::new(DType::ALL[i % 3], 1, lengths, 2, 64).kv_heads(1);
         let spec = if i % 2 == 0 { spec.alibi(Alibi::PerHead).causal() } else { spec };
         let spec = if i == 4 { spec.window(Some(300), Some(7)).value_dim(59) } else { spec };
-        Forward { spec, queries: 1.0, keys: 1.0, atol: few(spec, 1.0) }
+        Forward { spec, queries: 1.0, keys: 1.0, few: true }
     })
 }
 
 /// Windows whose sides no i32 holds.
 fn far_windows() -> [Forward; 2] {
     let spec = AttentionSpec::new(DType::F32, 1, (33, 70), 2, 32);
-    let case = |left, right| Forward { spec: spec.window(left, right), queries: 1.0, keys: 1.0, atol: 0.0 };
+    let case = |left, right| Forward { spec: spec.window(left, right), queries: 1.0, keys: 1.0, few: false };
     [case(Some(usize::MAX), Some(2)), case(Some(2), Some(usize::MAX - 1))]
 }
 
-/// 1e-5 as in the originals. Rows that see a key or two are a small sample of roundings, whose maximum is luck: they
-/// are also allowed half a unit in the last place of the values.
-fn few(spec: AttentionSpec, values: f64) -> f64 {
-    let unit = match spec.dtype {
+/// What rows that see a key or two are allowed beside a multiple of the plain error: the originals' 1e-5, and half a unit in
+/// the last place of the largest value. The originals round their reference to the storage type, ours is not rounded; and
+/// the roundings of a few rows are a small sample, in which the plain computation may be luckier than any must be.
+fn of_few(dtype: DType, reference: &[f64]) -> f64 {
+    1e-5 + 0.5 * unit(dtype) * largest(reference)
+}
+
+/// A unit in the last place of values from 1 to 2.
+fn unit(dtype: DType) -> f64 {
+    match dtype {
         DType::F32 => f64::from(f32::EPSILON),
         DType::F16 => half::f16::EPSILON.to_f64(),
         DType::Bf16 => half::bf16::EPSILON.to_f64(),
-    };
-    1e-5 + 2.0 * values * unit
+    }
+}
+
+/// The largest value that is finite.
+fn largest(values: &[f64]) -> f64 {
+    values.iter().filter(|value| value.is_finite()).fold(0.0, |max, value| max.max(value.abs()))
+}
+
+/// Log-sum-exps are one score and a small logarithm where few keys are seen, and the plain one then errs by a rounding or by
+/// nothing: as in the suites of edges, 1e-5 stands for the logarithm and exp2 of the GPU.
+const LSE: Tolerance = Tolerance { multiple: 2.0, atol: 1e-5 };
+
+/// What probabilities may differ by. They are `exp2(s - L log2 e)` of a log-sum-exp `L` that was stored in f32, since that is
+/// all the forward pass leaves. Storing rounds by up to `|L| ε / 2`, the product by as much once more in natural units, and
+/// what an exponent is off by, its result is off by as a share. The plain computation divides by its sum instead.
+fn of_weights(reference: &AttentionResult) -> Tolerance {
+    let rounded = f64::from(f32::EPSILON) * largest(&reference.lse);
+    Tolerance { multiple: 2.0, atol: rounded * largest(&reference.probabilities) }
 }
 
 impl Case for Forward {
@@ -202,7 +230,7 @@ impl Case for Forward {
 }
 
 async fn run<T: Element>(gpu: &Gpu, case: &Forward) -> Result<Vec<Outcome>, Error> {
-    let Forward { spec, queries, keys, atol } = *case;
+    let Forward { spec, queries, keys, few } = *case;
     let count = |shape: &[usize]| shape.iter().product::<usize>();
     let mut inputs = Inputs::new(count(&[spec.q_len, spec.k_len, spec.head_dim]) as u64);
     let q = rounded::<T>(&inputs.normal(count(&spec.q_shape()), queries));
@@ -225,11 +253,120 @@ async fn run<T: Element>(gpu: &Gpu, case: &Forward) -> Result<Vec<Outcome>, Erro
     Attention::new(gpu, spec)?.encode(&mut encoder, inputs, &outputs)?;
     gpu.submit(encoder)?;
     let (o, lse) = (download(&outputs.o).await?, download(&outputs.lse).await?);
-    // The log-sum-exp is a sum of one score and a small logarithm where few keys are seen, and the plain one then errs
-    // by a rounding or by nothing: as in the suites of edges, 1e-5 stands for the logarithm and exp2 of the GPU.
-    let lse_tolerance = Tolerance { multiple: 2.0, atol: 1e-5 };
+    let atol = if few { of_few(spec.dtype, &reference.o) } else { 0.0 };
     Ok(vec![
         Outcome::new("o", &o, &reference.o, &plain.o, Tolerance { multiple: 2.0, atol }),
-        Outcome::new("lse", &lse, &reference.lse, &plain.lse, lse_tolerance),
+        Outcome::new("lse", &lse, &reference.lse, &plain.lse, LSE),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::Window;
+
+    /// The rows of the specification's table of acceptance.
+    const SPECIFIED_LENGTHS: [(usize, usize); 10] = [
+        (113, 203),
+        (128, 217),
+        (113, 211),
+        (108, 256),
+        (256, 512),
+        (512, 256),
+        (1024, 1024),
+        (1023, 1024),
+        (1024, 1023),
+        (2048, 2048),
+    ];
+    const SPECIFIED_DIMS: [usize; 12] = [32, 40, 59, 64, 80, 96, 111, 128, 160, 192, 224, 256];
+
+    /// Which value each option has, in its own words.
+    fn options(spec: &AttentionSpec) -> Vec<String> {
+        let heads = match spec.kv_heads {
+            1 => "one key head",
+            kv_heads if kv_heads == spec.heads => "as many key heads",
+            _ => "few key heads",
+        };
+        let Window { left, right } = spec.window;
+        vec![
+            heads.to_owned(),
+            format!("causal: {}", spec.causal),
+            format!("window: {}, {}", left.is_some(), right.is_some()),
+            format!("softcap: {:?}", spec.softcap),
+            format!("ALiBi: {:?}", spec.alibi),
+            format!("dropout: {:?}", spec.dropout),
+            format!("sinks: {}", spec.sinks),
+            spec.dtype.to_string(),
+        ]
+    }
+
+    /// The values of a suite's options, and the pairs of them that meet.
+    fn met(specs: &[AttentionSpec]) -> (HashSet<String>, HashSet<[String; 2]>) {
+        let all: Vec<_> = specs.iter().map(options).collect();
+        let pairs = |options: &Vec<String>| -> Vec<_> {
+            let pair = |(n, a): (usize, &String)| -> Vec<_> {
+                options[n + 1..].iter().map(|b| [a.clone(), b.clone()]).collect()
+            };
+            options.iter().enumerate().flat_map(pair).collect()
+        };
+        (all.iter().flatten().cloned().collect(), all.iter().flat_map(pairs).collect())
+    }
+
+    fn suites(grid: Grid) -> [(Vec<AttentionSpec>, usize); 2] {
+        let forward = forward_cases(grid).iter().map(|case| case.spec).collect();
+        let training = training::cases(grid).iter().map(|case| case.spec).collect();
+        // Heads, masks, windows, softcaps, biases and types; for gradients dropout and sinks too.
+        [(forward, 3 + 2 + 4 + 2 + 3 + 3 + 1 + 1), (training, 3 + 2 + 4 + 2 + 3 + 3 + 2 + 2)]
+    }
+
+    #[test]
+    fn the_whole_grid_is_that_of_the_specification() {
+        for (specs, _) in suites(Grid::Full) {
+            let found: HashSet<_> =
+                specs.iter().map(|spec| ((spec.q_len, spec.k_len), spec.head_dim, spec.dtype)).collect();
+            for (lengths, dim) in SPECIFIED_LENGTHS.iter().flat_map(|l| SPECIFIED_DIMS.map(|dim| (*l, dim))) {
+                assert!(
+                    DType::ALL.iter().all(|&dtype| found.contains(&(lengths, dim, dtype))),
+                    "{lengths:?}, {dim}"
+                );
+            }
+            let causal: HashSet<_> =
+                specs.iter().filter(|spec| spec.causal).map(|spec| (spec.q_len, spec.k_len)).collect();
+            for (q, k) in [(1, 239), (3, 799), (127, 512), (127, 513), (113, 203), (128, 217), (1023, 1024)] {
+                assert!(causal.contains(&(q, k)) && causal.contains(&(k, q)), "{q} × {k}");
+            }
+        }
+        assert!(suites(Grid::Full)[0].0.iter().any(|spec| (spec.q_len, spec.k_len) == (16, 100_000)));
+    }
+
+    #[test]
+    fn options_meet() {
+        for (specs, values) in suites(Grid::Thin) {
+            let (found, _) = met(&specs);
+            assert_eq!(found.len(), values, "{found:?}");
+            // Odd lengths, and one query or one key.
+            for odd in [(113, 203), (1, 239)] {
+                assert!(specs.iter().any(|spec| (spec.q_len, spec.k_len) == odd), "{odd:?}");
+            }
+        }
+        for (specs, _) in suites(Grid::Full) {
+            let (values, pairs) = met(&specs);
+            let option = |value: &str| value.split(':').next().map(str::to_owned);
+            let heads = |value: &str| value.contains("key head");
+            let dtype = |value: &str| !value.contains(':') && !heads(value);
+            let apart = |a: &str, b: &str| {
+                option(a) != option(b) && !(heads(a) && heads(b)) && !(dtype(a) && dtype(b))
+            };
+            for (a, b) in values.iter().flat_map(|a| values.iter().map(move |b| (a, b))) {
+                let pair = [a.clone(), b.clone()];
+                let turned = [b.clone(), a.clone()];
+                assert!(
+                    !apart(a, b) || pairs.contains(&pair) || pairs.contains(&turned),
+                    "{a} never meets {b}"
+                );
+            }
+        }
+    }
 }

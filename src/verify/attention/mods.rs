@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::training::GRADIENTS;
+use super::{LSE, of_weights};
 use crate::oracle::{AttentionGiven, HostMods, Place, attention_backward, attention_of};
 use crate::verify::{
     Case, Comparison, Grid, Inputs, Outcome, Tolerance, both, boxed, download, poisoned, rounded, upload,
@@ -164,11 +166,9 @@ async fn run<T: Element>(gpu: &Gpu, case: &ModsCase) -> Result<Vec<Outcome>, Err
     Attention::with_mods(gpu, *spec, &modified.mods)?.encode(&mut encoder, inputs, &outputs)?;
     gpu.submit(encoder)?;
     let (o, lse) = (download(&outputs.o).await?, download(&outputs.lse).await?);
-    // As in the suites of the built-in options.
-    let lse_tolerance = Tolerance { multiple: 2.0, atol: 1e-5 };
     let mut outcomes = vec![
         Outcome::new("o", &o, &reference.o, &plain.o, Tolerance { multiple: 2.0, atol: 0.0 }),
-        Outcome::new("lse", &lse, &reference.lse, &plain.lse, lse_tolerance),
+        Outcome::new("lse", &lse, &reference.lse, &plain.lse, LSE),
     ];
     if !backward {
         return Ok(outcomes);
@@ -179,12 +179,8 @@ async fn run<T: Element>(gpu: &Gpu, case: &ModsCase) -> Result<Vec<Outcome>, Err
     let op = AttentionProbabilities::with_mods(gpu, *spec, &modified.mods)?;
     op.encode(&mut encoder, inputs, &outputs.lse, &p)?;
     gpu.submit(encoder)?;
-    // A weight is one exponential of the GPU, for which WGSL allows several units in the last place; a plain one has no
-    // such error. The suite of training allows 1e-5.
-    let largest = reference.probabilities.iter().fold(0.0, |max: f64, p| max.max(*p));
-    let tolerance = Tolerance { multiple: 2.0, atol: 4.0 * f64::from(f32::EPSILON) * largest };
     let pair = [&reference.probabilities, &plain.probabilities];
-    outcomes.push(Outcome::new("p", &download(&p).await?, pair[0], pair[1], tolerance));
+    outcomes.push(Outcome::new("p", &download(&p).await?, pair[0], pair[1], of_weights(&reference)));
 
     let (reference, plain) = both(spec.dtype, |precision| attention_backward(spec, precision, &given, &d_o));
     let d_o = upload::<T>(gpu, &spec.o_shape(), &d_o)?;
@@ -204,17 +200,14 @@ async fn run<T: Element>(gpu: &Gpu, case: &ModsCase) -> Result<Vec<Outcome>, Err
         ("dk", &found.dk, &reference.dk, &plain.dk),
         ("dv", &found.dv, &reference.dv, &plain.dv),
     ] {
-        let tolerance = Tolerance { multiple: 3.0, atol: 0.0 };
-        outcomes.push(Outcome::new(name, &download(found).await?, reference, plain, tolerance));
+        outcomes.push(Outcome::new(name, &download(found).await?, reference, plain, GRADIENTS));
     }
     for (name, found, reference, plain) in [
         ("dalibi", &found.dalibi, &reference.dalibi, &plain.dalibi),
         ("dsinks", &found.dsinks, &reference.dsinks, &plain.dsinks),
     ] {
         if let Some(found) = found {
-            // As in the suite of training: they gather roundings from every weight of a head.
-            let tolerance = Tolerance { multiple: 3.0, atol: super::few(*spec, 0.0) };
-            outcomes.push(Outcome::new(name, &download(found).await?, reference, plain, tolerance));
+            outcomes.push(Outcome::new(name, &download(found).await?, reference, plain, GRADIENTS));
         }
     }
     Ok(outcomes)

@@ -73,6 +73,8 @@ async fn run<T: Element>(gpu: &Gpu, spec: MonarchLinearSpec) -> Result<Vec<Outco
     let mut outcomes = vec![
         compare("y", &download(&y).await?, &y_reference, &y_plain),
         compare("dx", &download(&gradients.product.dx).await?, &reference.dx, &plain.dx),
+        compare("dw1", &download(&gradients.product.dw1).await?, &reference.dw1, &plain.dw1),
+        compare("dw2", &download(&gradients.product.dw2).await?, &reference.dw2, &plain.dw2),
     ];
     if let Some(dbias) = &gradients.dbias {
         outcomes.push(compare("dbias", &download(dbias).await?, &dbias_reference, &dbias_plain));

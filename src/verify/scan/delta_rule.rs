@@ -1,9 +1,8 @@
 //! The acceptance grid of the delta rule: results, states, and every gradient.
 
+use super::s4d;
 use crate::oracle::{DeltaRuleValues, delta_rule, delta_rule_backward};
-use crate::verify::{
-    Case, Comparison, Grid, Inputs, Outcome, Tolerance, both, download, poisoned, rounded, upload,
-};
+use crate::verify::{Case, Comparison, Grid, Inputs, Outcome, both, download, poisoned, rounded, upload};
 use crate::{
     DType, DeltaRule, DeltaRuleBackward, DeltaRuleGradients, DeltaRuleInputs, DeltaRuleSpec, Element, Error,
     Gpu, LinearAttentionOutputGradients, LinearAttentionOutputs, Sequences, by_dtype,
@@ -50,12 +49,13 @@ impl Case for DeltaRuleSpec {
     }
 }
 
-/// Twice the plain error, and a few last places of the largest value: chunks multiply by an inverse, whose rounding the
-/// plain recurrence has not.
-fn outcome(tensor: &'static str, ours: &[f64], reference: &[f64], plain: &[f64]) -> Outcome {
-    let largest = reference.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
-    let tolerance = Tolerance { multiple: 2.0, atol: 8.0 * f64::from(f32::EPSILON) * largest };
-    Outcome::new(tensor, ours, reference, plain, tolerance)
+/// Twice the plain error, and what sums over a chunk's steps add, which the plain recurrence does not take: one through
+/// the inverse of the chunk, one through its scores. The roundings of n terms, half a unit in the last place each and in
+/// any direction, come to √n / 2 units, and those of two sums to √n. Four units at least, as in other chunks: few elements
+/// are a small sample.
+fn share(spec: &DeltaRuleSpec) -> f64 {
+    let steps = spec.chunk.unwrap_or(64).min(spec.length);
+    f64::from(f32::EPSILON) * (steps as f64).sqrt().max(4.0)
 }
 
 /// Keys of length 1, as the delta rule wants them.
@@ -116,6 +116,9 @@ async fn run<T: Element>(gpu: &Gpu, spec: &DeltaRuleSpec) -> Result<Vec<Outcome>
     DeltaRuleBackward::new(gpu, spec.clone())?.encode(&mut encoder, inputs, of, &gradients)?;
     gpu.submit(encoder)?;
 
+    let outcome = |tensor, ours: &[f64], reference: &[f64], plain: &[f64]| {
+        Outcome::new(tensor, ours, reference, plain, s4d::share(reference, share(spec)))
+    };
     let mut outcomes = vec![
         outcome("o", &download(&outputs.o).await?, &reference.o, &plain.o),
         outcome("last", &download(&outputs.last).await?, &reference.last, &plain.last),

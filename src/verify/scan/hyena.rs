@@ -1,5 +1,6 @@
 //! The acceptance grid of Hyena's operator and its gradients.
 
+use super::long_conv::TRANSFORMS;
 use super::s4d::share;
 use crate::oracle::{self, Conv1dTensors, LongConvOperands, Precision};
 use crate::verify::{
@@ -15,7 +16,8 @@ use crate::{
 pub(super) fn cases(grid: Grid) -> Vec<HyenaSpec> {
     let spec = |dtype, length| HyenaSpec::new(dtype, 2, 3, length);
     match grid {
-        Grid::Thin => vec![spec(DType::F32, 97)],
+        // What the largest of few narrow roundings comes to is luck: those types take a longer sequence.
+        Grid::Thin => vec![spec(DType::F32, 97), spec(DType::F16, 784), spec(DType::Bf16, 784)],
         Grid::Full => {
             let of_type =
                 |dtype| [spec(dtype, 1).width(2), spec(dtype, 784), spec(dtype, 1025).width(4).taps(64)];
@@ -160,7 +162,8 @@ async fn run<T: Element>(gpu: &Gpu, spec: HyenaSpec) -> Result<Vec<Outcome>, Err
     let mut outcomes: Vec<_> = compared
         .enumerate()
         .map(|(i, ((name, ours), (exact, plain)))| {
-            let tolerance = share(exact, 2e-5);
+            // A transform, and the taps of a short convolution on either side of it.
+            let tolerance = share(exact, 1.5 * TRANSFORMS);
             let tolerance = Tolerance { atol: tolerance.atol + beside(i), ..tolerance };
             Outcome::new(name, ours, exact, plain, tolerance)
         })

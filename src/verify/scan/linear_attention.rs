@@ -18,6 +18,7 @@ pub(super) fn cases(grid: Grid) -> Vec<LinearAttentionSpec> {
         spec(F32, Gate::PerStep).chunk(64),
         spec(F32, Gate::Constant).sequences(packed).scale(0.7).chunk(64),
         spec(F16, Gate::PerStep).chunk(64),
+        spec(DType::Bf16, Gate::Constant).chunk(64),
         spec(F32, Gate::PerKey).sequences(Sequences::Packed(vec![0, 1, 34, 34, 97])).scale(0.7).chunk(33),
         LinearAttentionSpec::new(F32, 2, 150, 1, (16, 40), Gate::PerKey).chunk(64),
         spec(F16, Gate::PerKey).chunk(64),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::s4d::share;
 use crate::oracle::{LongConv as Oracle, LongConvOperands, Precision};
 use crate::verify::{
     Case, Comparison, Grid, Inputs, Outcome, Tolerance, download, poisoned, rounded, upload,
@@ -92,11 +93,12 @@ impl Case for LongConvCase {
     }
 }
 
-/// Sixteen units in the last place of the largest value beside twice the plain error: what a transform gathers in
-/// rounding is spread over all samples alike, the small ones too.
+/// What a transform gathers in rounding, which is spread over all samples alike, the small ones too: sixteen units in the
+/// last place of the largest value.
+pub(super) const TRANSFORMS: f64 = 16.0 * f32::EPSILON as f64;
+
 fn tolerance(reference: &[f64]) -> Tolerance {
-    let largest = reference.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
-    Tolerance { multiple: 2.0, atol: 16.0 * f64::from(f32::EPSILON) * largest }
+    share(reference, TRANSFORMS)
 }
 
 async fn run<T: Element>(
@@ -168,7 +170,7 @@ async fn run<T: Element>(
         let each = |dskip: &dyn Fn(usize) -> f64| (0..spec.channels).map(dskip).collect::<Vec<_>>();
         let reference = each(&|channel| exact.dskip(channel));
         // Few values are a small sample of roundings; they are some of dk's, whose size says what is fair.
-        let atol = outcomes[2].largest * 16.0 * f64::from(f32::EPSILON);
+        let atol = outcomes[2].largest * TRANSFORMS;
         let tolerance = Tolerance { multiple: 2.0, atol };
         let plain = each(&|channel| plain.dskip(channel));
         outcomes.push(Outcome::new("dD", &download(dskip).await?, &reference, &plain, tolerance));

@@ -1,11 +1,10 @@
 //! The acceptance grids of the cores of Mamba's blocks, and their gradients.
 
+use super::selective_scan::compare;
 use crate::oracle::{
     Conv1dTensors, SelectiveScanTensors, SsdValues, mamba, mamba_backward, mamba2, mamba2_backward,
 };
-use crate::verify::{
-    Case, Comparison, Grid, Inputs, Outcome, Tolerance, both, download, poisoned, rounded, upload,
-};
+use crate::verify::{Case, Comparison, Grid, Inputs, Outcome, both, download, poisoned, rounded, upload};
 use crate::{
     CoefficientGradient, CoefficientTensor, Conv1dGradients, Conv1dSpec, DType, Element, Error, Gpu, Mamba,
     Mamba2, Mamba2Backward, Mamba2Gradients, Mamba2Inputs, Mamba2Spec, MambaBackward, MambaGradients,
@@ -19,6 +18,7 @@ pub(super) fn cases(grid: Grid) -> Vec<MambaSpec> {
     let mut cases = vec![
         with_states(MambaSpec::new(DType::F32, 2, 6, 97, 4)),
         MambaSpec { width: 3, conv_bias: false, ..MambaSpec::new(DType::F16, 1, 8, 64, 4) },
+        with_states(MambaSpec::new(DType::Bf16, 1, 5, 61, 4)),
     ];
     if grid == Grid::Full {
         for dtype in DType::ALL {
@@ -43,6 +43,7 @@ pub(super) fn cases2(grid: Grid) -> Vec<Mamba2Spec> {
         odd(DType::F32, 1),
         Mamba2Spec { width: 3, conv_bias: false, ..Mamba2Spec::new(DType::F16, 2, 75, (2, 16), 16) },
         Mamba2Spec { ssd: resets.ssd.sequences(indices), ..resets },
+        odd(DType::Bf16, 61),
     ];
     if grid == Grid::Full {
         for dtype in DType::ALL {
@@ -70,12 +71,6 @@ impl Case for Mamba2Spec {
     fn run<'a>(&'a self, gpu: &'a Gpu) -> Comparison<'a> {
         by_dtype!(self.ssd.dtype, T => Box::pin(run2::<T>(gpu, self)))
     }
-}
-
-/// Twice the plain error, and `leeway` times a part of what a selective scan is allowed.
-fn compare(tensor: &'static str, ours: &[f64], reference: &[f64], plain: &[f64], leeway: f64) -> Outcome {
-    let largest = reference.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
-    Outcome::new(tensor, ours, reference, plain, Tolerance { multiple: 2.0, atol: leeway * 5e-5 * largest })
 }
 
 /// What a core's convolution reads, on the host.
@@ -227,8 +222,8 @@ async fn run<T: Element>(gpu: &Gpu, spec: MambaSpec) -> Result<Vec<Outcome>, Err
         compare("out", &download(&outputs.out).await?, &reference.0.out, &plain.0.out, 1.0),
         compare("conv_last", &download(&outputs.conv_last).await?, &reference.1, &plain.1, 1.0),
         compare("last", &download(&outputs.last).await?, &reference.0.last, &plain.0.last, 1.0),
-        compare("ddelta", &download(&found.scan.ddelta).await?, &exact.0.ddelta, &rough.0.ddelta, 5.0),
-        compare("dA", &download(&found.scan.da).await?, &exact.0.da, &rough.0.da, 5.0),
+        compare("ddelta", &download(&found.scan.ddelta).await?, &exact.0.ddelta, &rough.0.ddelta, 2.0),
+        compare("dA", &download(&found.scan.da).await?, &exact.0.da, &rough.0.da, 2.0),
     ];
     if let CoefficientGradient::PerStep(db) = &found.scan.db {
         outcomes.push(compare("dB", &download(db).await?, &exact.0.db, &rough.0.db, 2.0));
@@ -323,8 +318,8 @@ async fn run2<T: Element>(gpu: &Gpu, spec: &Mamba2Spec) -> Result<Vec<Outcome>, 
     let mut outcomes = vec![
         compare("out", &download(&outputs.out).await?, &reference.0.out, &plain.0.out, 1.0),
         compare("last", &download(&outputs.last).await?, &reference.0.last, &plain.0.last, 1.0),
-        compare("ddt", &download(&found.ssd.dt).await?, &exact.0.dt, &rough.0.dt, 5.0),
-        compare("dA", &download(&found.ssd.a).await?, &exact.0.a, &rough.0.a, 5.0),
+        compare("ddt", &download(&found.ssd.dt).await?, &exact.0.dt, &rough.0.dt, 2.0),
+        compare("dA", &download(&found.ssd.a).await?, &exact.0.a, &rough.0.a, 2.0),
     ];
     if let (Some(dz), Some(exact), Some(rough)) = (&found.ssd.z, &exact.0.z, &rough.0.z) {
         outcomes.push(compare("dz", &download(dz).await?, exact, rough, 2.0));

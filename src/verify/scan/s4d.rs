@@ -1,5 +1,6 @@
 //! The acceptance grid of S4D: kernels, convolution, and the gradients of its parameters.
 
+use super::long_conv::TRANSFORMS;
 use crate::oracle::{self, LongConvOperands, Precision};
 use crate::verify::{
     Case, Comparison, Grid, Inputs, Outcome, Tolerance, download, poisoned, rounded, upload,
@@ -65,6 +66,10 @@ pub(super) fn differences(spec: &S4dSpec, at: &S4dParameters, dk: &[f64], parame
     (0..count).map(|i| (loss(i, STEP) - loss(i, -STEP)) / (2.0 * STEP)).collect()
 }
 
+/// What a mode's power may be wrong by: the product of at most 24 of the host's, each of which is rounded and then
+/// multiplied, as a share of the largest value.
+pub(super) const POWERS: f64 = 24.0 * f32::EPSILON as f64;
+
 /// A share of the largest value, beside twice the error of the plain computation.
 pub(super) fn share(values: &[f64], share: f64) -> Tolerance {
     let largest = values.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
@@ -106,7 +111,7 @@ async fn run<T: Element>(gpu: &Gpu, spec: S4dSpec) -> Result<Vec<Outcome>, Error
     gpu.submit(encoder)?;
 
     let reference = oracle::s4d_kernel(&spec, &parameters);
-    let kernel = Outcome::new("k", &download(&k).await?, &reference, &reference, share(&reference, 1e-5));
+    let kernel = Outcome::new("k", &download(&k).await?, &reference, &reference, share(&reference, POWERS));
     let [exact, plain] = [Precision::Exact, Precision::Stored(conv.dtype)].map(|precision| {
         let operands = LongConvOperands {
             u,
@@ -128,22 +133,38 @@ async fn run<T: Element>(gpu: &Gpu, spec: S4dSpec) -> Result<Vec<Outcome>, Error
     });
     let mut outcomes = vec![
         kernel,
-        Outcome::new("y", &download(&y).await?, &exact.0, &plain.0, share(&exact.0, 1e-5)),
-        Outcome::new("du", &download(&gradients.du).await?, &exact.1, &plain.1, share(&exact.1, 1e-5)),
+        Outcome::new("y", &download(&y).await?, &exact.0, &plain.0, share(&exact.0, TRANSFORMS)),
+        Outcome::new("du", &download(&gradients.du).await?, &exact.1, &plain.1, share(&exact.1, TRANSFORMS)),
     ];
     let ours = parameters.gradients(&spec, &gradients.dmodes.read().await?)?;
     let each: [(_, Parameter); 5] = [
-        ("dlog_dt", |parameters| &mut parameters.log_dt),
         ("dlog_a_re", |parameters| &mut parameters.log_a_re),
         ("da_im", |parameters| &mut parameters.a_im),
         ("dc_re", |parameters| &mut parameters.c_re),
         ("dc_im", |parameters| &mut parameters.c_im),
+        ("dlog_dt", |parameters| &mut parameters.log_dt),
     ];
+    // δ and A come as a product: the derivative by log δ is a sum of those by A of all modes, and as large as they are
+    // are its roundings.
+    let mut terms = vec![0.0; conv.channels];
     for (name, parameter) in each {
         let [reference, plain] =
             [&exact.2, &plain.2].map(|dk| differences(&spec, &parameters, dk, parameter));
         let found = parameter(&mut ours.clone()).clone();
-        outcomes.push(Outcome::new(name, &found, &reference, &plain, share(&reference, 1e-4)));
+        let mut tolerance = share(&reference, POWERS + TRANSFORMS);
+        match name {
+            "dlog_a_re" => add_sizes(&mut terms, &reference, |_| 1.0),
+            "da_im" => add_sizes(&mut terms, &reference, |i| parameters.a_im[i]),
+            "dlog_dt" => tolerance = share(&terms, POWERS + TRANSFORMS),
+            _ => {}
+        }
+        outcomes.push(Outcome::new(name, &found, &reference, &plain, tolerance));
     }
     Ok(outcomes)
+}
+
+/// Adds up, channel by channel, how large each mode's term is.
+fn add_sizes(channels: &mut [f64], modes: &[f64], factor: impl Fn(usize) -> f64) {
+    let pairs = modes.len() / channels.len();
+    modes.iter().enumerate().for_each(|(i, mode)| channels[i / pairs] += (mode * factor(i)).abs());
 }

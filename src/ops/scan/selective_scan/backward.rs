@@ -7,7 +7,7 @@ use super::{
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
 use crate::ops::scan::sum_terms::{self, Terms};
-use crate::plan::{SelectiveScanBackwardPlan, SelectiveScanPlan};
+use crate::plan::{SelectiveScanBackwardPlan, SelectiveScanPlan, SelectiveScanSlice};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::tensor::expect_optional;
 use crate::{DType, Element, Error, Gpu, SelectiveScanSpec, Tensor};
@@ -22,7 +22,12 @@ params! {
         tiles: u32,
         chunk: u32,
         chunks: u32,
+        slice_groups: u32,
+        slice_channels: u32,
         first_batch: u32,
+        first_group: u32,
+        first_tile: u32,
+        first_channel: u32,
         first_chunk: u32,
         first_skip: u32,
         first_border: u32,
@@ -164,8 +169,8 @@ struct BackwardKernels {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &SelectiveScanBackwardPlan) -> Result<Vec<Shader>, ShaderError> {
-    let SelectiveScanBackwardPlan { forward, step_tiles, sum, .. } = plan;
-    let sliced = plan.row_slices() > 1;
+    let SelectiveScanBackwardPlan { forward, step_tiles, slices, sum, .. } = plan;
+    let sliced = slices.chunks > 1;
     let with_gradient = |linker: Linker| {
         if forward.gated {
             linker.module("scan/selective_gradient_gated")
@@ -178,6 +183,7 @@ pub fn shaders(plan: &SelectiveScanBackwardPlan) -> Result<Vec<Shader>, ShaderEr
     let backward = exchange(chunk_linker("scan/selective_backward", forward), forward)
         .set("STEP_TILES", *step_tiles)
         .set("GATED", forward.gated)
+        .set("ADD", slices.tiles > 1)
         .tensor("du", forward.storage)
         .tensor("ddelta", forward.storage);
     let mut linked = vec![pack(forward)?];
@@ -194,7 +200,9 @@ pub fn shaders(plan: &SelectiveScanBackwardPlan) -> Result<Vec<Shader>, ShaderEr
         .set("LANES", sum.lanes)
         .set("QUADS", sum.quads)
         .tensor("sums", forward.coefficients);
-    linked.extend([sum_terms::shader(*sum, Storage::F32)?, step_sum.link()?]);
+    let sum =
+        if slices.count() > 1 { sum_terms::adding(*sum)? } else { sum_terms::shader(*sum, Storage::F32)? };
+    linked.extend([sum, step_sum.link()?]);
     Ok(linked)
 }
 
@@ -258,22 +266,23 @@ impl SelectiveScanBackward {
         inputs.check(gpu, spec)?;
         dout.expect(gpu, "dout", spec.dtype, &spec.shape())?;
         gradients.check(gpu, spec)?;
-        let (place, states) = (plan.held(spec), plan.slice_states(spec));
-        let behind = if plan.row_slices() > 1 { states } else { 0 };
-        let [maps, gated, starts, sums] =
-            [plan.maps(spec), plan.gated(spec), plan.starts(spec), plan.sums(spec).end];
-        let sizes = [place.end, maps, maps, states, behind, behind, gated, starts, sums];
+        let (place, between) = (plan.held(spec), plan.between(spec));
+        let (maps, states) = (plan.maps(spec), plan.slice_states(spec));
+        let sizes = [place.end, maps, maps, states, between, between, plan.gated(spec), plan.starts(spec)];
         let shapes = sizes.map(|numbers| [numbers]);
         let tensors = scratch.tensors(gpu, &shapes.each_ref().map(<[usize; 1]>::as_slice))?;
-        let [held, maps, maps_back, ends, behind, ahead, gated, starts, sums] =
+        let [held, maps, maps_back, ends, behind, ahead, gated, starts] =
             std::array::from_fn(|i| &tensors[i]);
-        let buffers = Shared { held, maps, maps_back, ends, behind: [behind, ahead], gated, starts, sums };
+        let buffers = Shared { held, maps, maps_back, ends, behind: [behind, ahead], gated, starts };
         let pass = BackwardPass { op: self, inputs, dout, gradients, buffers };
         encode_pack(gpu, encoder, &kernels.pack, (spec, &plan.forward), &inputs, (held, place.border))?;
-        for slice in 0..plan.batch_slices {
-            pass.encode_rows(encoder, slice)?;
+        if plan.slices.count() > 1 {
+            pass.clear_sums(encoder);
         }
-        pass.encode_slice_sums(encoder)
+        for of_batch in 0..plan.slices.batches {
+            pass.encode_batches(encoder, of_batch)?;
+        }
+        Ok(())
     }
 
     /// Allocates the gradients, records them and submits. Fails like [`encode`](Self::encode).
@@ -298,26 +307,24 @@ struct Shared<'a> {
     maps_back: &'a Tensor<f32>,
     /// States after the slice.
     ends: &'a Tensor<f32>,
-    /// Gradients of states that come from behind a slice, and where those go that come from behind the next.
+    /// Gradients of the states of all channels that come from behind a slice of the rows, and where those go that come
+    /// from behind the next.
     behind: [&'a Tensor<f32>; 2],
     gated: &'a Tensor<f32>,
-    /// States before every slice of the rows.
+    /// States of all channels before every slice of the rows.
     starts: &'a Tensor<f32>,
-    /// Sums of all slices.
-    sums: &'a Tensor<f32>,
 }
 
-/// Some batches, and of their rows some chunks.
-#[derive(Clone, Copy)]
+/// Some batches, of these some groups of channels, of a single group perhaps some tiles, and of their rows some chunks.
+#[derive(Clone, Copy, Debug)]
 struct Slice {
-    /// Which of the batches' slices.
-    of_batch: u32,
     /// Which of its rows'.
     of_row: u32,
-    first_batch: u32,
-    batches: u32,
-    first_chunk: u32,
-    chunks: u32,
+    first: SelectiveScanSlice,
+    size: SelectiveScanSlice,
+    /// Neighbours, as those of whole groups are.
+    first_channel: u32,
+    channels: u32,
 }
 
 /// One backward pass on its way.
@@ -330,56 +337,113 @@ struct BackwardPass<'a, T> {
 }
 
 impl<T: Element> BackwardPass<'_, T> {
-    fn slice(&self, of_batch: u32, of_row: u32) -> Slice {
+    /// The slice of that number along each axis.
+    fn slice(&self, of_batch: u32, [of_group, of_tile]: [u32; 2], of_row: u32) -> Slice {
         let SelectiveScanBackward { spec, plan, .. } = self.op;
-        let first_batch = of_batch * plan.slice_batch;
-        let first_chunk = of_row * plan.slice_chunks;
-        let batches = plan.slice_batch.min(spec.batch as u32 - first_batch);
-        let chunks = plan.slice_chunks.min(plan.forward.chunks - first_chunk);
-        Slice { of_batch, of_row, first_batch, batches, first_chunk, chunks }
+        let SelectiveScanSlice { batches, groups, tiles, chunks } = plan.slice;
+        let (all_groups, all_tiles) = (spec.groups() as u32, plan.forward.tiles(spec));
+        let first = SelectiveScanSlice {
+            batches: of_batch * batches,
+            groups: of_group * groups,
+            tiles: of_tile * tiles,
+            chunks: of_row * chunks,
+        };
+        let size = SelectiveScanSlice {
+            batches: batches.min(spec.batch as u32 - first.batches),
+            groups: groups.min(all_groups - first.groups),
+            tiles: tiles.min(all_tiles - first.tiles),
+            chunks: chunks.min(plan.forward.chunks - first.chunks),
+        };
+        let (among, tile) =
+            (spec.channels as u32 / all_groups, plan.forward.lanes / plan.forward.state_lanes);
+        let first_channel = first.groups * among + first.tiles * tile;
+        let channels = size.groups * (size.tiles * tile).min(among - first.tiles * tile);
+        Slice { of_row, first, size, first_channel, channels }
     }
 
-    /// Rows of states before those of a slice's first batch.
-    fn first_state(&self, slice: Slice) -> u32 {
-        slice.first_batch * (self.op.spec.channels * self.op.spec.state_dim) as u32
+    /// Which slices there are of the channels: of the groups, and of their tiles.
+    fn of_channels(&self) -> impl Iterator<Item = [u32; 2]> + use<T> {
+        let SelectiveScanSlice { groups, tiles, .. } = self.op.plan.slices;
+        (0..groups).flat_map(move |group| (0..tiles).map(move |tile| [group, tile]))
     }
 
-    /// Everything for some batches, slice by slice.
-    fn encode_rows(&self, encoder: &mut wgpu::CommandEncoder, of_batch: u32) -> Result<(), Error> {
-        let slices = self.op.plan.row_slices();
-        if slices > 1 {
+    /// States of a slice's channels, or of as many.
+    fn states(&self, channels: u32) -> u32 {
+        channels * self.op.spec.state_dim as u32
+    }
+
+    /// Rows before those of a slice's first batch and channel. There are several batches where it has all channels.
+    fn first_row(&self, slice: Slice) -> u32 {
+        slice.first.batches * self.op.spec.channels as u32 + slice.first_channel
+    }
+
+    /// Numbers of states in bytes.
+    fn bytes(&self, states: u32) -> u64 {
+        u64::from(states) * 4 * self.op.spec.parts() as u64
+    }
+
+    /// What slices add to begins with 0.
+    fn clear_sums(&self, encoder: &mut wgpu::CommandEncoder) {
+        for (_, _, sums) in self.part_sums() {
+            encoder.clear_buffer(sums.buffer(), 0, Some(4 * sums.len() as u64));
+        }
+    }
+
+    /// Everything for some batches, slice by slice. Those of a row come outermost, since the terms of coefficients that
+    /// channels share are added up over the slices of these.
+    fn encode_batches(&self, encoder: &mut wgpu::CommandEncoder, of_batch: u32) -> Result<(), Error> {
+        let slices = self.op.plan.slices;
+        if slices.chunks > 1 {
             self.encode_starts(encoder, of_batch)?;
         }
-        for of_row in (0..slices).rev() {
-            self.encode_slice(encoder, self.slice(of_batch, of_row))?;
+        for of_row in (0..slices.chunks).rev() {
+            for of_channels @ [_, of_tile] in self.of_channels() {
+                if slices.tiles > 1 && of_tile == 0 {
+                    self.clear_terms(encoder);
+                }
+                let slice = self.slice(of_batch, of_channels, of_row);
+                self.encode_slice(encoder, slice)?;
+                if of_tile == slices.tiles - 1 {
+                    self.encode_step_sums(encoder, slice)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// The terms of coefficients that channels share.
+    fn clear_terms(&self, encoder: &mut wgpu::CommandEncoder) {
+        let place = self.op.plan.held(&self.op.spec);
+        let [first, end] = [place.db, place.dskip].map(|place| 4 * place as u64);
+        encoder.clear_buffer(self.buffers.held.buffer(), first, Some(end - first));
     }
 
     /// The states before each slice of some rows; and nothing comes from behind the last.
     fn encode_starts(&self, encoder: &mut wgpu::CommandEncoder, of_batch: u32) -> Result<(), Error> {
         let SelectiveScanBackward { spec, plan, .. } = self.op;
         let Shared { ends, behind, starts, .. } = self.buffers;
-        let slice = self.slice(of_batch, 0);
-        let words = |states: u32| u64::from(states) * 4 * spec.parts() as u64;
-        let bytes = words(slice.batches * (spec.channels * spec.state_dim) as u32);
+        let batches = self.slice(of_batch, [0, 0], 0);
+        let all = self.states(batches.size.batches * spec.channels as u32);
         match self.inputs.initial {
             Some(initial) => {
-                let first = words(self.first_state(slice));
-                encoder.copy_buffer_to_buffer(initial.buffer(), first, starts.buffer(), 0, bytes);
+                let first = self.bytes(self.states(self.first_row(batches)));
+                encoder.copy_buffer_to_buffer(initial.buffer(), first, starts.buffer(), 0, self.bytes(all));
             }
-            None => encoder.clear_buffer(starts.buffer(), 0, Some(bytes)),
+            None => encoder.clear_buffer(starts.buffer(), 0, Some(self.bytes(all))),
         }
         for behind in behind {
-            encoder.clear_buffer(behind.buffer(), 0, Some(bytes));
+            encoder.clear_buffer(behind.buffer(), 0, Some(self.bytes(all)));
         }
-        let stride = 4 * plan.slice_states(spec) as u64;
-        for of_row in 0..plan.row_slices() - 1 {
-            let slice = self.slice(of_batch, of_row);
-            self.encode_reduce(encoder, slice)?;
-            self.encode_carry(encoder, slice)?;
-            let to = stride * u64::from(of_row + 1);
-            encoder.copy_buffer_to_buffer(ends.buffer(), 0, starts.buffer(), to, bytes);
+        let stride = 4 * plan.between(spec) as u64;
+        for of_row in 0..plan.slices.chunks - 1 {
+            for of_channels in self.of_channels() {
+                let slice = self.slice(of_batch, of_channels, of_row);
+                self.encode_reduce(encoder, slice)?;
+                self.encode_carry(encoder, slice)?;
+                let to = stride * u64::from(of_row + 1) + self.bytes(self.states(slice.first_channel));
+                let bytes = self.bytes(self.states(slice.size.batches * slice.channels));
+                encoder.copy_buffer_to_buffer(ends.buffer(), 0, starts.buffer(), to, bytes);
+            }
         }
         Ok(())
     }
@@ -405,7 +469,6 @@ impl<T: Element> BackwardPass<'_, T> {
             let [dout, z, gated] = gate_inputs;
             after.dispatch(gpu, encoder, &gate_params, &[dout, z, gated, dz.buffer()])?;
         }
-        self.encode_step_sums(encoder, slice)?;
         self.encode_part_sums(encoder, slice)
     }
 
@@ -428,10 +491,11 @@ impl<T: Element> BackwardPass<'_, T> {
     fn encode_carry(&self, encoder: &mut wgpu::CommandEncoder, slice: Slice) -> Result<(), Error> {
         let SelectiveScanBackward { gpu, spec, plan, kernels, .. } = self.op;
         let Shared { held, maps, ends, starts, .. } = self.buffers;
-        let (initial, first_initial) = if plan.row_slices() > 1 {
-            (starts.buffer(), slice.of_row * (plan.slice_states(spec) / spec.parts()) as u32)
+        let (initial, first_initial) = if plan.slices.chunks > 1 {
+            let stride = (plan.between(spec) / spec.parts()) as u32;
+            (starts.buffer(), slice.of_row * stride + self.states(slice.first_channel))
         } else {
-            (self.inputs.initial_buffer(gpu), self.first_state(slice))
+            (self.inputs.initial_buffer(gpu), self.states(self.first_row(slice)))
         };
         let params = CarryParams { first_initial, ..self.carry_params(slice, plan.held(spec).border) };
         kernels.carries[0].dispatch(
@@ -448,13 +512,15 @@ impl<T: Element> BackwardPass<'_, T> {
         let Shared { held, maps_back, ends, behind, .. } = self.buffers;
         // Slices take turns in what they read and what they write.
         let turn = slice.of_row as usize % 2;
-        let initial = if plan.row_slices() > 1 { behind[turn].buffer() } else { gpu.unused() };
+        let initial = if plan.slices.chunks > 1 { behind[turn].buffer() } else { gpu.unused() };
+        let first_initial = self.states(slice.first_channel);
         let (last, first_last) = match &self.gradients.dinitial {
-            _ if slice.of_row > 0 => (behind[1 - turn], 0),
-            Some(dinitial) => (dinitial, self.first_state(slice)),
+            _ if slice.of_row > 0 => (behind[1 - turn], first_initial),
+            Some(dinitial) => (dinitial, self.states(self.first_row(slice))),
             None => (ends, 0),
         };
-        let params = CarryParams { first_last, ..self.carry_params(slice, plan.held(spec).back) };
+        let params =
+            CarryParams { first_initial, first_last, ..self.carry_params(slice, plan.held(spec).back) };
         let buffers = [maps_back.buffer(), initial, held.buffer(), last.buffer()];
         kernels.carries[1].dispatch(gpu, encoder, &params, &buffers)
     }
@@ -462,8 +528,8 @@ impl<T: Element> BackwardPass<'_, T> {
     fn carry_params(&self, slice: Slice, first: usize) -> CarryParams {
         let spec = &self.op.spec;
         CarryParams {
-            groups: slice.batches * (spec.channels * spec.state_dim) as u32,
-            chunks: slice.chunks,
+            groups: self.states(slice.size.batches * slice.channels),
+            chunks: slice.size.chunks,
             first: (first / spec.parts()) as u32,
             first_initial: 0,
             first_last: 0,
@@ -474,13 +540,13 @@ impl<T: Element> BackwardPass<'_, T> {
         let SelectiveScanBackward { spec, plan, .. } = self.op;
         let (first, steps) = self.steps(slice);
         let fours = steps.div_ceil(4);
-        let total = slice.batches * spec.channels as u32 * fours;
+        let total = slice.size.batches * slice.channels * fours;
         GateParams {
             groups: total.div_ceil(plan.forward.lanes),
             total,
             fours,
             length: spec.length as u32,
-            first_row: slice.first_batch * spec.channels as u32,
+            first_row: self.first_row(slice),
             first,
             steps,
         }
@@ -489,8 +555,8 @@ impl<T: Element> BackwardPass<'_, T> {
     /// A slice's first step in its rows, and how many it has there.
     fn steps(&self, slice: Slice) -> (u32, u32) {
         let chunk = self.op.plan.forward.chunk;
-        let first = slice.first_chunk * chunk;
-        (first, (slice.chunks * chunk).min(self.op.spec.length as u32 - first))
+        let first = slice.first.chunks * chunk;
+        (first, (slice.size.chunks * chunk).min(self.op.spec.length as u32 - first))
     }
 
     /// Adds up what differs from step to step over the channels that share it.
@@ -500,19 +566,20 @@ impl<T: Element> BackwardPass<'_, T> {
         let (first, steps) = self.steps(slice);
         let (column, steps, groups) = (first * parts, steps * parts, spec.groups() as u32);
         let fours = steps.div_ceil(4);
-        let total = slice.batches * groups * states * fours;
+        let total = slice.size.batches * slice.size.groups * states * fours;
+        let first_group = slice.first.batches * groups + slice.first.groups;
         for (first, sums) in [(place.db, &self.gradients.db), (place.dc, &self.gradients.dc)] {
             if let CoefficientGradient::PerStep(sums) = sums {
                 let params = StepSumParams {
                     groups: total.div_ceil(plan.sum.quads),
                     total,
                     first: first as u32,
-                    tiles: plan.forward.tiles(spec),
+                    tiles: plan.slice.tiles,
                     states,
                     steps,
                     fours,
                     length: spec.length as u32 * parts,
-                    first_line: slice.first_batch * groups * states,
+                    first_line: first_group * states,
                     column,
                 };
                 let buffers = [self.buffers.held.buffer(), sums.buffer()];
@@ -522,49 +589,31 @@ impl<T: Element> BackwardPass<'_, T> {
         Ok(())
     }
 
-    /// What is summed over steps and batches: where its parts lie, where the slices' sums, and what is left in the end.
+    /// What is summed over steps and batches: where its parts lie, the numbers of a channel, and what is left in the end.
     fn part_sums(&self) -> Vec<(usize, usize, &Tensor<f32>)> {
         let SelectiveScanBackward { spec, plan, .. } = self.op;
-        let (parts, slices) = (plan.held(spec), plan.sums(spec));
-        let mut sums = vec![(parts.da, slices.da, &self.gradients.da)];
-        sums.extend(self.gradients.dskip.as_ref().map(|sum| (parts.dskip, slices.dskip, sum)));
-        sums.extend(self.gradients.ddelta_bias.as_ref().map(|sum| (parts.dbias, slices.dbias, sum)));
-        let coefficients =
-            [(parts.db, slices.db, &self.gradients.db), (parts.dc, slices.dc, &self.gradients.dc)];
-        for (part, slice, sum) in coefficients {
+        let (parts, states) = (plan.held(spec), spec.state_dim * spec.parts());
+        let mut sums = vec![(parts.da, states, &self.gradients.da)];
+        sums.extend(self.gradients.dskip.as_ref().map(|sum| (parts.dskip, 1, sum)));
+        sums.extend(self.gradients.ddelta_bias.as_ref().map(|sum| (parts.dbias, 1, sum)));
+        for (part, sum) in [(parts.db, &self.gradients.db), (parts.dc, &self.gradients.dc)] {
             if let CoefficientGradient::PerChannel(sum) = sum {
-                sums.push((part, slice, sum));
+                sums.push((part, states, sum));
             }
         }
         sums
     }
 
-    /// Adds up the parts that the slice's workgroups left.
+    /// Adds up the parts that the slice's workgroups left, and adds them to what other slices had.
     fn encode_part_sums(&self, encoder: &mut wgpu::CommandEncoder, slice: Slice) -> Result<(), Error> {
         let SelectiveScanBackward { gpu, plan, kernels, .. } = self.op;
         let kernel = (&kernels.sums[0], plan.sum);
-        let index = (slice.of_batch * plan.row_slices() + slice.of_row) as usize;
-        for (first, slices, sums) in self.part_sums() {
-            let terms = Terms { first, count: (slice.batches * slice.chunks) as usize, inner: sums.len() };
-            let terms = (self.buffers.held, terms);
-            let into = match plan.slices() {
-                1 => (sums, 0, sums.len()),
-                _ => (self.buffers.sums, slices + index * sums.len().next_multiple_of(4), sums.len()),
-            };
-            sum_terms::encode_into(gpu, encoder, kernel, terms, into)?;
-        }
-        Ok(())
-    }
-
-    /// Adds up the sums of the slices.
-    fn encode_slice_sums(&self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
-        let SelectiveScanBackward { gpu, plan, kernels, .. } = self.op;
-        if plan.slices() == 1 {
-            return Ok(());
-        }
-        for (_, first, sums) in self.part_sums() {
-            let terms = Terms { first, count: plan.slices(), inner: sums.len().next_multiple_of(4) };
-            sum_terms::encode(gpu, encoder, (&kernels.sums[0], plan.sum), (self.buffers.sums, terms), sums)?;
+        let count = (slice.size.batches * slice.size.chunks) as usize;
+        let [to, inner] = [slice.first_channel, slice.channels].map(|channels| channels as usize);
+        for (first, numbers, sums) in self.part_sums() {
+            let terms = Terms { first, count, inner: inner * numbers };
+            let into = (sums, to * numbers, inner * numbers);
+            sum_terms::encode_into(gpu, encoder, kernel, (self.buffers.held, terms), into)?;
         }
         Ok(())
     }
@@ -574,10 +623,16 @@ impl<T: Element> BackwardPass<'_, T> {
         let place = plan.held(spec);
         let params = scan_params(spec, &plan.forward, place.skip, place.border);
         ScanParams {
-            groups: slice.batches * slice.chunks * params.channel_groups * params.tiles,
-            chunks: slice.chunks,
-            first_batch: slice.first_batch,
-            first_chunk: slice.first_chunk,
+            groups: slice.size.count(),
+            tiles: slice.size.tiles,
+            chunks: slice.size.chunks,
+            slice_groups: slice.size.groups,
+            slice_channels: slice.channels,
+            first_batch: slice.first.batches,
+            first_group: slice.first.groups,
+            first_tile: slice.first.tiles,
+            first_channel: slice.first_channel,
+            first_chunk: slice.first.chunks,
             ..params
         }
     }
@@ -593,7 +648,12 @@ impl<T: Element> BackwardPass<'_, T> {
             tiles: scan.tiles,
             chunk: scan.chunk,
             chunks: scan.chunks,
+            slice_groups: scan.slice_groups,
+            slice_channels: scan.slice_channels,
             first_batch: scan.first_batch,
+            first_group: scan.first_group,
+            first_tile: scan.first_tile,
+            first_channel: scan.first_channel,
             first_chunk: scan.first_chunk,
             first_skip: scan.first_skip,
             first_border: scan.first_border,
