@@ -42,7 +42,10 @@ export interface AttentionOptions extends CommonOptions {
   maskMod?: string | readonly string[];
   /** Names of tensors that mods read. */
   buffer?: string | readonly string[];
-  /** Queries and keys of a block of the tensor `block_mask`. */
+  /**
+   * Queries and keys of a block of the tensor `block_mask`; by default the one size that divides the length evenly or is a
+   * power of two.
+   */
   block?: readonly [number, number];
 }
 
