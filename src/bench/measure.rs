@@ -105,7 +105,8 @@ pub(super) fn centred<T: Element>(inputs: &mut Inputs, count: usize, deviation: 
 }
 
 pub(super) fn uniform<T: Element>(inputs: &mut Inputs, count: usize, low: f64, high: f64) -> Vec<T> {
-    inputs.uniform(count, low, high).into_iter().map(T::from_f64).collect()
+    // Without all of them in f64: weights of wide layers would be more than a page's memory holds.
+    inputs.uniforms(low, high).take(count).map(T::from_f64).collect()
 }
 
 /// The host's copy of an output. An element that nobody wrote is still NaN, wherever it is.

@@ -23,7 +23,12 @@ impl Inputs {
 
     /// Uniform in `low..high`.
     pub fn uniform(&mut self, count: usize, low: f64, high: f64) -> Vec<f64> {
-        (0..count).map(|_| low + (high - low) * self.unit()).collect()
+        self.uniforms(low, high).take(count).collect()
+    }
+
+    /// The same without end.
+    pub fn uniforms(&mut self, low: f64, high: f64) -> impl Iterator<Item = f64> {
+        std::iter::repeat_with(move || low + (high - low) * self.unit())
     }
 
     /// Normal with mean 0 and the given standard deviation.

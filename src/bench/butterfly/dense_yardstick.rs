@@ -14,12 +14,12 @@ const SECONDS: f64 = 0.12;
 /// As many rows as a dense product of that width takes on any adapter of the scale, a power of two and `most` at most: wide
 /// layers are timed at so few, so that there is something to compare them with.
 pub(super) fn rows_beside_dense(scale: Scale, most: usize, width: usize) -> usize {
-    let products: usize = match scale {
+    let products: u64 = match scale {
         Scale::Software => 1 << 30,
         Scale::Modest => 1 << 34,
         Scale::Large => 1 << 37,
     };
-    let rows = (products / (width * width)).max(1);
+    let rows = (products / (width * width) as u64).max(1);
     most.min(1 << rows.ilog2())
 }
 
