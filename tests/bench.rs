@@ -185,6 +185,15 @@ fn fused_attention_takes_a_tenth_of_the_memory_at_2048_keys() {
     assert!(report.memory_saving().unwrap() >= 10.0, "{report:?}");
 }
 
+/// The gradients keep no table of scores either.
+#[test]
+fn gradients_of_attention_take_a_tenth_of_the_memory_at_1024_keys() {
+    let Some(gpu) = common::open(None) else { return };
+    let workload = Backward(AttentionSpec::new(DType::F32, 1, (1024, 1024), 1, 32));
+    let report = block_on(bench::measure(&gpu, &workload, ONCE, &CEILINGS)).unwrap();
+    assert!(report.memory_saving().unwrap() >= 10.0, "{report:?}");
+}
+
 #[test]
 fn an_unfused_version_that_does_not_fit_is_reported_and_not_a_failure() {
     let Some(gpu) = common::open(None) else { return };

@@ -90,7 +90,9 @@ fn tiles_matrices_well(
 fn fits_or_is_refused<P: Plan>(plan: Result<P, PlanError>, caps: &Caps) -> Result<(), TestCaseError> {
     match plan {
         Ok(plan) => fits(&plan, caps)?,
-        Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
+        Err(PlanError::Binding { bytes, limit, .. } | PlanError::Buffer { bytes, limit, .. }) => {
+            prop_assert!(bytes > limit);
+        }
         Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
             prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
         }
@@ -434,12 +436,12 @@ fn every_profile_has_a_plan_for_every_family() {
 }
 
 #[test]
-fn tensors_past_a_binding_are_refused_by_name() {
+fn tensors_past_a_buffer_are_refused_by_name() {
     let caps = tilewise::caps::WEBGPU_BASELINE;
     let error = RowScanPlan::linear(&LinearScanSpec::new(DType::F32, 1, 1, 80 << 20), &caps).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a: 320 MiB needed (335544320 bytes), this adapter binds at most 256 MiB at once (268435456 bytes)"
+        "a: 320 MiB needed (335544320 bytes), a buffer of this adapter holds at most 256 MiB (268435456 bytes)"
     );
 }
 

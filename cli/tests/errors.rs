@@ -371,7 +371,7 @@ fn wrong_lines_are_refused_with_the_choices() {
         ("plan linear-scan --length 100000000000 --profile mali", vec!["too many elements", "100000000000"]),
         (
             "plan linear-scan --length 1000000 --profile mali",
-            vec!["error: a", "1.9 GiB", "128 MiB", "binds at most"],
+            vec!["error: a", "1.9 GiB", "256 MiB", "a buffer of this adapter holds at most"],
         ),
         ("plan ssd --chunk 0 --profile mali", vec!["chunk is 0", "1 to 256"]),
         ("plan ssd --heads 6 --groups 4 --profile mali", vec!["groups is 4", "divisor of the 6 heads"]),

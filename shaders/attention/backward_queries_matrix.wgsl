@@ -91,8 +91,7 @@ fn attend(lane: Lane, task: Task) {
             slope += found.slope;
             var weights = found.dots;
             if (is_wild(tile)) {
-                let columns = vec4<u32>(wild_columns[key], wild_columns[key + 1u], wild_columns[key + 2u], wild_columns[key + 3u]);
-                weights = wild_weights(tile, weights, columns);
+                weights = wild_weights(tile, weights, wild_columns4(key));
             }
             stage_weights4(place, s0, weights);
         }

@@ -38,6 +38,15 @@ fn is_wild(tile: u32) -> bool {
     return wild.x == tile;
 }
 
+fn wild_columns4(first: u32) -> vec4<u32> {
+    return vec4<u32>(
+        wild_columns[first],
+        wild_columns[first + 1u],
+        wild_columns[first + 2u],
+        wild_columns[first + 3u],
+    );
+}
+
 // Weights, infinite for wild columns unless they are 0: times the zeros that stand for what is wild they make NaNs.
 fn wild_weights(tile: u32, weights: vec4<f32>, columns: vec4<u32>) -> vec4<f32> {
     let weighed = (bitcast<vec4<u32>>(weights) & vec4<u32>(0x7fffffffu)) > vec4<u32>();

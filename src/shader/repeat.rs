@@ -2,10 +2,10 @@
 //!
 //! A kernel keeps many of them, and cannot have an array of them, which cannot be written as SPIR-V. Structures joined
 //! of two halves ran as fast on an H100, but took two files for each kind of matrix. So a kernel names its matrices one by
-//! one. It is written for one of each kind, `output_o0` or `query_q0_r0`, and valid WGSL as it stands. A line that ends in `// each o` is
-//! linked once for o0, o1 and so on, as often as the plan says, and `// each q r` once for each pair. A block whose first
-//! line is `{ // each o` is repeated whole; names are single letters. The number itself is a const that the kernel declares so:
-//! `const o0 = 0u; // each o`.
+//! one. It is written for one of each kind, `output_o0` or `query_q0_r0`, and valid WGSL as it stands. A line that ends in
+//! `// each o` is linked once for o0, o1 and so on, as often as the plan says, and `// each q r` once for each pair. A block
+//! whose first line is `{ // each o` is repeated whole; names are single letters. The number itself is a const that the
+//! kernel declares so: `const o0 = 0u; // each o`.
 
 const MARK: &str = "// each ";
 

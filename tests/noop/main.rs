@@ -65,8 +65,8 @@ fn every_profile_creates_and_encodes_every_family() {
     for profile in PROFILES {
         let gpu = pose(profile);
         // The noop backend has neither matrices nor llvmpipe's compiler.
-        let Caps { matrices, loop_turns, .. } = profile.caps.clone();
-        let posed = Caps { matrices, loop_turns, ..gpu.caps().clone() };
+        let Caps { matrices, loop_turns, joint_barriers, .. } = profile.caps.clone();
+        let posed = Caps { matrices, loop_turns, joint_barriers, ..gpu.caps().clone() };
         assert_eq!(posed, *profile.caps, "{} poses as itself", profile.name);
         attention::run_all(&gpu);
         butterfly::run_all(&gpu);

@@ -4,8 +4,8 @@ use super::AttentionStructure;
 use crate::caps::{Bytes, Caps, MatrixUnits};
 use crate::shader::Format;
 
-/// How a workgroup multiplies tiles of queries by tiles of keys on matrix units: `attention/matrix_tile.wgsl`. For the gradients
-/// of keys and values, rows are keys and columns queries.
+/// How a workgroup multiplies tiles of queries by tiles of keys on matrix units: `attention/matrix_tile.wgsl`. For the
+/// gradients of keys and values, rows are keys and columns queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct MatrixTile {

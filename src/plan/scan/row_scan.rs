@@ -74,7 +74,7 @@ impl RowScanPlan {
         check_caps("a scan", caps)?;
         let bytes = of.elements() as u64 * of.dtype.bytes() as u64;
         if bytes > caps.buffer_bytes {
-            return Err(PlanError::Binding { tensor: tensors[0], bytes, limit: caps.buffer_bytes });
+            return Err(PlanError::Buffer { tensor: tensors[0], bytes, limit: caps.buffer_bytes });
         }
         let items = NUMBERS / of.operator.value_words() as u32;
         let (length, rows) = (of.length as u32, of.rows as u32);
