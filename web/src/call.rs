@@ -111,7 +111,7 @@ async fn result(device: &Device, output: &Output, on_device: bool) -> Result<JsV
         _ => Uint8Array::from(&*output.bytes().await.map_err(error)?).into(),
     };
     let shape: Array = output.shape.iter().map(|&size| JsValue::from(size as f64)).collect();
-    let name = JsValue::from(output.name);
+    let name = JsValue::from(output.name.as_str());
     Ok(object([
         ("name", name),
         ("dtype", output.type_name().into()),
