@@ -130,20 +130,29 @@ impl<'a> TensorFile<'a> {
         Ok(Some(Integers { shape: view.shape().to_vec(), values }))
     }
 
-    /// Where a tensor of that name holds something other than 0, and its shape: floats, bytes or truth values.
-    pub fn flags(&self, name: &str) -> Result<(Vec<usize>, Vec<bool>), Failure> {
-        let view = self.view(name)?;
-        let flags = match view.dtype() {
-            Dtype::BOOL | Dtype::U8 => view.data().iter().map(|byte| *byte != 0).collect(),
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 => {
-                self.get(name)?.to_f64().into_iter().map(|number| number != 0.0).collect()
+    /// The numbers of a tensor that is there, in whatever type they are; `expected` says what they are for.
+    fn numbers(
+        &self,
+        (name, view): (&str, &TensorView<'a>),
+        expected: &str,
+    ) -> Result<Integers<f64>, Failure> {
+        let values = match view.dtype() {
+            Dtype::BOOL | Dtype::U8 => view.data().iter().copied().map(f64::from).collect(),
+            Dtype::I8 => bytemuck::cast_slice::<u8, i8>(view.data()).iter().copied().map(f64::from).collect(),
+            Dtype::I32 | Dtype::U32 | Dtype::I64 => {
+                self.integers(name)?.map_or(vec![], |found| found.values.iter().map(|&n| n as f64).collect())
             }
-            other => {
-                let expected = "BOOL, U8, F32, F16 or BF16";
-                return Err(Failure::Input(format!("{name} holds {other:?}, expected {expected}")));
-            }
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => self.get(name)?.to_f64(),
+            other => return Err(Failure::Input(format!("{name} holds {other:?}, expected {expected}"))),
         };
-        Ok((view.shape().to_vec(), flags))
+        self.used.borrow_mut().insert(name.to_owned());
+        Ok(Integers { shape: view.shape().to_vec(), values })
+    }
+
+    /// Where the tensor of that name holds something other than 0.
+    pub fn flags(&self, name: &str) -> Result<Integers<bool>, Failure> {
+        let Integers { shape, values } = self.numbers((name, self.view(name)?), "booleans or numbers")?;
+        Ok(Integers { shape, values: values.into_iter().map(|value| value != 0.0).collect() })
     }
 
     /// Whether there is a tensor of that name.
@@ -192,32 +201,18 @@ impl<'a> TensorFile<'a> {
         Ok(Some(Integers { shape, values }))
     }
 
-    /// The ones and zeros of that name, in whatever type they are, if they are there.
+    /// The ones and zeros of that name, if they are there.
     pub fn find_flags(&self, name: &str) -> Result<Option<Integers<bool>>, Failure> {
         let Some(view) = self.tensors.get(name) else { return Ok(None) };
-        let values: Vec<f64> = match view.dtype() {
-            Dtype::BOOL | Dtype::U8 | Dtype::I8 => view.data().iter().copied().map(f64::from).collect(),
-            Dtype::I32 | Dtype::U32 | Dtype::I64 => {
-                self.integers(name)?.map_or(vec![], |found| found.values.iter().map(|&n| n as f64).collect())
-            }
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 => {
-                let values = self.get(name)?.values_f32();
-                values.into_iter().map(f64::from).collect()
-            }
-            other => {
-                let message =
-                    format!("{name} holds {other:?}, expected booleans, or numbers that are 0 or 1");
-                return Err(Failure::Input(message));
-            }
-        };
-        self.used.borrow_mut().insert(name.to_owned());
+        let expected = "booleans, or numbers that are 0 or 1";
+        let Integers { shape, values } = self.numbers((name, view), expected)?;
         let flag = |value: f64| match value {
             0.0 => Ok(false),
             1.0 => Ok(true),
             odd => Err(Failure::Input(format!("{name} holds {odd}, expected 0 and 1 alone"))),
         };
         let values = values.into_iter().map(flag).collect::<Result<_, _>>()?;
-        Ok(Some(Integers { shape: view.shape().to_vec(), values }))
+        Ok(Some(Integers { shape, values }))
     }
 
     /// The tensor of that name on the device. `T` is its element type.

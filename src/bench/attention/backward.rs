@@ -78,7 +78,7 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &AttentionSpec) -> Result<(Figur
         || gradients::<T>(gpu, spec),
         |encoder, gradients| fused.encode(encoder, given.inputs(), &outputs, &d_o, gradients),
         |gradients| {
-            found = Some(wide([&gradients.dk, &gradients.dv])?);
+            found = Some(fetch_wide([&gradients.dk, &gradients.dv])?);
             Ok(vec![sample.check_dq(fetch(&gradients.dq)?)])
         },
     )?;
@@ -97,7 +97,7 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &AttentionSpec) -> Result<(Figur
             },
             |encoder, (gradients, scratch)| unfused.encode(encoder, given.inputs(), &d_o, gradients, scratch),
             |(gradients, _)| {
-                let [dk, dv] = wide([&gradients.dk, &gradients.dv])?;
+                let [dk, dv] = fetch_wide([&gradients.dk, &gradients.dv])?;
                 Ok(vec![
                     sample.check_dq(fetch(&gradients.dq)?),
                     agree("dk", dk, &found[0].0),
@@ -114,7 +114,7 @@ fn measure<T: Element>(bench: &Bench<'_>, spec: &AttentionSpec) -> Result<(Figur
 }
 
 /// Tensors on the host, and whether all of each was written.
-fn wide<T: Element, const N: usize>(tensors: [&Tensor<T>; N]) -> Result<[(Vec<f64>, bool); N], Error> {
+fn fetch_wide<T: Element, const N: usize>(tensors: [&Tensor<T>; N]) -> Result<[(Vec<f64>, bool); N], Error> {
     let mut read = tensors.map(|_| (vec![], false));
     for (read, tensor) in read.iter_mut().zip(tensors) {
         let (values, whole) = fetch(tensor)?;
