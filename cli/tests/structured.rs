@@ -132,7 +132,7 @@ fn a_butterfly_layer_and_its_gradients_by_hand() {
     assert_eq!(values(&output, "y"), [21.0, 43.0, 65.0, 87.0, 2.0, 6.0, 10.0, 14.0]);
 }
 
-/// A mask of truth values, as comparisons make them, is one of numbers.
+/// A mask of truth values, as comparisons make them, or of integers.
 #[test]
 fn masks_may_hold_truth_values() {
     if !adapter() {
@@ -145,8 +145,14 @@ fn masks_may_hold_truth_values() {
     let [x, w] = [floats("x", &[1, 8], &[2.0; 8]), floats("w", &[1, 8, 8], &w)];
     let mut expected = vec![0.0; 16];
     expected[8] = 6.0;
-    for dtype in [Dtype::BOOL, Dtype::U8] {
-        std::fs::write(&input, file(&[x.clone(), w.clone(), ("mask", dtype, &[1, 2], vec![0, 1])]))
+    let minus_two = (-2_i64).to_le_bytes().to_vec();
+    for (dtype, mask) in [
+        (Dtype::BOOL, vec![0, 1]),
+        (Dtype::U8, vec![0, 1]),
+        (Dtype::I8, vec![0, 255]),
+        (Dtype::I64, [vec![0; 8], minus_two].concat()),
+    ] {
+        std::fs::write(&input, file(&[x.clone(), w.clone(), ("mask", dtype, &[1, 2], mask)]))
             .expect("written");
         stdout(line(&["run", "block-sparse"], &input, &output));
         assert_eq!(values(&output, "y"), expected);
@@ -233,8 +239,8 @@ fn wrong_masks_blocks_and_weights_are_refused_with_numbers() {
     refused(run, &layer(&[1.0, 0.0], 24, 24), "the side of a block is 24, expected 8, 16, 32 or 64");
     let flat = [&layer(&[], 16, 16)[..2], &[floats("mask", &[2], &[1.0; 2])]].concat();
     refused(run, &flat, "mask has 1 dimensions, of shape [2]; expected 2: (row blocks, column blocks)");
-    let integers = [&layer(&[], 16, 16)[..2], &[tensor("mask", Dtype::I64, &[1, 2])]].concat();
-    refused(run, &integers, "mask holds I64, expected BOOL, U8, F32, F16 or BF16");
+    let doubles = [&layer(&[], 16, 16)[..2], &[tensor("mask", Dtype::F64, &[1, 2])]].concat();
+    refused(run, &doubles, "mask holds F64, expected booleans or numbers");
     let overhang = "rows of blocks in the mask is 1, expected 2: 17 in blocks of 16";
     refused(run, &layer(&[1.0, 0.0], 16, 17), overhang);
 }

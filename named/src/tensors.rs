@@ -189,20 +189,27 @@ impl<'a> TensorFile<'a> {
         Ok(Some(Integers { shape: given.shape.clone(), values }))
     }
 
-    /// Where a tensor of that name holds something other than 0, and its shape: floats, bytes or truth values.
-    pub fn flags(&self, name: &str) -> Result<(Vec<usize>, Vec<bool>), Failure> {
-        let given = self.given(name)?;
-        let flags = match given.dtype {
-            Dtype::BOOL | Dtype::U8 => given.bytes(name)?.iter().map(|byte| *byte != 0).collect(),
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 => {
-                self.get(name)?.to_f64()?.into_iter().map(|number| number != 0.0).collect()
+    /// The numbers of a tensor that is there, in whatever type they are; `expected` says what they are for.
+    fn numbers(&self, (name, given): (&str, &Given<'a>), expected: &str) -> Result<Integers<f64>, Failure> {
+        let values = match given.dtype {
+            Dtype::BOOL | Dtype::U8 => given.bytes(name)?.iter().copied().map(f64::from).collect(),
+            Dtype::I8 => {
+                bytemuck::cast_slice::<u8, i8>(given.bytes(name)?).iter().copied().map(f64::from).collect()
             }
-            other => {
-                let expected = "BOOL, U8, F32, F16 or BF16";
-                return Err(Failure::input(format!("{name} holds {other:?}, expected {expected}")));
+            Dtype::I32 | Dtype::U32 | Dtype::I64 => {
+                self.integers(name)?.map_or(vec![], |found| found.values.iter().map(|&n| n as f64).collect())
             }
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => self.get(name)?.to_f64()?,
+            other => return Err(Failure::input(format!("{name} holds {other:?}, expected {expected}"))),
         };
-        Ok((given.shape.clone(), flags))
+        self.used.borrow_mut().insert(name.to_owned());
+        Ok(Integers { shape: given.shape.clone(), values })
+    }
+
+    /// Where the tensor of that name holds something other than 0.
+    pub fn flags(&self, name: &str) -> Result<Integers<bool>, Failure> {
+        let Integers { shape, values } = self.numbers((name, self.given(name)?), "booleans or numbers")?;
+        Ok(Integers { shape, values: values.into_iter().map(|value| value != 0.0).collect() })
     }
 
     /// Whether there is a tensor of that name.
@@ -251,31 +258,18 @@ impl<'a> TensorFile<'a> {
         Ok(Some(Integers { shape, values }))
     }
 
-    /// The ones and zeros of that name, in whatever type they are, if they are there.
+    /// The ones and zeros of that name, if they are there.
     pub fn find_flags(&self, name: &str) -> Result<Option<Integers<bool>>, Failure> {
         let Some(given) = self.tensors.get(name) else { return Ok(None) };
-        let values: Vec<f64> = match given.dtype {
-            Dtype::BOOL | Dtype::U8 | Dtype::I8 => {
-                given.bytes(name)?.iter().copied().map(f64::from).collect()
-            }
-            Dtype::I32 | Dtype::U32 | Dtype::I64 => {
-                self.integers(name)?.map_or(vec![], |found| found.values.iter().map(|&n| n as f64).collect())
-            }
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 => self.get(name)?.to_f64()?,
-            other => {
-                let message =
-                    format!("{name} holds {other:?}, expected booleans, or numbers that are 0 or 1");
-                return Err(Failure::input(message));
-            }
-        };
-        self.used.borrow_mut().insert(name.to_owned());
+        let expected = "booleans, or numbers that are 0 or 1";
+        let Integers { shape, values } = self.numbers((name, given), expected)?;
         let flag = |value: f64| match value {
             0.0 => Ok(false),
             1.0 => Ok(true),
             odd => Err(Failure::input(format!("{name} holds {odd}, expected 0 and 1 alone"))),
         };
         let values = values.into_iter().map(flag).collect::<Result<_, _>>()?;
-        Ok(Some(Integers { shape: given.shape.clone(), values }))
+        Ok(Some(Integers { shape, values }))
     }
 
     /// The tensor of that name on the device. `T` is its element type.

@@ -1,5 +1,6 @@
-// The gradients of keys and values on matrix units: the same pass as attention/backward_keys. A subgroup takes SIDE keys. A
-// line of its products is a query's, so that gradients are found by queries, and the matrices of weights are read turned.
+// The gradients of keys and values on matrix units: the same pass as attention/backward_keys. A subgroup takes SIDE keys, and
+// leaves its products turned: what is a lane's row in workgroup memory is there that of a query, so that gradients are found
+// by queries, and the matrices of weights are turned back as they are read.
 
 const HEAD_DIM: u32 = 64;
 const VALUE_DIM: u32 = 64;

@@ -1,5 +1,5 @@
 // The gradient of the queries on matrix units: the same pass as attention/backward_queries. A subgroup takes SIDE queries, and
-// its products go to the lanes and back through workgroup memory (attention/matrix_tile, attention/gradients_matrix).
+// its products go to the lanes and back through workgroup memory (attention/matrix_tile, attention/matrix_wild).
 
 const HEAD_DIM: u32 = 64;
 const VALUE_DIM: u32 = 64;

@@ -89,7 +89,7 @@ fn attend(lane: Lane, task: Task) {
         }
         coopStoreT(dots_c0_r0, &sums[matrix_place(place, r0, c0)], SUM_STRIDE); // each c r
         sync_subgroup();
-        let scores_s0 = scores_of(task, place, visit, s0 * ROW_LANES + place.part); // each s
+        let scores_s0 = scores_of(task, place, visit, s0); // each s
         var largest4 = vec4<f32>(HIDDEN);
         largest4 = max(largest4, scores_s0); // each s
         let largest = max(max(largest4.x, largest4.y), max(largest4.z, largest4.w));
@@ -110,8 +110,7 @@ fn attend(lane: Lane, task: Task) {
         { // each s
             let weights = weights_of(scores_s0, softmax);
             total4 += weights;
-            let four = s0 * ROW_LANES + place.part;
-            left[place.row * LEFT_STRIDE + four] = vec4<f16>(kept(weights, task, place, visit.column + four * 4u));
+            stage_weights4(place, s0, kept(weights, task, place, visit.column + lane_four(place, s0) * 4u));
         }
         softmax.total += (total4.x + total4.y) + (total4.z + total4.w);
         sync_subgroup();
@@ -135,7 +134,7 @@ fn attend(lane: Lane, task: Task) {
         if (any(wild > vec4<u32>())) {
             add_wild(task, place, o0 * SIDE_FOURS, visits, share, softmax);
         }
-        store_output(task, place, o0 * SIDE_FOURS, factor);
+        store_o_columns(task, place, o0 * SIDE_FOURS, factor);
     }
 }
 
@@ -147,10 +146,10 @@ fn begin_softmax(task: Task, place: Place) -> Softmax {
     return Softmax(HIDDEN, 0.0);
 }
 
-// Weights of 0 would make NaNs of what is infinite: where some row has no weight for such a value, 0 stands for it, and
-// `add_wild` adds it in the end to those rows that do.
+// Where some row may have no weight for an infinite value, 0 stands for it, and `add_wild` adds it in the end to those rows
+// that do.
 fn tame(visit: Visit, four: vec4<f16>) -> vec4<f16> {
-    if (is_tamed(visit)) {
+    if (is_partial(visit)) {
         let odd = is_nan_or_infinite(vec4<f32>(four));
         if (any(odd)) {
             wild = vec4<u32>(1u);
@@ -160,19 +159,15 @@ fn tame(visit: Visit, four: vec4<f16>) -> vec4<f16> {
     return four;
 }
 
-// Whether some row may have no weight for a key of the tile.
-fn is_tamed(visit: Visit) -> bool {
-    return DROPOUT || !visit.whole;
-}
-
 // Four scores of the lane's row, from the dot products in `sums`.
-fn scores_of(task: Task, place: Place, visit: Visit, four: u32) -> vec4<f32> {
-    let dots = sums[place.row * SUM_STRIDE + four];
+fn scores_of(task: Task, place: Place, visit: Visit, turn: u32) -> vec4<f32> {
+    let dots = products4(place, turn);
+    let key = visit.column + lane_four(place, turn) * 4u;
     // What is minus infinity needs no bound here: the measure has one.
     if (visit.whole && !MODIFIED) {
-        return built_in(dots, task, task.row + place.row, visit.column + four * 4u);
+        return built_in(dots, task, task.row + place.row, key);
     }
-    return finish_row(dots, task, task.row + place.row, visit.column + four * 4u, visit.whole);
+    return finish_row(dots, task, task.row + place.row, key, visit.whole);
 }
 
 // The weights of four keys. A row that has seen no key is measured against 0, from which hidden scores are as far as from
@@ -204,13 +199,13 @@ fn scale_output(place: Place, factor: f32) {
     }
 }
 
-// Adds to SIDE columns of the lane's output, which are in `sums`, the values that `stage` left out. That is rare, and takes
+// Adds to SIDE columns of the lane's output, which are in `sums`, the values that `tame` left out. That is rare, and takes
 // its time: scores are computed again, one lane for itself.
 fn add_wild(task: Task, place: Place, first: u32, visits: Visits, share: Share, softmax: Softmax) {
     for (var index = share.first; index < share.end; index++) {
         let visit = find_visit(task, visits, index);
         for (var four = 0u; four < COLUMN_FOURS; four++) {
-            if (is_tamed(visit)) {
+            if (is_partial(visit)) {
                 let key = visit.column + four * 4u;
                 add_wild_keys(place, task, first, key, wild_weights(task, place, key, softmax));
             }
@@ -243,13 +238,6 @@ fn wild_weights(task: Task, place: Place, key: u32, softmax: Softmax) -> vec4<f3
     let scores = finish_row(dots, task, row, key, false);
     let weights = max(weights_of(scores, softmax), vec4<f32>(LEAST_WEIGHT));
     return kept(select(weights, vec4<f32>(), is_hidden(scores)), task, place, key);
-}
-
-// Stores SIDE columns of the lane's output, which are in `sums`.
-fn store_output(task: Task, place: Place, first: u32, factor: f32) {
-    for (var four = place.part; four < SIDE_FOURS; four += ROW_LANES) {
-        store_o_row(task, task.row + place.row, first + four, sums[place.row * SUM_STRIDE + four] * factor);
-    }
 }
 
 fn store_softmax(task: Task, place: Place, softmax: Softmax) {

@@ -46,6 +46,26 @@ fn matrix_place(place: Place, row: u32, column: u32) -> u32 {
     return (place.first + row * SIDE) * SUM_STRIDE + column * SIDE_FOURS;
 }
 
+// Which four of its row is the lane's.
+fn lane_four(place: Place, turn: u32) -> u32 {
+    return turn * ROW_LANES + place.part;
+}
+
+// A four of products that lie in `sums`.
+fn products4(place: Place, turn: u32) -> vec4<f32> {
+    return sums[place.row * SUM_STRIDE + lane_four(place, turn)];
+}
+
+// Leaves a four of weights in `left`.
+fn stage_weights4(place: Place, turn: u32, weights: vec4<f32>) {
+    left[place.row * LEFT_STRIDE + lane_four(place, turn)] = vec4<f16>(weights);
+}
+
+// Whether some row may have no weight for some column of the tile. A weight of 0 would make NaNs of what is infinite.
+fn is_partial(visit: Visit) -> bool {
+    return DROPOUT || !visit.whole;
+}
+
 // A sum over a row, of what its lanes have.
 fn row_total(total: f32) -> f32 {
     if (ROW_LANES == 2u) {

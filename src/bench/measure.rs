@@ -109,6 +109,11 @@ pub(super) fn uniform<T: Element>(inputs: &mut Inputs, count: usize, low: f64, h
     inputs.uniforms(low, high).take(count).map(T::from_f64).collect()
 }
 
+/// Values as an oracle takes them.
+pub(super) fn wide<T: Element>(values: &[T]) -> Vec<f64> {
+    values.iter().map(|value| value.to_f64()).collect()
+}
+
 /// The host's copy of an output. An element that nobody wrote is still NaN, wherever it is.
 pub(super) async fn fetch<T: Element>(tensor: &Tensor<T>) -> Result<(Vec<T>, bool), Error> {
     let values = tensor.read().await?;

@@ -12,7 +12,7 @@ use super::{FromFile, FromSizes, Operation, Planned, apart, fewer_than_dense, fi
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
-use crate::tensors::{Output, Stored, TensorFile};
+use crate::tensors::{Integers, Output, Stored, TensorFile};
 
 /// Block-sparse linear layer y = x W, and its gradients: W has blocks where a butterfly of --factors factors has entries
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ impl FromSizes for Sizes {
 
 /// The pattern of the file's mask for these blocks.
 pub fn pattern(file: &TensorFile<'_>, w: &Stored<'_>) -> Result<BlockPattern, Failure> {
-    let (shape, there) = file.flags("mask")?;
+    let Integers { shape, values: there } = file.flags("mask")?;
     let [rows, columns] = shape[..] else {
         return Err(Failure::input(format!(
             "mask has {} dimensions, of shape {shape:?}; expected 2: (row blocks, column blocks)",

@@ -82,7 +82,7 @@ async fn measure<T: Element>(
             || gradients::<T>(gpu, spec),
             |encoder, gradients| fused.encode(encoder, given.inputs(), &outputs, &d_o, gradients),
             async |gradients| {
-                found = Some(wide([&gradients.dk, &gradients.dv]).await?);
+                found = Some(fetch_wide([&gradients.dk, &gradients.dv]).await?);
                 Ok(vec![sample.check_dq(fetch(&gradients.dq).await?)])
             },
         )
@@ -105,7 +105,7 @@ async fn measure<T: Element>(
                     unfused.encode(encoder, given.inputs(), &d_o, gradients, scratch)
                 },
                 async |(gradients, _)| {
-                    let [dk, dv] = wide([&gradients.dk, &gradients.dv]).await?;
+                    let [dk, dv] = fetch_wide([&gradients.dk, &gradients.dv]).await?;
                     Ok(vec![
                         sample.check_dq(fetch(&gradients.dq).await?),
                         agree("dk", dk, &found[0].0),
@@ -124,7 +124,9 @@ async fn measure<T: Element>(
 }
 
 /// Tensors on the host, and whether all of each was written.
-async fn wide<T: Element, const N: usize>(tensors: [&Tensor<T>; N]) -> Result<[(Vec<f64>, bool); N], Error> {
+async fn fetch_wide<T: Element, const N: usize>(
+    tensors: [&Tensor<T>; N],
+) -> Result<[(Vec<f64>, bool); N], Error> {
     let mut read = tensors.map(|_| (vec![], false));
     for (read, tensor) in read.iter_mut().zip(tensors) {
         let (values, whole) = fetch(tensor).await?;

@@ -10,7 +10,7 @@ pub use longest::{Attempt, Reach, Seconds, longest};
 use crate::baseline::UnfusedAttention;
 #[cfg(feature = "serde")]
 use crate::bench::fields;
-use crate::bench::measure::{Bench, centred, compare, fetch, spread};
+use crate::bench::measure::{Bench, centred, compare, fetch, spread, wide};
 use crate::bench::suite::{Scale, boxed};
 use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::oracle::{self, AttentionGiven, AttentionResult};
@@ -207,7 +207,6 @@ impl Alone {
         [batch, head, i]: [usize; 3],
         seen: &[usize],
     ) -> Self {
-        let wide = |values: &[T]| values.iter().map(|value| value.to_f64()).collect::<Vec<_>>();
         let kv_head = head / (spec.heads / spec.kv_heads);
         let rows = |values: &[T], width: usize| {
             let row = |j| ((batch * spec.k_len + j) * spec.kv_heads + kv_head) * width;
@@ -282,7 +281,7 @@ impl Sample {
         let [q, k, v] = host;
         let gradient = |&[batch, head, i]: &[usize; 3]| {
             let row = ((batch * spec.q_len + i) * spec.heads + head) * spec.value_dim;
-            let d_o: Vec<_> = d_o[row..row + spec.value_dim].iter().map(|value| value.to_f64()).collect();
+            let d_o = wide(&d_o[row..row + spec.value_dim]);
             Alone::new(spec, [q, k, v], [batch, head, i]).both_dq(&d_o)
         };
         let gradients = sample.queries.iter().map(gradient).collect();

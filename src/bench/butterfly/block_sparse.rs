@@ -3,7 +3,7 @@
 use super::dense_yardstick::{dense, pick, rows_beside_dense};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
-use crate::bench::measure::{Bench, centred, compare, fetch, spread};
+use crate::bench::measure::{Bench, centred, compare, fetch, spread, wide};
 use crate::bench::suite::Scale;
 use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::oracle;
@@ -101,7 +101,7 @@ async fn measure<T: Element>(
     let device_w = Tensor::from_slice(gpu, &spec.b_shape(), &w)?;
     let rows = spread(spec.dense, 4);
     let x_rows = pick(&x, n_in, &rows);
-    let w: Vec<f64> = w.iter().map(|value| value.to_f64()).collect();
+    let w = wide(&w);
     let sample = BlockSparseSpec { dense: rows.len(), ..spec.clone() };
     let (reference, plain) =
         both(spec.dtype, |precision| oracle::block_sparse(&sample, precision, &x_rows, &w));

@@ -4,7 +4,7 @@ use super::dense_yardstick::{dense, pick, rows_beside_dense};
 use crate::baseline::UnfusedMonarch;
 #[cfg(feature = "serde")]
 use crate::bench::fields;
-use crate::bench::measure::{Bench, centred, compare, fetch, spread};
+use crate::bench::measure::{Bench, centred, compare, fetch, spread, wide};
 use crate::bench::suite::Scale;
 use crate::bench::{Backward, Contest, Depth, Figures, Trainable, Workload, Yardstick};
 use crate::oracle;
@@ -223,8 +223,4 @@ async fn measure_backward<T: Element>(
         )
         .await?;
     Ok((figures, vec![]))
-}
-
-fn wide<T: Element>(values: &[T]) -> Vec<f64> {
-    values.iter().map(|value| value.to_f64()).collect()
 }

@@ -3,7 +3,7 @@
 use super::dense_yardstick::{dense, pick, rows_beside_dense};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
-use crate::bench::measure::{Bench, centred, compare, fetch, spread};
+use crate::bench::measure::{Bench, centred, compare, fetch, spread, wide};
 use crate::bench::suite::Scale;
 use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::oracle::{self, PixelflyOperands};
@@ -97,7 +97,6 @@ async fn measure<T: Element>(
     let rows = spread(spec.batch, 4);
     let x_rows = pick(&x, r#in, &rows);
     let sample = PixelflySpec { batch: rows.len(), ..spec.clone() };
-    let wide = |values: &[T]| values.iter().map(|value| value.to_f64()).collect::<Vec<_>>();
     let [w, u, v] = [&w, &u, &v].map(|values| wide(values));
     let bias = bias.as_deref().map(wide);
     let operands =

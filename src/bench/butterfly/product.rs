@@ -4,7 +4,7 @@ use super::dense_yardstick::{dense, pick, rows_beside_dense};
 use crate::baseline::UnfusedButterfly;
 #[cfg(feature = "serde")]
 use crate::bench::fields;
-use crate::bench::measure::{Bench, centred, compare, fetch, spread};
+use crate::bench::measure::{Bench, centred, compare, fetch, spread, wide};
 use crate::bench::suite::Scale;
 use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::oracle;
@@ -86,7 +86,7 @@ async fn measure<T: Element>(
     let sample = ButterflySpec { batch: rows.len(), ..*spec };
     let (x_row, y_row) = (x.len() / spec.batch, spec.nstacks * spec.width() * spec.parts());
     let x_rows = pick(&x, x_row, &rows);
-    let twiddle: Vec<f64> = twiddle.iter().map(|value| value.to_f64()).collect();
+    let twiddle = wide(&twiddle);
     let (reference, plain) =
         both(spec.dtype, |precision| oracle::butterfly(&sample, precision, &x_rows, &twiddle));
     let check = async |y: &Tensor<T>, reference: &[f64], plain: &[f64]| -> Result<Vec<Outcome>, Error> {

@@ -3,7 +3,7 @@
 use crate::baseline::{DirectLongConv, UnfusedLongConv};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
-use crate::bench::measure::{Bench, centred, compare, fetch, spread};
+use crate::bench::measure::{Bench, centred, compare, fetch, spread, wide};
 use crate::bench::suite::Scale;
 use crate::bench::{Contest, Depth, Figures, Workload, Yardstick};
 use crate::oracle::{LongConv as Oracle, LongConvOperands, Precision};
@@ -140,8 +140,7 @@ struct Sample {
 
 impl Sample {
     fn new<T: Element>(spec: &LongConvSpec, sequences: [&[T]; 3], k: &[f32], skip: &[f32]) -> Self {
-        let in_f64 = |values: &[T]| -> Vec<f64> { values.iter().map(|value| value.to_f64()).collect() };
-        let [u, pre, post] = sequences.map(in_f64);
+        let [u, pre, post] = sequences.map(wide);
         let [k, skip] = [k, skip].map(|values| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
         let operands = LongConvOperands {
             u: &u,

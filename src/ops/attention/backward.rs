@@ -11,7 +11,7 @@ use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, Params, compile};
 use crate::ops::Scratch;
 use crate::ops::slice_sum::{self, Slices};
-use crate::plan::{AttentionBackwardPlan, AttentionPath, MatrixTile, SliceSumPlan};
+use crate::plan::{AttentionBackwardPlan, AttentionPath, AttentionTile, MatrixTile, SliceSumPlan};
 use crate::shader::{Linker, Shader, ShaderError, Words};
 use crate::tensor::expect_optional;
 use crate::{Alibi, AttentionSpec, Element, Error, Gpu, Mods, Tensor};
@@ -102,13 +102,11 @@ fn rows_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
 /// What both passes over tiles share.
 fn pass(linker: Linker, plan: &AttentionBackwardPlan) -> Linker {
     let structure = &plan.structure;
-    loads(scored(modded_sequences(linker, structure), structure, false))
+    scored(modded_sequences(linker, structure), structure, false)
         .module("attention/kv_scales_none")
         .module("attention/facts")
         .module(if structure.alibi { "attention/alibi_facts" } else { "attention/alibi_none" })
         .module("attention/gradients")
-        .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
-        .copy("attention/load_rows", &[("tensor", "d_o"), ("WIDTH", "VALUE_DIM")])
         .set("HEAD_DIM", structure.head_dim)
         .set("VALUE_DIM", structure.value_dim)
         .tensor("q", structure.key_storage)
@@ -133,7 +131,7 @@ fn queries_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, S
         ("attention/slope_term_none", "attention/slope_terms_none")
     };
     let linker = match &plan.queries {
-        AttentionPath::Lanes(tile) => tiled("attention/backward_queries", tile)
+        AttentionPath::Lanes(tile) => on_lanes("attention/backward_queries", tile)
             .module(terms)
             .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
             .copy("attention/dots", &[("tensor", "d_o"), ("other", "v"), ("WIDTH", "VALUE_DIM")])
@@ -156,11 +154,18 @@ fn queries_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, S
         .link()
 }
 
+/// A kernel of gradients of lanes that multiply themselves.
+fn on_lanes(kernel: &'static str, tile: &AttentionTile) -> Linker {
+    loads(tiled(kernel, tile))
+        .copy("attention/load_keys", &[("tensor", "v"), ("WIDTH", "VALUE_DIM")])
+        .copy("attention/load_rows", &[("tensor", "d_o"), ("WIDTH", "VALUE_DIM")])
+}
+
 /// A kernel of gradients on matrix units.
 fn on_matrices(kernel: &'static str, tile: &MatrixTile, rows: &[Words], columns: &[Words]) -> Linker {
     halves(tiled_by_matrices(kernel, tile, rows, columns))
         .copy("attention/load_row_halves", &[("tensor", "d_o"), ("WIDTH", "VALUE_DIM")])
-        .module("attention/gradients_matrix")
+        .module("attention/matrix_wild")
 }
 
 fn keys_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, ShaderError> {
@@ -181,7 +186,7 @@ fn keys_shader(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Shader, Shad
     let structure = &plan.structure;
     let whole = plan.key_splits == 1;
     let linker = match &plan.keys {
-        AttentionPath::Lanes(tile) => tiled("attention/backward_keys", tile)
+        AttentionPath::Lanes(tile) => on_lanes("attention/backward_keys", tile)
             .copy("attention/dots", &[("tensor", "k"), ("other", "q"), ("WIDTH", "HEAD_DIM")])
             .copy("attention/dots", &[("tensor", "v"), ("other", "d_o"), ("WIDTH", "VALUE_DIM")])
             .copy("attention/sums", Q_COLUMNS)

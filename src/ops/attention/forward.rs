@@ -8,7 +8,7 @@ use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile};
 use crate::ops::Scratch;
-use crate::plan::{AttentionPath, AttentionPlan, AttentionTile, MatrixTile};
+use crate::plan::{AttentionPath, AttentionPlan, AttentionTile, MatrixPass, MatrixTile};
 use crate::shader::{Linker, Shader, ShaderError, Words};
 use crate::{AttentionSpec, Element, Error, Gpu, MergeSpec, Mods, Tensor};
 
@@ -62,9 +62,11 @@ fn forward_shader(plan: &AttentionPlan, mods: &Mods) -> Result<Shader, ShaderErr
 /// The kernel of matrix units.
 fn on_matrices(tile: &MatrixTile) -> Linker {
     let columns = [K_COLUMNS, V_COLUMNS];
-    let growth = if tile.together { "attention/growth_workgroup" } else { "attention/growth_subgroup" };
+    let together = tile.pass == MatrixPass::Forward { together: true };
+    let growth = if together { "attention/growth_workgroup" } else { "attention/growth_subgroup" };
     let linker = tiled_by_matrices("attention/forward_matrix", tile, &[&[("tensor", "q")]], &columns);
     halves(linker.module(growth))
+        .copy("attention/matrix_sums", &[("target", "o")])
         .each("r", tile.subgroup_rows / tile.units.side)
         .each("c", tile.columns / tile.units.side)
 }

@@ -21,7 +21,7 @@ pub(super) fn tiled(kernel: &'static str, tile: &AttentionTile) -> Linker {
         .set("WIDEST", tile.widest)
 }
 
-/// A kernel that goes over tiles on matrix units, and the tensors whose rows are its rows, and its columns.
+/// A kernel that goes over tiles on matrix units, with the tensors whose rows are a tile's rows, and those of its columns.
 pub(super) fn tiled_by_matrices(
     kernel: &'static str,
     tile: &MatrixTile,
@@ -49,7 +49,7 @@ pub(super) fn tiled_by_matrices(
     columns.iter().fold(linker, |linker, words| linker.copy("attention/matrix_columns", words))
 }
 
-/// Tensors whose rows are the columns of a tile on matrix units.
+/// Tensors whose rows are the columns of a tile, in the words of the files that are copied for them.
 pub(super) const K_COLUMNS: Words = &[("tensor", "k"), ("TENSOR", "K"), ("WIDTH", "HEAD_DIM")];
 pub(super) const V_COLUMNS: Words = &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")];
 pub(super) const Q_COLUMNS: Words = &[("tensor", "q"), ("TENSOR", "Q"), ("WIDTH", "HEAD_DIM")];

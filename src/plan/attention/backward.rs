@@ -195,7 +195,7 @@ impl AttentionBackwardPlan {
                 let dots = tile.dot_turns(head_dim) + tile.dot_turns(value_dim);
                 1 + dots + tile.sum_turns(head_dim) + 4 * block_turns
             }
-            AttentionPath::Matrices(tile) => tile.backward_turns(block_turns),
+            AttentionPath::Matrices(tile) => tile.turns(block_turns),
         }
     }
 
@@ -208,7 +208,7 @@ impl AttentionBackwardPlan {
                 let dots = tile.dot_turns(head_dim) + tile.dot_turns(value_dim);
                 1 + dots + tile.sum_turns(head_dim) + tile.sum_turns(value_dim) + 4 * block_turns
             }
-            AttentionPath::Matrices(tile) => tile.backward_turns(block_turns),
+            AttentionPath::Matrices(tile) => tile.turns(block_turns),
         }
     }
 }
@@ -225,13 +225,6 @@ fn path(
     }
     let (tile, bound) = choose(&TILES, products, caps)?;
     Ok((AttentionPath::Lanes(tile), bound))
-}
-
-fn workgroup_bytes(path: AttentionPath) -> u32 {
-    match path {
-        AttentionPath::Lanes(_) => path.workgroup_bytes(),
-        AttentionPath::Matrices(tile) => tile.backward_bytes(),
-    }
 }
 
 impl Plan for AttentionBackwardPlan {
@@ -257,12 +250,9 @@ impl Plan for AttentionBackwardPlan {
                 4 + sequences + structure.head_buffers(),
             ),
             footprint(
-                match queries {
-                    AttentionPath::Lanes(_) => "attention/backward_queries",
-                    AttentionPath::Matrices(_) => "attention/backward_queries_matrix",
-                },
+                queries.kernel(["attention/backward_queries", "attention/backward_queries_matrix"]),
                 queries.lanes(),
-                workgroup_bytes(queries),
+                queries.workgroup_bytes(),
                 6 + slopes + structure.modded_buffers(self.query_tile()),
             ),
         ]);
@@ -271,12 +261,9 @@ impl Plan for AttentionBackwardPlan {
             footprints.push(sum_parts);
         }
         footprints.push(footprint(
-            match keys {
-                AttentionPath::Lanes(_) => "attention/backward_keys",
-                AttentionPath::Matrices(_) => "attention/backward_keys_matrix",
-            },
+            keys.kernel(["attention/backward_keys", "attention/backward_keys_matrix"]),
             keys.lanes(),
-            workgroup_bytes(keys),
+            keys.workgroup_bytes(),
             7 + structure.modded_buffers(self.key_tile()),
         ));
         if self.key_splits > 1 {

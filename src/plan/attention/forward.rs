@@ -66,10 +66,11 @@ impl AttentionPath {
         }
     }
 
-    fn kernel(&self) -> &'static str {
+    /// Which of two kernels it is: that of lanes, or that of matrix units.
+    pub(super) fn kernel(&self, [lanes, matrices]: [&'static str; 2]) -> &'static str {
         match self {
-            Self::Lanes(_) => "attention/forward",
-            Self::Matrices(_) => "attention/forward_matrix",
+            Self::Lanes(_) => lanes,
+            Self::Matrices(_) => matrices,
         }
     }
 
@@ -220,7 +221,7 @@ impl AttentionPlan {
 impl Plan for AttentionPlan {
     fn footprints(&self) -> Vec<Footprint> {
         let forward = Footprint {
-            kernel: self.path.kernel(),
+            kernel: self.path.kernel(["attention/forward", "attention/forward_matrix"]),
             lanes: self.path.lanes(),
             workgroup_bytes: self.path.workgroup_bytes(),
             storage_buffers: 5

@@ -21,8 +21,21 @@ pub struct MatrixTile {
     pub key_columns: u32,
     /// Width of a value, in whole matrices.
     pub value_columns: u32,
-    /// Whether subgroups bring their outputs to a new measure together, and not each when it must.
-    pub together: bool,
+    /// What the tile is for.
+    pub pass: MatrixPass,
+}
+
+/// Which pass goes over a tile: each takes notes of its own in workgroup memory, and turns of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+pub enum MatrixPass {
+    /// Outputs.
+    Forward {
+        /// Whether subgroups bring them to a new measure together, and not each when it must.
+        together: bool,
+    },
+    /// Gradients.
+    Backward,
 }
 
 /// Width of a query and a value together from which on heads are wide, and a subgroup takes as many queries as it has lanes:
@@ -33,7 +46,7 @@ const WIDE_COLUMNS: u32 = 192;
 /// Subgroups of a workgroup, at most.
 const SUBGROUPS: [u32; 4] = [8, 4, 2, 1];
 
-/// Keys of a tile: with more, a lane's scores leave the registers.
+/// Keys of a tile: with 32, fewer workgroups fit beside one another, which costs more than it saves (NVIDIA H100).
 const COLUMNS: u32 = 16;
 
 /// Numbers of a lane's share of queries and outputs that stay in registers beside the rest.
@@ -55,7 +68,7 @@ impl MatrixTile {
                 subgroups,
                 subgroup_rows,
                 columns: COLUMNS,
-                together: caps.joint_barriers,
+                pass: MatrixPass::Forward { together: caps.joint_barriers },
                 ..base
             })
             .find(|tile| tile.is_filled(rows) && tile.fits(tile.key_columns / 2 + tile.value_columns, caps))
@@ -95,7 +108,7 @@ impl MatrixTile {
             columns,
             key_columns,
             value_columns,
-            together: false,
+            pass: MatrixPass::Backward,
         })
     }
 
@@ -116,7 +129,7 @@ impl MatrixTile {
         self.subgroups * self.units.subgroup_lanes
     }
 
-    /// Queries of a tile.
+    /// Rows of a tile.
     pub fn rows(&self) -> u32 {
         self.subgroups * self.subgroup_rows
     }
@@ -125,20 +138,14 @@ impl MatrixTile {
     pub fn workgroup_bytes(&self) -> u32 {
         let staged = self.columns * (self.key_columns + 8 + self.value_columns + 8) * 2;
         let exchanged = self.rows() * ((self.columns + 8) * 2 + (self.columns + 4) * 4);
-        staged + exchanged + if self.together { 32 } else { 16 }
+        let noted = match self.pass {
+            MatrixPass::Forward { together } => 16 + if together { 16 } else { 0 },
+            MatrixPass::Backward => 16 + self.columns * 4,
+        };
+        staged + exchanged + noted
     }
 
-    /// The same of the backward pass, which takes note of a word a column.
-    pub(super) fn backward_bytes(&self) -> u32 {
-        self.workgroup_bytes() + self.columns * 4
-    }
-
-    /// Turns that the loops of a lane take over a tile in the backward pass, where a block of four scores takes so many.
-    pub(super) fn backward_turns(&self, block_turns: u32) -> u32 {
-        1 + self.columns / 4 * (1 + block_turns)
-    }
-
-    /// Lanes of a query.
+    /// Lanes of a row.
     pub(crate) fn row_lanes(&self) -> u32 {
         self.units.subgroup_lanes / self.subgroup_rows
     }
@@ -148,10 +155,12 @@ impl MatrixTile {
         (self.columns * width / 4).div_ceil(self.lanes())
     }
 
-    /// Turns that the loops of a lane take over a tile of keys, at most, where a block of four scores takes so many of its
-    /// own.
+    /// Turns that the loops of a lane take over a tile, at most, where a block of four scores takes so many of its own.
     pub(super) fn turns(&self, block_turns: u32) -> u32 {
         let fours = self.columns / 4;
+        if self.pass == MatrixPass::Backward {
+            return 1 + fours * (1 + block_turns);
+        }
         let scores = fours * (3 + block_turns);
         // In the end, what was left out of values, for each matrix of outputs.
         let wild = fours * (1 + 5 * self.key_columns / 4 + 4 * (1 + self.units.side / 4) + block_turns);
@@ -171,7 +180,7 @@ impl MatrixTile {
         let lanes = if self.row_lanes() == 1 { "a lane" } else { "two lanes" };
         let bytes = Bytes(self.workgroup_bytes().into());
         format!(
-            "{subgroups} subgroups of {subgroup_rows} queries of {lanes} each, matrices of {side} × {side}, {bytes} of \
+            "{subgroups} subgroups of {subgroup_rows} rows of {lanes} each, matrices of {side} × {side}, {bytes} of \
              workgroup memory"
         )
     }

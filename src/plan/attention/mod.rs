@@ -14,7 +14,7 @@ pub use append::{AppendPlan, RotatePlan, RowsPlan};
 pub use backward::AttentionBackwardPlan;
 pub use cached::CacheStructure;
 pub use forward::{AttentionPath, AttentionPlan};
-pub use matrix_tile::MatrixTile;
+pub use matrix_tile::{MatrixPass, MatrixTile};
 pub use merge::{MergePlan, Parts};
 pub use mods::{ModsStructure, VisitTable};
 pub(crate) use mods::{VISIT_LANES, block_words};

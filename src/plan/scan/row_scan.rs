@@ -61,20 +61,20 @@ impl RowScanPlan {
     /// Plans a linear recurrence. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn linear(spec: &LinearScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
-        Self::new(&spec.row_scan(), caps, &["a", "b", "h"])
+        Self::new(&spec.row_scan(), caps, "a")
     }
 
     /// Plans a running sum or maximum. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn associative(spec: &AssociativeScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
-        Self::new(&spec.row_scan(), caps, &["x", "y"])
+        Self::new(&spec.row_scan(), caps, "x")
     }
 
-    fn new(of: &RowScan, caps: &Caps, tensors: &[&'static str]) -> Result<Self, PlanError> {
+    fn new(of: &RowScan, caps: &Caps, tensor: &'static str) -> Result<Self, PlanError> {
         check_caps("a scan", caps)?;
         let bytes = of.elements() as u64 * of.dtype.bytes() as u64;
         if bytes > caps.buffer_bytes {
-            return Err(PlanError::Buffer { tensor: tensors[0], bytes, limit: caps.buffer_bytes });
+            return Err(PlanError::Buffer { tensor, bytes, limit: caps.buffer_bytes });
         }
         let items = NUMBERS / of.operator.value_words() as u32;
         let (length, rows) = (of.length as u32, of.rows as u32);
@@ -83,7 +83,7 @@ impl RowScanPlan {
         let (mut chunk, mut chunks) = chunks(rows, length, tile);
         let mut window = rows.saturating_mul(chunks);
         if bytes.next_multiple_of(16) > caps.binding_bytes {
-            let most = RowWindow::most_values(of, tensors[0], tile, caps)?;
+            let most = RowWindow::most_values(of, tensor, tile, caps)?;
             chunk = chunk.min(most / tile * tile);
             chunks = length.div_ceil(chunk);
             window = if length <= most { most / length * chunks } else { most / chunk };
@@ -276,17 +276,17 @@ impl RowScanBackwardPlan {
     /// Plans the backward pass of a linear recurrence. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn linear(spec: &LinearScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
-        Self::new(&spec.row_scan(), caps, &["a", "h", "dh"])
+        Self::new(&spec.row_scan(), caps, "a")
     }
 
     /// Plans that of a running sum or maximum. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn associative(spec: &AssociativeScanSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
-        Self::new(&spec.row_scan(), caps, &["x", "dy"])
+        Self::new(&spec.row_scan(), caps, "x")
     }
 
-    fn new(of: &RowScan, caps: &Caps, tensors: &[&'static str]) -> Result<Self, PlanError> {
-        let scan = RowScanPlan::new(&of.backward(), caps, tensors)?;
+    fn new(of: &RowScan, caps: &Caps, tensor: &'static str) -> Result<Self, PlanError> {
+        let scan = RowScanPlan::new(&of.backward(), caps, tensor)?;
         Ok(Self { scan, operator: of.operator, initial: of.initial })
     }
 }

@@ -1,6 +1,6 @@
 //! The acceptance grid of the causal depthwise convolution and its gradients.
 
-use super::s4d::share;
+use super::share;
 use crate::oracle::{Conv1dTensors, conv1d, conv1d_backward};
 use crate::verify::{Case, Comparison, Grid, Inputs, Outcome, both, download, poisoned, rounded, upload};
 use crate::{
@@ -130,10 +130,16 @@ async fn run<T: Element>(gpu: &Gpu, spec: Conv1dSpec) -> Result<Vec<Outcome>, Er
         compare("last", &download(&outputs.last).await?, &reference.last, &plain.last),
         compare("dx", &download(&found.dx).await?, &gradients.dx, &plain_gradients.dx),
     ];
-    // A bias may be a single sum, and by luck a small one: it is compared beside the taps, which are such sums too.
+    // A bias may be a single sum, and by luck a small one: alone it may be off by more, and it is compared once more beside the
+    // taps, which are such sums too.
+    let alone = |name, [ours, reference, plain]: &[Vec<f64>; 3]| {
+        Outcome::new(name, ours, reference, plain, share(reference, 2e-5))
+    };
     let mut parameters = [download(&found.dweight).await?, gradients.dweight, plain_gradients.dweight];
+    outcomes.push(alone("dweight", &parameters));
     if let Some(dbias) = &found.dbias {
         let biases = [download(dbias).await?, gradients.dbias, plain_gradients.dbias];
+        outcomes.push(alone("dbias", &biases));
         parameters.iter_mut().zip(biases).for_each(|(all, biases)| all.extend(biases));
     }
     let [ours, reference, plain] = &parameters;

@@ -1,6 +1,6 @@
 //! The acceptance grid of the delta rule: results, states, and every gradient.
 
-use super::s4d;
+use super::share;
 use crate::oracle::{DeltaRuleValues, delta_rule, delta_rule_backward};
 use crate::verify::{Case, Comparison, Grid, Inputs, Outcome, both, download, poisoned, rounded, upload};
 use crate::{
@@ -51,11 +51,11 @@ impl Case for DeltaRuleSpec {
 
 /// Twice the plain error, and what sums over a chunk's steps add, which the plain recurrence does not take: one through
 /// the inverse of the chunk, one through its scores. The roundings of n terms, half a unit in the last place each and in
-/// any direction, come to √n / 2 units, and those of two sums to √n. Four units at least, as in other chunks: few elements
-/// are a small sample.
-fn share(spec: &DeltaRuleSpec) -> f64 {
+/// any direction, come to √n / 2 units, and those of two sums to √n. Four units at least, as in other chunks, since few
+/// elements are a small sample; and eight at most, which longer chunks keep too.
+fn of_chunks(spec: &DeltaRuleSpec) -> f64 {
     let steps = spec.chunk.unwrap_or(64).min(spec.length);
-    f64::from(f32::EPSILON) * (steps as f64).sqrt().max(4.0)
+    f64::from(f32::EPSILON) * (steps as f64).sqrt().clamp(4.0, 8.0)
 }
 
 /// Keys of length 1, as the delta rule wants them.
@@ -117,7 +117,7 @@ async fn run<T: Element>(gpu: &Gpu, spec: &DeltaRuleSpec) -> Result<Vec<Outcome>
     gpu.submit(encoder)?;
 
     let outcome = |tensor, ours: &[f64], reference: &[f64], plain: &[f64]| {
-        Outcome::new(tensor, ours, reference, plain, s4d::share(reference, share(spec)))
+        Outcome::new(tensor, ours, reference, plain, share(reference, of_chunks(spec)))
     };
     let mut outcomes = vec![
         outcome("o", &download(&outputs.o).await?, &reference.o, &plain.o),

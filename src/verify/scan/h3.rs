@@ -1,7 +1,8 @@
 //! The acceptance grid of H3 and its gradients.
 
 use super::long_conv::TRANSFORMS;
-use super::s4d::{POWERS, parameters, share};
+use super::s4d::{POWERS, parameters};
+use super::share;
 use crate::oracle::{self, H3Operands, Precision};
 use crate::verify::{
     Case, Comparison, Grid, Inputs, Outcome, Tolerance, download, largest_error, poisoned, rounded, upload,

@@ -1,7 +1,7 @@
 //! The acceptance grid of Hyena's operator and its gradients.
 
 use super::long_conv::TRANSFORMS;
-use super::s4d::share;
+use super::share;
 use crate::oracle::{self, Conv1dTensors, LongConvOperands, Precision};
 use crate::verify::{
     Case, Comparison, Grid, Inputs, Outcome, Tolerance, both, download, largest_error, poisoned, rounded,

@@ -1,5 +1,6 @@
 //! The acceptance grid of the linear scan.
 
+use super::share;
 use crate::oracle::{Precision, linear_scan, linear_scan_backward};
 use crate::verify::{
     Case, Comparison, Grid, Inputs, Outcome, Tolerance, both, download, largest_error, poisoned, rounded,
@@ -43,8 +44,7 @@ pub(super) fn cases(grid: Grid) -> Vec<LinearScanSpec> {
 /// Twice the sequential scan's error, and a unit in the last place of the largest state beside it: short rows are a
 /// small sample of roundings, whose maximum is luck.
 fn tolerance(states: &[f64]) -> Tolerance {
-    let largest = states.iter().fold(0.0, |max: f64, state| max.max(state.abs()));
-    Tolerance { multiple: 2.0, atol: f64::from(f32::EPSILON) * largest }
+    share(states, f32::EPSILON.into())
 }
 
 impl Case for LinearScanSpec {

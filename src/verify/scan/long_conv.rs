@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::s4d::share;
+use super::share;
 use crate::oracle::{LongConv as Oracle, LongConvOperands, Precision};
 use crate::verify::{
     Case, Comparison, Grid, Inputs, Outcome, Tolerance, download, poisoned, rounded, upload,

@@ -13,7 +13,7 @@ mod s4d;
 mod selective_scan;
 mod ssd;
 
-use super::{Case, Grid, boxed};
+use super::{Case, Grid, Tolerance, boxed};
 
 pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     let mut cases = boxed(linear_scan::cases(grid));
@@ -30,4 +30,10 @@ pub(super) fn cases(grid: Grid) -> Vec<Box<dyn Case>> {
     cases.extend(boxed(mamba::cases(grid)));
     cases.extend(boxed(mamba::cases2(grid)));
     cases
+}
+
+/// A share of the largest value, beside twice the error of the plain computation.
+fn share(values: &[f64], share: f64) -> Tolerance {
+    let largest = values.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
+    Tolerance { multiple: 2.0, atol: share * largest }
 }

@@ -1,6 +1,6 @@
 //! The acceptance grid of the selective scan and its gradients.
 
-use super::s4d::share;
+use super::share;
 use crate::oracle::{SelectiveScanTensors, selective_scan, selective_scan_backward};
 use crate::verify::{Case, Comparison, Grid, Inputs, Outcome, both, download, poisoned, rounded, upload};
 use crate::{

@@ -1,9 +1,8 @@
 //! The acceptance grid of state-space duality: results, states, and every gradient.
 
+use super::share;
 use crate::oracle::{SsdValues, ssd, ssd_backward};
-use crate::verify::{
-    Case, Comparison, Grid, Inputs, Outcome, Tolerance, both, download, poisoned, rounded, upload,
-};
+use crate::verify::{Case, Comparison, Grid, Inputs, Outcome, both, download, poisoned, rounded, upload};
 use crate::{
     DType, Element, Error, Gpu, Sequences, Skip, Ssd, SsdBackward, SsdGradients, SsdInputs,
     SsdOutputGradients, SsdOutputs, SsdSpec, Tensor, by_dtype,
@@ -63,9 +62,7 @@ impl Case for SsdSpec {
 /// Twice the error of the plain recurrence, and a few units in the last place of the largest value beside it: few
 /// elements are a small sample of roundings, and WGSL lets the last digits of an exponential be wrong.
 pub(super) fn outcome(tensor: &'static str, ours: &[f64], reference: &[f64], plain: &[f64]) -> Outcome {
-    let largest = reference.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
-    let tolerance = Tolerance { multiple: 2.0, atol: 4.0 * f64::from(f32::EPSILON) * largest };
-    Outcome::new(tensor, ours, reference, plain, tolerance)
+    Outcome::new(tensor, ours, reference, plain, share(reference, 4.0 * f64::from(f32::EPSILON)))
 }
 
 /// Inputs as the device sees them.
