@@ -118,7 +118,7 @@ fn attend(lane: Lane, task: Task) {
         // The next tile takes the place of this one.
         workgroupBarrier();
     }
-    softmax.total = row_total(softmax.total);
+    softmax.total = row_total(vec4<f32>(softmax.total)).x;
     if (place.part == 0u) {
         store_softmax(task, task.row + place.row, softmax);
     }
