@@ -247,16 +247,19 @@ pub enum ShaderError {
     },
 }
 
-/// The text of a shader file, by its path under `shaders/` without the ending.
-fn file(name: &str) -> Option<&'static str> {
-    FILES.iter().find(|(path, _)| *path == name).map(|(_, text)| *text)
+/// Shader files: their paths under `shaders/` without the ending, and their texts.
+pub type Files = &'static [(&'static str, &'static str)];
+
+/// The text of a file.
+fn file(files: Files, name: &str) -> Option<&'static str> {
+    files.iter().find(|(path, _)| *path == name).map(|(_, text)| *text)
 }
 
 /// A file under `shaders/`; for browsers as the build script strips it.
 #[cfg(not(target_arch = "wasm32"))]
 macro_rules! shader_text {
     ($name:literal) => {
-        include_str!(concat!("../shaders/", $name, ".wgsl"))
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl"))
     };
 }
 
@@ -267,16 +270,18 @@ macro_rules! shader_text {
     };
 }
 
+/// The files of these names.
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
-        /// Every shader file; a test compares the list with the folder.
-        pub const FILES: &[(&str, &str)] = &[
-            $(($name, shader_text!($name))),*
-        ];
+        &[$(($name, $crate::shader::shader_text!($name))),*]
     };
 }
+pub(crate) use {files, shader_text};
 
-files![
+/// The shader files of operations; a test compares the lists with the folder. Those of yardsticks are listed apart
+/// ([`baseline::FILES`](crate::baseline::FILES), [`bench::FILES`](crate::bench::FILES)): a page that only computes has no use
+/// for them.
+pub const FILES: Files = files![
     "attention/alibi_facts",
     "attention/alibi_none",
     "attention/alibi_slopes",
@@ -362,44 +367,6 @@ files![
     "attention/visit_classes",
     "attention/visit_lists",
     "attention/visit_table",
-    "baseline/butterfly_factor",
-    "baseline/conv1d_activate",
-    "baseline/conv1d_inputs",
-    "baseline/conv1d_sequential",
-    "baseline/conv1d_tap",
-    "baseline/conv_direct",
-    "baseline/conv_gate",
-    "baseline/conv_pad",
-    "baseline/conv_product",
-    "baseline/fft_pass",
-    "baseline/matmul",
-    "baseline/matmul_matrix",
-    "baseline/matmul_operands",
-    "baseline/recurrence",
-    "baseline/recurrence_pairs",
-    "baseline/recurrence_results",
-    "baseline/recurrence_sequential",
-    "baseline/recurrence_steps",
-    "baseline/scan_apply",
-    "baseline/scan_backward_apply",
-    "baseline/scan_backward_pairs",
-    "baseline/scan_backward_sequential",
-    "baseline/scan_before",
-    "baseline/scan_double",
-    "baseline/scan_pairs",
-    "baseline/scan_sequential",
-    "baseline/softmax",
-    "baseline/softmax_backward",
-    "baseline/ssd_expand",
-    "baseline/ssd_finish",
-    "baseline/ssd_mask",
-    "baseline/ssd_params",
-    "baseline/ssd_pass",
-    "baseline/ssd_steps",
-    "baseline/ssd_weigh",
-    "baseline/transpose",
-    "bench/copy",
-    "bench/fma",
     "butterfly/apply_blocks",
     "butterfly/apply_pairs",
     "butterfly/bias",
@@ -612,6 +579,8 @@ struct Module {
 #[derive(Clone, Debug)]
 pub struct Linker {
     kernel: &'static str,
+    /// Files beside [`FILES`].
+    further: Files,
     modules: Vec<Module>,
     consts: Vec<(&'static str, Const)>,
     tensors: Vec<(&'static str, Storage)>,
@@ -622,8 +591,21 @@ pub struct Linker {
 impl Linker {
     /// Starts from the kernel in that file. `common/dispatch` is always linked.
     pub fn new(kernel: &'static str) -> Self {
-        Self { kernel, modules: vec![], consts: vec![], tensors: vec![], repeats: vec![], snippets: None }
-            .module("common/dispatch")
+        Self::among(&[], kernel)
+    }
+
+    /// The same with files beside [`FILES`].
+    pub(crate) fn among(further: Files, kernel: &'static str) -> Self {
+        Self {
+            kernel,
+            further,
+            modules: vec![],
+            consts: vec![],
+            tensors: vec![],
+            repeats: vec![],
+            snippets: None,
+        }
+        .module("common/dispatch")
     }
 
     /// Chooses the file that defines functions which the kernel calls.
@@ -705,7 +687,8 @@ impl Linker {
     }
 
     fn text(&self, name: &str) -> Result<&'static str, ShaderError> {
-        file(name).ok_or_else(|| ShaderError::NoFile { kernel: self.kernel, file: name.to_owned() })
+        let found = file(FILES, name).or_else(|| file(self.further, name));
+        found.ok_or_else(|| ShaderError::NoFile { kernel: self.kernel, file: name.to_owned() })
     }
 
     /// The directives follow from what was chosen; files never hold any. Subgroup operations need one in browsers

@@ -139,7 +139,11 @@ impl<T: Stored> Tensor<T> {
     pub(crate) fn expect_shape(&self, gpu: &Gpu, name: &'static str, shape: &[usize]) -> Result<(), Error> {
         self.expect_here(gpu, name)?;
         if self.shape() != shape {
-            return Err(Error::Shape { tensor: name, found: self.shape().to_vec(), expected: shape.to_vec() });
+            return Err(Error::Shape {
+                tensor: name,
+                found: self.shape().to_vec(),
+                expected: shape.to_vec(),
+            });
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ use tilewise::verify::Family;
 use tilewise::{Caps, Error, Gpu, LinearSpec};
 
 use crate::failure::Failure;
-use crate::options::{Given, Take as _};
+use crate::options::{Given, Take as _, Value};
 use crate::tensors::{Output, TensorFile};
 
 /// An operation with its sizes, checked. Its `Display` names it.
@@ -157,6 +157,12 @@ fn fields(value: &impl Serialize) -> serde_json::Value {
 /// The sizes of a block as they are written: `8,192,96`.
 #[derive(Clone, Copy, Debug)]
 pub struct List<const N: usize>(pub [usize; N]);
+
+impl<const N: usize> Value for List<N> {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+}
 
 impl<const N: usize> std::str::FromStr for List<N> {
     type Err = String;
