@@ -120,6 +120,11 @@ impl Planned {
     }
 }
 
+/// What is said where anyone asks for notes.
+fn noted(words: impl FnOnce() -> String) -> Option<String> {
+    cfg!(feature = "json").then(words)
+}
+
 /// What a structured layer saves.
 pub fn fewer(spec: &impl LinearSpec) -> String {
     let parameters = [spec.parameters(), spec.dense_parameters()];

@@ -3,6 +3,7 @@
 use std::f64::consts::TAU;
 
 use crate::kernel::{Kernel, compile, params};
+use crate::math::sin_cos;
 use crate::ops::Scratch;
 use crate::plan::{LongConvBackwardPlan, LongConvPlan, LongConvStage, Reads, Writes};
 use crate::shader::{Linker, Shader, ShaderError};
@@ -181,7 +182,7 @@ fn turns(gpu: &Gpu, plan: &LongConvPlan) -> Result<Tensor<f32>, Error> {
     let [coarse, fine] = plan.turns_of_tables();
     let turns = |count: u32, of: u32| {
         (0..count).flat_map(move |j| {
-            let (sin, cos) = (-TAU * f64::from(j) / f64::from(of)).sin_cos();
+            let (sin, cos) = sin_cos(-TAU * f64::from(j) / f64::from(of));
             [cos as f32, sin as f32]
         })
     };

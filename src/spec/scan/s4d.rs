@@ -4,6 +4,7 @@ use std::f64::consts::PI;
 use std::fmt;
 use std::ops::{Add, Div, Mul, Sub};
 
+use crate::math::sin_cos;
 use crate::spec::{at_least_one, elements, wrong};
 use crate::{LongConvSpec, SpecError};
 
@@ -143,7 +144,7 @@ impl Complex {
     }
 
     pub fn exp(self) -> Self {
-        let (sin, cos) = self.im.sin_cos();
+        let (sin, cos) = sin_cos(self.im);
         Self { re: cos, im: sin }.scale(self.re.exp())
     }
 }
