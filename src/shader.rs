@@ -15,6 +15,8 @@
 //! - **repetition**: lines of a kernel that end in `// each o` are linked once for each of several cooperative matrices
 //!   ([`Linker::each`]).
 
+#[cfg(any(test, target_arch = "wasm32"))]
+mod pack;
 mod repeat;
 pub mod snippet;
 
@@ -250,10 +252,19 @@ pub enum ShaderError {
 /// Shader files: their paths under `shaders/` without the ending, and their texts.
 pub type Files = &'static [(&'static str, &'static str)];
 
-/// The text of a file.
-fn file(files: Files, name: &str) -> Option<&'static str> {
+/// The text of a file among these.
+fn find(files: Files, name: &str) -> Option<&'static str> {
     files.iter().find(|(path, _)| *path == name).map(|(_, text)| *text)
 }
+
+/// The text of a file of operations, by its path under `shaders/` without the ending.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn file(name: &str) -> Option<&'static str> {
+    find(FILES, name)
+}
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use archive::file;
 
 /// A file under `shaders/`; for browsers as the build script strips it.
 #[cfg(not(target_arch = "wasm32"))]
@@ -278,9 +289,54 @@ macro_rules! files {
 }
 pub(crate) use {files, shader_text};
 
+#[cfg(target_arch = "wasm32")]
+mod archive {
+    //! The files as the build script packs them.
+
+    use std::sync::OnceLock;
+
+    use super::pack::unpack;
+
+    struct Archive {
+        packed: &'static [u8],
+        /// Name and text by turns, a zero after each.
+        texts: OnceLock<String>,
+    }
+
+    macro_rules! archive {
+        ($name:literal) => {
+            Archive {
+                packed: include_bytes!(concat!(env!("OUT_DIR"), "/shaders/", $name, ".pack")),
+                texts: OnceLock::new(),
+            }
+        };
+    }
+
+    static FAMILIES: [(&str, Archive); 3] = [
+        ("attention", archive!("attention")),
+        ("butterfly", archive!("butterfly")),
+        ("scan", archive!("scan")),
+    ];
+
+    static COMMON: Archive = archive!("common");
+
+    /// The text of a file of operations, by its path under `shaders/` without the ending.
+    pub(crate) fn file(name: &str) -> Option<&'static str> {
+        let family = FAMILIES.iter().find(|(family, _)| name.split('/').next() == Some(family));
+        let archive = family.map_or(&COMMON, |(_, archive)| archive);
+        let texts = archive
+            .texts
+            .get_or_init(|| String::from_utf8(unpack(archive.packed)).expect("what was packed is a text"));
+        let mut parts = texts.split('\0');
+        parts.find(|part| *part == name)?;
+        parts.next()
+    }
+}
+
 /// The shader files of operations; a test compares the lists with the folder. Those of yardsticks are listed apart
 /// ([`baseline::FILES`](crate::baseline::FILES), [`bench::FILES`](crate::bench::FILES)): a page that only computes has no use
 /// for them.
+#[cfg(not(target_arch = "wasm32"))]
 pub const FILES: Files = files![
     "attention/alibi_facts",
     "attention/alibi_none",
@@ -579,7 +635,7 @@ struct Module {
 #[derive(Clone, Debug)]
 pub struct Linker {
     kernel: &'static str,
-    /// Files beside [`FILES`].
+    /// Files beside those of operations.
     further: Files,
     modules: Vec<Module>,
     consts: Vec<(&'static str, Const)>,
@@ -594,7 +650,7 @@ impl Linker {
         Self::among(&[], kernel)
     }
 
-    /// The same with files beside [`FILES`].
+    /// The same with files beside those of operations.
     pub(crate) fn among(further: Files, kernel: &'static str) -> Self {
         Self {
             kernel,
@@ -687,7 +743,7 @@ impl Linker {
     }
 
     fn text(&self, name: &str) -> Result<&'static str, ShaderError> {
-        let found = file(FILES, name).or_else(|| file(self.further, name));
+        let found = file(name).or_else(|| find(self.further, name));
         found.ok_or_else(|| ShaderError::NoFile { kernel: self.kernel, file: name.to_owned() })
     }
 
