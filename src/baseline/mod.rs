@@ -79,7 +79,7 @@ pub const FILES: Files = files![
 ];
 
 /// Links a kernel of [`FILES`], whose modules may be those of operations too.
-fn linker(kernel: &'static str) -> Linker {
+fn yardstick(kernel: &'static str) -> Linker {
     Linker::among(FILES, kernel)
 }
 

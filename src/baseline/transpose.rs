@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::baseline::linker;
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, params};
 use crate::plan::{Footprint, Plan};
 use crate::shader::{Shader, ShaderError, Storage};
@@ -64,7 +64,7 @@ params! {
 
 /// The linked shader of a plan.
 pub fn shader(plan: &TransposePlan) -> Result<Shader, ShaderError> {
-    let linker = linker(KERNEL).set("LANES", plan.lanes);
+    let linker = yardstick(KERNEL).set("LANES", plan.lanes);
     linker.tensor("source", plan.source).tensor("turned", plan.turned).link()
 }
 

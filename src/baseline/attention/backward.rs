@@ -5,9 +5,9 @@ use std::fmt;
 use super::{
     AttentionScratch, UnfusedAttention, UnfusedAttentionPlan, score_shape, scores_product, values_product,
 };
-use crate::baseline::linker;
 use crate::baseline::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
 use crate::baseline::transpose::{self, Transpose, TransposePlan};
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, params};
 use crate::plan::{Footprint, Plan};
 use crate::shader::{Shader, ShaderError, Storage};
@@ -155,7 +155,7 @@ pub fn shaders(plan: &UnfusedAttentionBackwardPlan) -> Result<Vec<Shader>, Shade
 }
 
 fn softmax_shader(plan: &UnfusedAttentionBackwardPlan) -> Result<Shader, ShaderError> {
-    let linker = linker(SOFTMAX).set("LANES", plan.softmax_lanes());
+    let linker = yardstick(SOFTMAX).set("LANES", plan.softmax_lanes());
     let linker = linker.tensor("weights", plan.scores).tensor("d_weights", plan.scores);
     linker.tensor("d_scores", plan.scores).link()
 }

@@ -4,7 +4,7 @@
 use std::f64::consts::TAU;
 use std::fmt;
 
-use crate::baseline::linker;
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding, check_turns};
 use crate::shader::{Shader, ShaderError, Storage};
@@ -105,7 +105,7 @@ params! {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &UnfusedLongConvPlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = |kernel| linker(kernel).set("LANES", plan.lanes);
+    let linker = |kernel| yardstick(kernel).set("LANES", plan.lanes);
     let pad = |gated: bool, storage| {
         linker("baseline/conv_pad").set("HAS_GATE", gated).tensor("x", storage).tensor("gate", storage).link()
     };
@@ -291,7 +291,7 @@ impl fmt::Display for DirectLongConvPlan {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn direct_shaders(plan: &DirectLongConvPlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = linker("baseline/conv_direct")
+    let linker = yardstick("baseline/conv_direct")
         .set("LANES", plan.lanes)
         .set("HAS_SKIP", plan.skip)
         .set("HAS_PRE", plan.pre_gate)
