@@ -878,10 +878,10 @@ mod tests {
     fn unknown_names_are_refused() {
         let absent = Linker::new("scan/carry").module("common/absent").link();
         assert!(matches!(absent, Err(ShaderError::NoFile { .. })), "{absent:?}");
-        let unset = Linker::new("baseline/scan_pairs").link();
+        let unset = Linker::among(crate::baseline::FILES, "baseline/scan_pairs").link();
         assert!(matches!(unset, Err(ShaderError::Binding { .. })), "{unset:?}");
         let linked = |name| {
-            Linker::new("baseline/scan_pairs")
+            Linker::among(crate::baseline::FILES, "baseline/scan_pairs")
                 .tensor("a", Storage::F32)
                 .tensor("b", Storage::F32)
                 .set(name, 64)
