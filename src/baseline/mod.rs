@@ -30,10 +30,16 @@ pub use scan::{
 };
 pub use transpose::TransposePlan;
 
-pub use scan::{DirectLongConv, DirectLongConvPlan, LongConvScratch, UnfusedLongConv, UnfusedLongConvPlan};
 pub use scan::{
-    PlainConv1dPlan, SelectiveScanScratch, SequentialConv1d, SequentialRecurrence, SequentialRecurrencePlan,
-    SsdScratch, UnfusedConv1d, UnfusedSelectiveScan, UnfusedSelectiveScanPlan, UnfusedSsd, UnfusedSsdPlan,
+    DirectLongConv, DirectLongConvPlan, LongConvBackwardScratch, LongConvScratch, SequentialLongConv,
+    SequentialLongConvBackward, SequentialLongConvBackwardPlan, SequentialLongConvPlan, UnfusedLongConv,
+    UnfusedLongConvBackward, UnfusedLongConvBackwardPlan, UnfusedLongConvPlan,
+};
+pub use scan::{
+    PlainConv1dPlan, RecurrenceScratch, SelectiveScanScratch, SequentialConv1d, SequentialConv1dBackward,
+    SequentialConv1dBackwardPlan, SequentialRecurrence, SequentialRecurrenceBackward,
+    SequentialRecurrenceBackwardPlan, SequentialRecurrencePlan, SsdScratch, UnfusedConv1d,
+    UnfusedSelectiveScan, UnfusedSelectiveScanPlan, UnfusedSsd, UnfusedSsdPlan,
 };
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
@@ -46,9 +52,14 @@ pub mod shaders {
     pub use super::scan::backward_shaders as linear_scan_backward;
     pub use super::scan::conv1d_shaders as conv1d;
     pub use super::scan::direct_long_conv_shaders as direct_long_conv;
+    pub use super::scan::long_conv_backward_shaders as long_conv_backward;
     pub use super::scan::long_conv_shaders as long_conv;
     pub use super::scan::selective_scan_shaders as selective_scan;
     pub use super::scan::sequential_backward_shaders as sequential_linear_scan_backward;
+    pub use super::scan::sequential_conv1d_backward_shaders as sequential_conv1d_backward;
+    pub use super::scan::sequential_long_conv_backward_shaders as sequential_long_conv_backward;
+    pub use super::scan::sequential_long_conv_shaders as sequential_long_conv;
+    pub use super::scan::sequential_recurrence_backward_shaders as sequential_recurrence_backward;
     pub use super::scan::sequential_recurrence_shaders as sequential_recurrence;
     pub use super::scan::sequential_shaders as sequential_linear_scan;
     pub use super::scan::shaders as linear_scan;

@@ -42,6 +42,7 @@ fn sweep(lengths: &[usize], scale: Scale) -> Vec<Box<dyn Workload>> {
     let scans = || lengths().map(move |length| selective_scan::of_length(scale, length));
     let dualities = || lengths().map(move |length| ssd::of_length(scale, length));
     let convolutions = || lengths().map(move |length| conv1d::of_length(scale, length));
+    let long = || lengths().map(move |length| long_conv::of_length(scale, length));
     let linear = || lengths().map(move |length| linear_scan::of_length(scale, length));
     let mut sweep = boxed(linear());
     sweep.extend(boxed(linear().map(Backward)));
@@ -51,5 +52,7 @@ fn sweep(lengths: &[usize], scale: Scale) -> Vec<Box<dyn Workload>> {
     sweep.extend(boxed(dualities().map(Backward)));
     sweep.extend(boxed(convolutions()));
     sweep.extend(boxed(convolutions().map(Backward)));
+    sweep.extend(boxed(long()));
+    sweep.extend(boxed(long().map(Backward)));
     sweep
 }

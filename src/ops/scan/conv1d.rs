@@ -314,7 +314,7 @@ impl<T: Element> Conv1dGradients<T> {
         })
     }
 
-    fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
         self.dx.expect(gpu, "dx", spec.dtype, &spec.shape())?;
         self.dweight.expect(gpu, "dweight", DType::F32, &spec.weight_shape())?;
         expect_optional(gpu, self.dbias.as_ref(), "dbias", spec.bias, &spec.bias_shape())?;

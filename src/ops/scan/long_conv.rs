@@ -82,7 +82,8 @@ impl<T: Element> LongConvGradients<T> {
         })
     }
 
-    fn check(&self, gpu: &Gpu, spec: &LongConvSpec) -> Result<(), Error> {
+    /// Fails unless these are what the spec's gradients are.
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &LongConvSpec) -> Result<(), Error> {
         self.du.expect(gpu, "du", spec.dtype, &spec.shape())?;
         self.dk.expect(gpu, "dk", DType::F32, &spec.kernel_shape())?;
         expect_optional(gpu, self.dskip.as_ref(), "dD", spec.skip, &[spec.channels])?;

@@ -107,6 +107,15 @@ impl<T: Element> SsdOutputs<T> {
     }
 }
 
+impl<T: Element> SsdOutputGradients<'_, T> {
+    /// Fails unless these are of what the spec gives.
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &SsdSpec) -> Result<(), Error> {
+        self.out.expect(gpu, "dout", spec.dtype, &spec.x_shape())?;
+        let Some(last) = self.last else { return Ok(()) };
+        last.expect(gpu, "the gradient of the last states", DType::F32, &spec.state_shape())
+    }
+}
+
 impl<T: Element> SsdGradients<T> {
     fn zeros(gpu: &Gpu, spec: &SsdSpec) -> Result<Self, Error> {
         let heads = || Tensor::zeros(gpu, &spec.head_shape());
@@ -125,7 +134,7 @@ impl<T: Element> SsdGradients<T> {
         })
     }
 
-    fn check(&self, gpu: &Gpu, spec: &SsdSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &SsdSpec) -> Result<(), Error> {
         let dtype = spec.dtype;
         self.x.expect(gpu, "dx", dtype, &spec.x_shape())?;
         self.dt.expect(gpu, "ddt", dtype, &spec.dt_shape())?;
@@ -233,10 +242,7 @@ impl SsdBackward {
     ) -> Result<(), Error> {
         let (gpu, spec) = (&self.chunked.gpu, &self.spec);
         inputs.check(gpu, spec)?;
-        of.out.expect(gpu, "dout", spec.dtype, &spec.x_shape())?;
-        if let Some(last) = of.last {
-            last.expect(gpu, "the gradient of the last states", DType::F32, &spec.state_shape())?;
-        }
+        of.check(gpu, spec)?;
         gradients.check(gpu, spec)?;
         let mut heads = vec![gradients.a.buffer()];
         heads.extend(gradients.dt_bias.as_ref().map(Tensor::buffer));
