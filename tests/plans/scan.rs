@@ -241,6 +241,7 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned.extend(conv1d(Conv1dSpec { width: 4, ..conv }.bias().silu().sequences().initial(), caps));
     planned.extend(conv1d(Conv1dSpec { width: 3, channels: 8, ..conv }.silu().channels_last(), caps));
     planned.extend(conv1d(conv.bias().sequences().initial().channels_last(), caps));
+    planned.extend(conv1d(Conv1dSpec { batch: 1, ..conv.initial() }.channels_last().packed(3), caps));
     let plain = SelectiveScanSpec::new(dtype, 1, 6, 64, 1);
     planned.extend(selective_scan(plain, caps));
     let all = plain.skip().gated().delta_bias().delta_softplus().initial();

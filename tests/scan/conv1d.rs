@@ -126,6 +126,15 @@ fn sizes_that_make_no_sense_are_refused_with_numbers() {
     assert_eq!(refused(Conv1dSpec { width: 5, ..spec }), "width is 5, expected 2 to 4");
     assert_eq!(refused(Conv1dSpec { width: 1, ..spec }), "width is 1, expected 2 to 4");
     assert_eq!(refused(Conv1dSpec { length: 0, ..spec }), "length is 0, expected at least 1");
+    let packed = Conv1dSpec { batch: 1, ..spec }.channels_last().packed(2);
+    assert!(packed.check().is_ok());
+    assert_eq!(
+        refused(Conv1dSpec { batch: 2, ..packed }),
+        "batch is 2, expected 1, since its sequences are packed"
+    );
+    assert_eq!(refused(packed.packed(0)), "packed sequences is 0, expected at least 1");
+    let words = "a convolution of packed sequences is one along rows, expected channels that lie innermost";
+    assert_eq!(refused(Conv1dSpec { channels_last: false, ..packed }), words);
     let Some(gpu) = common::open(None) else { return };
     let error = SequenceIndices::new(&gpu, [1, 8], &[0; 7]).unwrap_err().to_string();
     assert_eq!(error, "7 elements do not fill shape [1, 8], which has 8");
