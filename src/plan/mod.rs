@@ -24,7 +24,7 @@ pub use butterfly::{
 pub(crate) use butterfly::{DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, Side, Sides, Window, gradient_cells};
 pub(crate) use scan::{
     ChunkKernel, DeltaKernel, DeltaPair, DeltaProduct, KeyedKernel, KeyedProduct, LongConvStage, Mixed,
-    Reads, RowWindow, TOKEN_ROOM, Writes, record_words,
+    Reads, RowWindow, TOKEN_ALIGNMENT, TOKEN_ROOM, Writes, record_words,
 };
 pub use scan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaPass,

@@ -1,7 +1,7 @@
 //! The delta rule, its gradients and its steps.
 
 use super::chunked::{
-    Chunked, Given, Parts, ProductParams, Reads, StatesParams, chunk_linker, shader, states_linker,
+    Bound, Chunked, Given, Parts, ProductParams, Reads, StatesParams, chunk_linker, shader, states_linker,
 };
 use super::token::Token;
 use super::{LinearAttentionOutputGradients, LinearAttentionOutputs};
@@ -544,9 +544,10 @@ impl DeltaRuleBackward {
             &[between.residuals, between.residuals, x],
         )?;
         rule.pair(encoder, interleave(DeltaPair::Keys), [1.0, 1.0], &[k, k, b])?;
-        let reads = Reads { x, b, c, dy, states: between.states, dstates, records };
+        let [of_x, of_b, of_c, of_y] = [x, b, c, dy].map(Bound::from);
+        let reads = Reads { x: of_x, b: of_b, c: of_c, dy: of_y, states: between.states, dstates, records };
         let parts = Parts { within, dots, of_heads: parts };
-        pairs.encode_keys(encoder, &reads, parts, [db, dc])?;
+        pairs.encode_keys(encoder, &reads, parts, [db, dc].map(Bound::from))?;
         // What is bound to be read cannot be bound to be written, even if neither is done.
         let dg = gradients.g.as_ref().map_or(y, Tensor::buffer);
         pairs.encode_steps(encoder, records, parts, &steps, &[dg, gradients.beta.buffer()])?;

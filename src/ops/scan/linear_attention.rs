@@ -1,6 +1,7 @@
 //! Linear attention with decaying states, its gradients and its steps.
 
-use super::chunked::{self, Chunked, Given, Gradients};
+use super::chunked::{self, Given, Gradients};
+use super::chunked_windows::Windows;
 use super::keyed::{self, Keyed};
 use super::token::Token;
 use crate::plan::{LinearAttentionBackwardPlan, LinearAttentionPlan, TokenPlan};
@@ -95,7 +96,7 @@ pub fn backward_shaders(plan: &LinearAttentionBackwardPlan) -> Result<Vec<Shader
 /// Compiled kernels of either kind of decay.
 #[derive(Clone, Debug)]
 enum Kernels {
-    Heads(Box<Chunked>),
+    Heads(Box<Windows>),
     Keys(Box<Keyed>),
 }
 
@@ -123,7 +124,7 @@ impl LinearAttention {
         let plan = LinearAttentionPlan::new(&spec, gpu.caps())?;
         let kernels = match plan {
             LinearAttentionPlan::Heads(plan) => {
-                Kernels::Heads(Box::new(Chunked::forward(gpu, spec.recurrence(), plan)?))
+                Kernels::Heads(Box::new(Windows::forward(gpu, spec.recurrence(), plan)?))
             }
             LinearAttentionPlan::Keys(plan) => {
                 Kernels::Keys(Box::new(Keyed::forward(gpu, spec.recurrence(), plan)?))
@@ -193,7 +194,7 @@ impl LinearAttentionBackward {
         let of = spec.recurrence();
         let kernels = match &plan {
             LinearAttentionBackwardPlan::Heads(plan) => {
-                Kernels::Heads(Box::new(Chunked::backward(gpu, of, plan)?))
+                Kernels::Heads(Box::new(Windows::backward(gpu, of, plan)?))
             }
             LinearAttentionBackwardPlan::Keys(plan) => {
                 Kernels::Keys(Box::new(Keyed::backward(gpu, of, plan)?))

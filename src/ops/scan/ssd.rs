@@ -1,6 +1,7 @@
 //! State-space duality, its gradients and its steps.
 
-use super::chunked::{Chunked, Given, Gradients};
+use super::chunked::{Given, Gradients};
+use super::chunked_windows::Windows;
 use super::token::Token;
 use crate::plan::{ChunkedBackwardPlan, ChunkedPlan, TokenPlan};
 use crate::tensor::expect_optional;
@@ -154,7 +155,7 @@ impl<T: Element> SsdGradients<T> {
 pub struct Ssd {
     spec: SsdSpec,
     plan: ChunkedPlan,
-    chunked: Chunked,
+    chunked: Windows,
 }
 
 impl Ssd {
@@ -162,7 +163,7 @@ impl Ssd {
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: SsdSpec) -> Result<Self, Error> {
         let plan = ChunkedPlan::ssd(&spec, gpu.caps())?;
-        let chunked = Chunked::forward(gpu, spec.recurrence(), plan)?;
+        let chunked = Windows::forward(gpu, spec.recurrence(), plan)?;
         Ok(Self { spec, plan, chunked })
     }
 
@@ -210,7 +211,7 @@ impl Ssd {
 pub struct SsdBackward {
     spec: SsdSpec,
     plan: ChunkedBackwardPlan,
-    chunked: Chunked,
+    chunked: Windows,
 }
 
 impl SsdBackward {
@@ -218,7 +219,7 @@ impl SsdBackward {
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: SsdSpec) -> Result<Self, Error> {
         let plan = ChunkedBackwardPlan::ssd(&spec, gpu.caps())?;
-        let chunked = Chunked::backward(gpu, spec.recurrence(), &plan)?;
+        let chunked = Windows::backward(gpu, spec.recurrence(), &plan)?;
         Ok(Self { spec, plan, chunked })
     }
 
