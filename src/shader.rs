@@ -362,6 +362,7 @@ files![
     "attention/visit_classes",
     "attention/visit_lists",
     "attention/visit_table",
+    "baseline/attention_sequential",
     "baseline/butterfly_factor",
     "baseline/conv1d_activate",
     "baseline/conv1d_backward_sequential",

@@ -36,10 +36,10 @@ pub use scan::{
     UnfusedLongConvBackward, UnfusedLongConvBackwardPlan, UnfusedLongConvPlan,
 };
 pub use scan::{
-    PlainConv1dPlan, RecurrenceScratch, SelectiveScanScratch, SequentialConv1d, SequentialConv1dBackward,
-    SequentialConv1dBackwardPlan, SequentialRecurrence, SequentialRecurrenceBackward,
-    SequentialRecurrenceBackwardPlan, SequentialRecurrencePlan, SsdScratch, UnfusedConv1d,
-    UnfusedSelectiveScan, UnfusedSelectiveScanPlan, UnfusedSsd, UnfusedSsdPlan,
+    PlainConv1dPlan, RecurrenceScratch, SelectiveScanScratch, SequentialAttention, SequentialAttentionPlan,
+    SequentialConv1d, SequentialConv1dBackward, SequentialConv1dBackwardPlan, SequentialRecurrence,
+    SequentialRecurrenceBackward, SequentialRecurrenceBackwardPlan, SequentialRecurrencePlan, SsdScratch,
+    UnfusedConv1d, UnfusedSelectiveScan, UnfusedSelectiveScanPlan, UnfusedSsd, UnfusedSsdPlan,
 };
 
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
@@ -55,6 +55,7 @@ pub mod shaders {
     pub use super::scan::long_conv_backward_shaders as long_conv_backward;
     pub use super::scan::long_conv_shaders as long_conv;
     pub use super::scan::selective_scan_shaders as selective_scan;
+    pub use super::scan::sequential_attention_shaders as sequential_attention;
     pub use super::scan::sequential_backward_shaders as sequential_linear_scan_backward;
     pub use super::scan::sequential_conv1d_backward_shaders as sequential_conv1d_backward;
     pub use super::scan::sequential_long_conv_backward_shaders as sequential_long_conv_backward;

@@ -2,15 +2,18 @@
 
 use half::{bf16, f16};
 use tilewise::baseline::{
-    SequentialConv1d, SequentialConv1dBackward, SequentialRecurrence, SequentialRecurrenceBackward,
-    UnfusedConv1d, UnfusedSelectiveScan, UnfusedSsd,
+    SequentialAttention, SequentialConv1d, SequentialConv1dBackward, SequentialRecurrence,
+    SequentialRecurrenceBackward, UnfusedConv1d, UnfusedSelectiveScan, UnfusedSsd,
 };
-use tilewise::oracle::{self, Conv1dTensors, Precision, SelectiveScanTensors, SsdValues};
+use tilewise::oracle::{
+    self, Conv1dTensors, DeltaRuleValues, LinearAttentionValues, Precision, SelectiveScanTensors, SsdValues,
+};
 use tilewise::verify::{Inputs, Outcome, Tolerance};
 use tilewise::{
-    CoefficientGradient, Coefficients, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dSpec, Element,
-    Gpu, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanSpec, Skip,
-    SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdSpec, Tensor,
+    CoefficientGradient, Coefficients, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dSpec,
+    DeltaRuleInputs, DeltaRuleSpec, Element, Gate, Gpu, LinearAttentionInputs, LinearAttentionOutputs,
+    LinearAttentionSpec, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs,
+    SelectiveScanSpec, Skip, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdSpec, Tensor,
 };
 
 use crate::{Given, check, check_within, common, given, in_every_type, normal, poisoned};
@@ -28,6 +31,100 @@ fn state_space_duality() {
 #[test]
 fn convolutions() {
     in_every_type!(check_convolutions);
+}
+
+#[test]
+fn linear_attention_and_the_delta_rule() {
+    in_every_type!(check_attentions);
+}
+
+fn check_attentions<T: Element>(gpu: &Gpu, name: &str) {
+    for gate in [Gate::Constant, Gate::PerStep, Gate::PerKey] {
+        let spec = LinearAttentionSpec::new(T::DTYPE, 2, 97, 3, (7, 12), gate).initial();
+        check_attention::<T>(gpu, &format!("{spec} ({name})"), &spec);
+    }
+    let spec = DeltaRuleSpec::new(T::DTYPE, 2, 97, 3, (7, 12));
+    for spec in [spec.clone(), spec.gated().initial()] {
+        check_delta_rule::<T>(gpu, &format!("{spec} ({name})"), &spec);
+    }
+}
+
+fn check_attention<T: Element>(gpu: &Gpu, case: &str, spec: &LinearAttentionSpec) {
+    let mut inputs = Inputs::new(spec.length as u64);
+    let [q, k, v] =
+        [spec.q_shape(), spec.q_shape(), spec.v_shape()].map(|shape| normal::<T>(gpu, &mut inputs, &shape));
+    let g = between::<f32>(gpu, &mut inputs, &spec.g_shape(), -0.5, -0.01);
+    let initial = normal::<f32>(gpu, &mut inputs, &spec.state_shape());
+    let values = LinearAttentionValues {
+        q: &q.host,
+        k: &k.host,
+        v: &v.host,
+        g: &g.host,
+        initial: Some(&initial.host),
+    };
+    let given = LinearAttentionInputs {
+        q: &q.tensor,
+        k: &k.tensor,
+        v: &v.tensor,
+        g: &g.tensor,
+        initial: Some(&initial.tensor),
+    };
+    let found = LinearAttentionOutputs::<T> {
+        o: poisoned(gpu, &spec.v_shape()),
+        last: poisoned(gpu, &spec.state_shape()),
+    };
+    let sequential = SequentialAttention::linear_attention(gpu, spec).unwrap();
+    let oracle = |precision| oracle::linear_attention(spec, precision, &values);
+    check_within(
+        EXPONENTIALS,
+        gpu,
+        case,
+        &found.o,
+        |precision| oracle(precision).o,
+        |encoder| sequential.encode_linear_attention(encoder, spec, given, &found),
+    );
+    check_last(case, &found.last, &oracle(Precision::Exact).last);
+}
+
+fn check_delta_rule<T: Element>(gpu: &Gpu, case: &str, spec: &DeltaRuleSpec) {
+    let mut inputs = Inputs::new(spec.length as u64);
+    let [q, v] = [spec.q_shape(), spec.v_shape()].map(|shape| normal::<T>(gpu, &mut inputs, &shape));
+    // Of about unit length.
+    let k = between::<T>(gpu, &mut inputs, &spec.q_shape(), -0.6, 0.6);
+    let beta = between::<f32>(gpu, &mut inputs, &spec.beta_shape(), 0.1, 0.9);
+    let g = spec.gated.then(|| between::<f32>(gpu, &mut inputs, &spec.beta_shape(), -0.5, -0.01));
+    let initial = spec.initial.then(|| normal::<f32>(gpu, &mut inputs, &spec.state_shape()));
+    let values = DeltaRuleValues {
+        q: &q.host,
+        k: &k.host,
+        v: &v.host,
+        beta: &beta.host,
+        g: host(g.as_ref()),
+        initial: host(initial.as_ref()),
+    };
+    let given = DeltaRuleInputs {
+        q: &q.tensor,
+        k: &k.tensor,
+        v: &v.tensor,
+        beta: &beta.tensor,
+        g: device(g.as_ref()),
+        initial: device(initial.as_ref()),
+    };
+    let found = LinearAttentionOutputs::<T> {
+        o: poisoned(gpu, &spec.v_shape()),
+        last: poisoned(gpu, &spec.state_shape()),
+    };
+    let sequential = SequentialAttention::delta_rule(gpu, spec).unwrap();
+    let oracle = |precision| oracle::delta_rule(spec, precision, &values);
+    check_within(
+        EXPONENTIALS,
+        gpu,
+        case,
+        &found.o,
+        |precision| oracle(precision).o,
+        |encoder| sequential.encode_delta_rule(encoder, spec, given, &found),
+    );
+    check_last(case, &found.last, &oracle(Precision::Exact).last);
 }
 
 /// What a GPU's exponentials may add over many steps, as in the acceptance grid of the selective scan.

@@ -1,7 +1,7 @@
 //! Plans of the scan family.
 
 use tilewise::baseline::{
-    self, DirectLongConvPlan, PlainConv1dPlan, SequentialConv1dBackwardPlan,
+    self, DirectLongConvPlan, PlainConv1dPlan, SequentialAttentionPlan, SequentialConv1dBackwardPlan,
     SequentialLinearScanBackwardPlan, SequentialLinearScanPlan, SequentialLongConvBackwardPlan,
     SequentialLongConvPlan, SequentialRecurrenceBackwardPlan, SequentialRecurrencePlan,
     UnfusedLinearScanBackwardPlan, UnfusedLinearScanPlan, UnfusedLongConvBackwardPlan, UnfusedLongConvPlan,
@@ -126,6 +126,18 @@ fn yardsticks(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let (name, shaders) =
             (format!("{spec}, backward, loop"), baseline::shaders::sequential_conv1d_backward);
         planned.push(Planned::new(&name, plan, shaders));
+    }
+    let linear = |gate| LinearAttentionSpec::new(dtype, 2, 33, 2, (8, 12), gate);
+    for spec in [linear(Gate::Constant), linear(Gate::PerKey)] {
+        let plan = SequentialAttentionPlan::linear_attention(&spec, caps);
+        let name = format!("{spec}, loop");
+        planned.push(Planned::new(&name, plan, baseline::shaders::sequential_attention));
+    }
+    let spec = DeltaRuleSpec::new(dtype, 2, 33, 2, (8, 12));
+    for spec in [spec.clone(), spec.gated()] {
+        let plan = SequentialAttentionPlan::delta_rule(&spec, caps);
+        let name = format!("{spec}, loop");
+        planned.push(Planned::new(&name, plan, baseline::shaders::sequential_attention));
     }
     let sequential = baseline::shaders::sequential_recurrence;
     let backward = baseline::shaders::sequential_recurrence_backward;

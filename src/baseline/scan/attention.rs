@@ -204,7 +204,7 @@ impl SequentialAttention {
         outputs: &LinearAttentionOutputs<T>,
     ) -> Result<(), Error> {
         inputs.check(&self.gpu, spec)?;
-        outputs.check(&self.gpu, (spec.dtype, &spec.v_shape()), &spec.state_shape())?;
+        outputs.check(&self.gpu, spec.dtype, &spec.v_shape(), &spec.state_shape())?;
         let LinearAttentionInputs { q, k, v, g, initial } = inputs;
         let (g, beta) = (g.buffer(), self.gpu.unused());
         let buffers = Buffers { q: q.buffer(), k: k.buffer(), v: v.buffer(), g, beta, initial };
@@ -220,7 +220,7 @@ impl SequentialAttention {
         outputs: &LinearAttentionOutputs<T>,
     ) -> Result<(), Error> {
         inputs.check(&self.gpu, spec)?;
-        outputs.check(&self.gpu, (spec.dtype, &spec.v_shape()), &spec.state_shape())?;
+        outputs.check(&self.gpu, spec.dtype, &spec.v_shape(), &spec.state_shape())?;
         let DeltaRuleInputs { q, k, v, beta, g, initial } = inputs;
         let (g, beta) = (g.map_or(self.gpu.unused(), Tensor::buffer), beta.buffer());
         let buffers = Buffers { q: q.buffer(), k: k.buffer(), v: v.buffer(), g, beta, initial };

@@ -1,5 +1,6 @@
 //! Yardsticks of the scan family.
 
+mod attention;
 mod conv1d;
 mod linear_scan;
 mod linear_scan_backward;
@@ -32,6 +33,7 @@ pub use long_conv_sequential::{
     backward_shaders as sequential_long_conv_backward_shaders, shaders as sequential_long_conv_shaders,
 };
 
+pub use attention::{SequentialAttention, SequentialAttentionPlan, shaders as sequential_attention_shaders};
 pub use conv1d::{
     PlainConv1dPlan, SequentialConv1d, SequentialConv1dBackward, SequentialConv1dBackwardPlan, UnfusedConv1d,
     backward_shaders as sequential_conv1d_backward_shaders, shaders as conv1d_shaders,

@@ -219,19 +219,16 @@ async fn linear<T: Element>(
     let Sample { q, k, v, g, channels, .. } = &given.sample;
     let alone = LinearAttentionSpec { batch: 1, heads: channels.len(), value_dim: 1, ..spec.clone() };
     let values = LinearAttentionValues { q, k, v, g, initial: None };
-    let answer =
-        Answer::of::<T>(EXPONENTIALS, |precision| linear_attention(&alone, precision, &values).o);
-    let inputs =
-        LinearAttentionInputs { q: &given.q, k: &given.k, v: &given.v, g: &given.g, initial: None };
+    let answer = Answer::of::<T>(EXPONENTIALS, |precision| linear_attention(&alone, precision, &values).o);
+    let inputs = LinearAttentionInputs { q: &given.q, k: &given.k, v: &given.v, g: &given.g, initial: None };
     let outputs = || outputs::<T>(gpu, spec.v_shape(), spec.state_shape());
     let check = async |found: &LinearAttentionOutputs<T>| given.sample.check(&answer, &found.o).await;
     let record = |encoder: &mut _, found: &_| fused.encode(encoder, inputs, found);
     let figures = bench.contend("fused", fused.plan(), outputs, record, &check).await?;
     let sequential = Bench::yardstick("sequential", async || {
         let sequential = SequentialAttention::linear_attention(gpu, spec)?;
-        let record = |encoder: &mut _, found: &_| {
-            sequential.encode_linear_attention(encoder, spec, inputs, found)
-        };
+        let record =
+            |encoder: &mut _, found: &_| sequential.encode_linear_attention(encoder, spec, inputs, found);
         bench.contend("sequential", sequential.plan(), outputs, record, &check).await
     })
     .await?;
@@ -265,8 +262,7 @@ async fn delta<T: Element>(
     let figures = bench.contend("fused", fused.plan(), outputs, record, &check).await?;
     let sequential = Bench::yardstick("sequential", async || {
         let sequential = SequentialAttention::delta_rule(gpu, spec)?;
-        let record =
-            |encoder: &mut _, found: &_| sequential.encode_delta_rule(encoder, spec, inputs, found);
+        let record = |encoder: &mut _, found: &_| sequential.encode_delta_rule(encoder, spec, inputs, found);
         bench.contend("sequential", sequential.plan(), outputs, record, &check).await
     })
     .await?;

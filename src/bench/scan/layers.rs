@@ -133,7 +133,10 @@ impl<T: Element> Short<T> {
 
 /// What a yardstick's short convolution gives.
 fn between<T: Element>(gpu: &Gpu, spec: &Conv1dSpec) -> Result<Conv1dOutputs<T>, Error> {
-    Ok(Conv1dOutputs { y: Tensor::zeros(gpu, &spec.shape())?, last: Tensor::zeros(gpu, &spec.state_shape())? })
+    Ok(Conv1dOutputs {
+        y: Tensor::zeros(gpu, &spec.shape())?,
+        last: Tensor::zeros(gpu, &spec.state_shape())?,
+    })
 }
 
 async fn check<T: Element>(
@@ -146,23 +149,21 @@ async fn check<T: Element>(
     Ok(vec![answer.check(name, &pick(&values, length, channels), whole)])
 }
 
-async fn mamba<T: Element>(
-    bench: &Bench<'_>,
-    spec: MambaSpec,
-) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn mamba<T: Element>(bench: &Bench<'_>, spec: MambaSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
     let (gpu, scan, conv) = (bench.gpu, spec.scan, spec.conv());
     let fused = Mamba::new(gpu, spec)?;
-    let (of_conv, of_scan) = (Conv1dPlan::new(&conv, gpu.caps())?, SelectiveScanPlan::new(&scan, gpu.caps())?);
+    let (of_conv, of_scan) =
+        (Conv1dPlan::new(&conv, gpu.caps())?, SelectiveScanPlan::new(&scan, gpu.caps())?);
     let plan = format!("{of_conv}; then {of_scan}");
     let mut random = Inputs::new(1);
     let channels = rows(scan.channels, scan.length * scan.state_dim);
     let short = Short::<T>::new(gpu, &mut random, &conv, &channels)?;
-    let steps = scan.rows_of_steps();
+    let steps = scan.shape().iter().product();
     let delta: Vec<T> = uniform(&mut random, steps, -4.0, -1.0);
     let z: Vec<T> = centred(&mut random, steps, 1.0);
     let a: Vec<f32> = uniform(&mut random, scan.channels * scan.state_dim, -1.5, -0.2);
-    let [b, c] = [scan.b_shape(), scan.c_shape()]
-        .map(|shape| centred::<T>(&mut random, shape.iter().product(), 1.0));
+    let [b, c] =
+        [scan.b_shape(), scan.c_shape()].map(|shape| centred::<T>(&mut random, shape.iter().product(), 1.0));
     let [skip, bias] = [(); 2].map(|()| uniform::<f32>(&mut random, scan.channels, 0.0, 0.5));
     let of_rows = |values: &[T]| pick(values, scan.length, &channels);
     let of_channels = |values: &[f32], width| pick(values, width, &channels);
@@ -208,9 +209,9 @@ async fn mamba<T: Element>(
         delta_bias: scan.delta_bias.then_some(&bias),
         initial: None,
     };
-    // The scan of what a yardstick's convolution gave.
-    let scanned = |u| SelectiveScanInputs {
-        u,
+    // In place of `u` comes what a yardstick's convolution gave.
+    let given = SelectiveScanInputs {
+        u: &short.x,
         delta: &delta,
         a: &a,
         b,
@@ -245,7 +246,7 @@ async fn mamba<T: Element>(
                 prepare,
                 |encoder, (found, convolved, sums, scratch)| {
                     first.encode(encoder, short.inputs(), convolved, sums)?;
-                    second.encode(encoder, scanned(&convolved.y), found, scratch)
+                    second.encode(encoder, SelectiveScanInputs { u: &convolved.y, ..given }, found, scratch)
                 },
                 async |(found, ..)| check(&answer, "out", &found.out, places).await,
             )
@@ -264,7 +265,8 @@ async fn mamba<T: Element>(
                 prepare,
                 |encoder, (found, convolved, scratch)| {
                     first.encode(encoder, short.inputs(), convolved)?;
-                    second.encode_selective_scan(encoder, &scan, scanned(&convolved.y), (found, scratch))
+                    let inputs = SelectiveScanInputs { u: &convolved.y, ..given };
+                    second.encode_selective_scan(encoder, &scan, inputs, (found, scratch))
                 },
                 async |(found, ..)| check(&answer, "out", &found.out, places).await,
             )
@@ -274,10 +276,7 @@ async fn mamba<T: Element>(
     Ok((figures, vec![unfused, sequential]))
 }
 
-async fn hyena<T: Element>(
-    bench: &Bench<'_>,
-    spec: HyenaSpec,
-) -> Result<(Figures, Vec<Yardstick>), Error> {
+async fn hyena<T: Element>(bench: &Bench<'_>, spec: HyenaSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
     let (gpu, short, long) = (bench.gpu, spec.short(), spec.long());
     let fused = Hyena::new(gpu, spec)?;
     let (of_short, of_long) = (Conv1dPlan::new(&short, gpu.caps())?, LongConvPlan::new(&long, gpu.caps())?);
@@ -314,8 +313,6 @@ async fn hyena<T: Element>(
         let (values, whole) = fetch(y).await?;
         Ok(vec![answer.check("y", &sampled(&pick(&values, spec.length, &channels)), whole)])
     };
-    // The long convolution of what a yardstick's short ones gave.
-    let gated = |[q, k, v]: [&Conv1dOutputs<T>; 3]| (&q.y, &k.y, &v.y);
     let three = || -> Result<[Conv1dOutputs<T>; 3], Error> {
         Ok([between(gpu, &short)?, between(gpu, &short)?, between(gpu, &short)?])
     };
@@ -334,7 +331,7 @@ async fn hyena<T: Element>(
                     for (one, to) in qkv.iter().zip(convolved) {
                         first.encode(encoder, one.inputs(), to, sums)?;
                     }
-                    let (q, k, v) = gated(convolved.each_ref());
+                    let [q, k, v] = convolved.each_ref().map(|one| &one.y);
                     let (pre, post) = (Some(k), Some(q));
                     let of_long = LongConvInputs { u: v, k: &filter, skip: Some(&skip), pre, post };
                     second.encode(encoder, of_long, y, scratch)
@@ -356,7 +353,7 @@ async fn hyena<T: Element>(
                     for (one, to) in qkv.iter().zip(convolved) {
                         first.encode(encoder, one.inputs(), to)?;
                     }
-                    let (q, k, v) = gated(convolved.each_ref());
+                    let [q, k, v] = convolved.each_ref().map(|one| &one.y);
                     let (pre, post) = (Some(k), Some(q));
                     let of_long = LongConvInputs { u: v, k: &filter, skip: Some(&skip), pre, post };
                     second.encode(encoder, of_long, y)

@@ -226,7 +226,7 @@ impl Sample {
 }
 
 /// A loop with a lane for each sequence, where that ends soon.
-async fn sequential(
+pub(super) async fn sequential(
     spec: &LongConvSpec,
     figures: impl AsyncFnOnce() -> Result<Figures, Error>,
 ) -> Result<Yardstick, Error> {

@@ -1,6 +1,8 @@
 //! Workloads of the scan family.
 
+mod attention;
 mod conv1d;
+mod layers;
 mod linear_scan;
 mod long_conv;
 mod sample;
@@ -54,5 +56,10 @@ fn sweep(lengths: &[usize], scale: Scale) -> Vec<Box<dyn Workload>> {
     sweep.extend(boxed(convolutions().map(Backward)));
     sweep.extend(boxed(long()));
     sweep.extend(boxed(long().map(Backward)));
+    sweep.extend(boxed(lengths().map(move |length| attention::gla_of_length(scale, length))));
+    sweep.extend(boxed(lengths().map(move |length| attention::retention_of_length(scale, length))));
+    sweep.extend(boxed(lengths().map(move |length| attention::delta_of_length(scale, length))));
+    sweep.extend(boxed(lengths().map(move |length| layers::mamba_of_length(scale, length))));
+    sweep.extend(boxed(lengths().map(move |length| layers::hyena_of_length(scale, length))));
     sweep
 }

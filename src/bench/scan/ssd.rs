@@ -1,6 +1,6 @@
 //! Measuring state-space duality and its gradients.
 
-use super::sample::{Answer, ROUNDING, rows};
+use super::sample::{Answer, ROUNDING, columns, rows};
 use crate::baseline::{SequentialRecurrence, SequentialRecurrenceBackward, UnfusedSsd};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
@@ -112,12 +112,6 @@ struct Sample {
     a: Vec<f64>,
     d: Vec<f64>,
     bias: Vec<f64>,
-}
-
-/// Those columns of the first rows of a tensor, in f64.
-fn columns<T: Element>(values: &[T], width: usize, rows: usize, columns: &[usize]) -> Vec<f64> {
-    let row = |row: &[T]| columns.iter().map(|&column| row[column].to_f64()).collect::<Vec<_>>();
-    values.chunks_exact(width).take(rows).flat_map(row).collect()
 }
 
 impl<T: Element> Given<T> {

@@ -147,7 +147,7 @@ pub struct DeltaRuleGradients<T> {
 }
 
 impl<T: Element> DeltaRuleInputs<'_, T> {
-    fn check(&self, gpu: &Gpu, spec: &DeltaRuleSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &DeltaRuleSpec) -> Result<(), Error> {
         self.q.expect(gpu, "q", spec.dtype, &spec.q_shape())?;
         self.k.expect(gpu, "k", spec.dtype, &spec.q_shape())?;
         self.v.expect(gpu, "v", spec.dtype, &spec.v_shape())?;
@@ -383,8 +383,7 @@ impl DeltaRule {
     ) -> Result<(), Error> {
         let Rule { gpu, spec, tokens, .. } = &self.rule;
         inputs.check(gpu, spec)?;
-        outputs.o.expect(gpu, "o", spec.dtype, &spec.v_shape())?;
-        outputs.last.expect(gpu, "the last states", DType::F32, &spec.state_shape())?;
+        outputs.check(gpu, spec.dtype, &spec.v_shape(), &spec.state_shape())?;
         let shapes = self.rule.shapes();
         let shapes = shapes.each_ref().map(Vec::as_slice);
         let between = Between::new(self.rule.scratch.tensors(gpu, &shapes)?);

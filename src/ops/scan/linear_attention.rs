@@ -55,8 +55,16 @@ pub struct LinearAttentionGradients<T> {
     pub initial: Tensor<f32>,
 }
 
+impl<T: Element> LinearAttentionOutputs<T> {
+    /// Fails unless these are what a spec says.
+    pub(crate) fn check(&self, gpu: &Gpu, dtype: DType, o: &[usize], last: &[usize]) -> Result<(), Error> {
+        self.o.expect(gpu, "o", dtype, o)?;
+        self.last.expect(gpu, "the last states", DType::F32, last)
+    }
+}
+
 impl<T: Element> LinearAttentionInputs<'_, T> {
-    fn check(&self, gpu: &Gpu, spec: &LinearAttentionSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &LinearAttentionSpec) -> Result<(), Error> {
         self.q.expect(gpu, "q", spec.dtype, &spec.q_shape())?;
         self.k.expect(gpu, "k", spec.dtype, &spec.q_shape())?;
         self.v.expect(gpu, "v", spec.dtype, &spec.v_shape())?;
@@ -156,8 +164,7 @@ impl LinearAttention {
     ) -> Result<(), Error> {
         let (gpu, spec) = (self.kernels.gpu(), &self.spec);
         inputs.check(gpu, spec)?;
-        outputs.o.expect(gpu, "o", spec.dtype, &spec.v_shape())?;
-        outputs.last.expect(gpu, "the last states", DType::F32, &spec.state_shape())?;
+        outputs.check(gpu, spec.dtype, &spec.v_shape(), &spec.state_shape())?;
         let (given, o, last) = (inputs.buffers(gpu), outputs.o.buffer(), outputs.last.buffer());
         match &self.kernels {
             Kernels::Heads(kernels) => kernels.encode(encoder, &given, o, last),
