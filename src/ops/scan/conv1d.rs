@@ -53,9 +53,10 @@ params! {
 /// To which sequence of its row each step belongs, on the device.
 #[derive(Clone, Debug)]
 pub struct SequenceIndices {
-    /// The bits of i32 numbers: of each step (batch, length), and of packed sequences where they begin and end too, in a
-    /// tensor of one dimension.
+    /// The bits of i32 numbers: of each step, and of packed sequences where they begin and end too.
     tensor: Tensor<f32>,
+    /// (batch, length), and behind it the number of packed sequences.
+    shape: Vec<usize>,
     /// Packed sequences of no steps.
     empty: Vec<usize>,
 }
@@ -64,7 +65,8 @@ impl SequenceIndices {
     /// Copies the indices, of shape (batch, length), to the device. Neighbouring steps of equal index are one sequence.
     /// Fails if they do not fill the shape.
     pub fn new(gpu: &Gpu, shape: [usize; 2], indices: &[i32]) -> Result<Self, Error> {
-        Ok(Self { tensor: Tensor::from_slice(gpu, &shape, bytemuck::cast_slice(indices))?, empty: vec![] })
+        let tensor = Tensor::from_slice(gpu, &shape, bytemuck::cast_slice(indices))?;
+        Ok(Self { tensor, shape: shape.to_vec(), empty: vec![] })
     }
 
     /// Sequences that are packed: sequence `i` takes the steps from the `i`-th number to before the next, as in
@@ -77,7 +79,8 @@ impl SequenceIndices {
         let numbers = (0_u32..).zip(&runs).flat_map(|(i, run)| vec![i; run.steps]);
         let numbers: Vec<u32> = numbers.chain(starts.iter().map(|&start| start as u32)).collect();
         let tensor = Tensor::from_slice(gpu, &[numbers.len()], bytemuck::cast_slice(&numbers))?;
-        Ok(Self { tensor, empty: (0..runs.len()).filter(|&i| runs[i].steps == 0).collect() })
+        let empty = (0..runs.len()).filter(|&i| runs[i].steps == 0).collect();
+        Ok(Self { tensor, shape: vec![1, length, runs.len()], empty })
     }
 }
 
@@ -115,11 +118,14 @@ impl<'a, T: Element> Conv1dInputs<'a, T> {
         self.x.expect(gpu, "x", spec.dtype, &spec.shape())?;
         check_parameters(gpu, spec, self.weight, self.bias)?;
         let sequences = self.sequences.map(|indices| &indices.tensor);
-        let shape = match spec.packed {
-            Some(count) => vec![spec.length + count + 1],
-            None => spec.sequences_shape().to_vec(),
-        };
-        expect_optional(gpu, sequences, "the sequences", spec.sequences, &shape)?;
+        let own = sequences.map_or(vec![], |tensor| tensor.shape().to_vec());
+        expect_optional(gpu, sequences, "the sequences", spec.sequences, &own)?;
+        if let Some(SequenceIndices { shape, .. }) = self.sequences {
+            let expected: Vec<_> = spec.sequences_shape().into_iter().chain(spec.packed).collect();
+            if *shape != expected {
+                return Err(Error::Shape { tensor: "the sequences", found: shape.clone(), expected });
+            }
+        }
         expect_optional(gpu, self.initial, "the initial state", spec.initial, &spec.state_shape())
     }
 
