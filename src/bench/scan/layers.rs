@@ -341,7 +341,7 @@ async fn hyena<T: Element>(bench: &Bench<'_>, spec: HyenaSpec) -> Result<(Figure
             .await
     })
     .await?;
-    let sequential = super::long_conv::sequential(&long, async || {
+    let sequential = super::long_conv::sequential(bench, &long, async || {
         let (first, second) = (SequentialConv1d::new(gpu, short)?, SequentialLongConv::new(gpu, long)?);
         let plan = format!("{}, three times; then {}", first.plan(), second.plan());
         bench

@@ -20,7 +20,10 @@ use crate::{
 const DIRECT_SAMPLES: usize = 1 << 14;
 
 /// Products of a lane that takes a sequence by itself: beyond so many, a loop takes any GPU seconds, and minutes soon.
-const SEQUENTIAL_PRODUCTS: u64 = 1 << 25;
+const SEQUENTIAL_PRODUCTS: f64 = 33_554_432.0;
+
+/// Seconds that an adapter's multiply-add rate would take for the products of all lanes: a loop is a hundred times slower.
+const SEQUENTIAL_SECONDS: f64 = 0.005;
 
 /// A thousand to a million samples, with as many channels as make the same amount of them; a gated one as in H3.
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<LongConvSpec> {
@@ -227,14 +230,18 @@ impl Sample {
 
 /// A loop with a lane for each sequence, where that ends soon.
 pub(super) async fn sequential(
+    bench: &Bench<'_>,
     spec: &LongConvSpec,
     figures: impl AsyncFnOnce() -> Result<Figures, Error>,
 ) -> Result<Yardstick, Error> {
-    let products = (spec.length * spec.taps / 2) as u64;
-    if products <= SEQUENTIAL_PRODUCTS {
+    let products = (spec.length * spec.taps) as f64 / 2.0;
+    let most = bench.ceilings.fma_flops_per_second * SEQUENTIAL_SECONDS / 2.0 / spec.rows() as f64;
+    let most = most.min(SEQUENTIAL_PRODUCTS);
+    if products <= most {
         return Bench::yardstick("sequential", figures).await;
     }
-    let refused = format!("{products} products a lane would take too long: {SEQUENTIAL_PRODUCTS} are timed");
+    let refused =
+        format!("{products:.0} products a lane would take too long: up to {most:.0} are timed here");
     Ok(Yardstick { name: "sequential", measured: Measured::Refused(refused) })
 }
 
@@ -267,7 +274,7 @@ async fn forward<T: Element>(
             .await
     })
     .await?;
-    let sequential = sequential(&spec, async || {
+    let sequential = sequential(bench, &spec, async || {
         let sequential = SequentialLongConv::new(gpu, spec)?;
         let record = |encoder: &mut _, y: &Tensor<T>| sequential.encode(encoder, inputs, y);
         bench.contend("sequential", sequential.plan(), outputs, record, &check).await
@@ -332,7 +339,7 @@ async fn backward<T: Element>(
             .await
     })
     .await?;
-    let sequential = sequential(&spec, async || {
+    let sequential = sequential(bench, &spec, async || {
         let sequential = SequentialLongConvBackward::new(gpu, spec)?;
         let record = |encoder: &mut _, found: &_| sequential.encode(encoder, inputs, dy, found);
         bench.contend("sequential", sequential.plan(), gradients, record, &check).await
