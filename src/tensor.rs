@@ -63,8 +63,9 @@ impl<T: Stored> Tensor<T> {
         Self::allocate(gpu, shape, false)
     }
 
-    /// Takes a buffer of the device that `gpu` was made from. It must have the usages `STORAGE` and `COPY_SRC` and hold
-    /// the shape's elements, padded to a multiple of 16 bytes. Fails if it is shorter; a missing usage is refused when
+    /// Takes a buffer of the device that `gpu` was made from. It must have the usages `STORAGE` and `COPY_SRC`, and
+    /// `COPY_DST` if an operation's last states or gradients go into it, and hold the shape's elements, padded to a multiple
+    /// of 16 bytes. Fails if it is shorter; a missing usage is refused when
     /// the tensor is first used.
     pub fn from_buffer(gpu: &Gpu, buffer: wgpu::Buffer, shape: &[usize]) -> Result<Self, Error> {
         let expected = padded_bytes::<T>(elements("a tensor", shape)?);

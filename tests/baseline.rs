@@ -8,15 +8,16 @@ mod scan;
 use half::{bf16, f16};
 use tilewise::baseline::{
     Dense, DirectLongConv, Matmul, MatmulPath, MatmulPlan, MatmulSpec, Operand, SequentialLinearScan,
-    SequentialLinearScanBackward, UnfusedAttention, UnfusedAttentionBackward, UnfusedButterfly,
-    UnfusedLinearScan, UnfusedLinearScanBackward, UnfusedLongConv, UnfusedMonarch,
+    SequentialLinearScanBackward, SequentialLongConv, SequentialLongConvBackward, UnfusedAttention,
+    UnfusedAttentionBackward, UnfusedButterfly, UnfusedLinearScan, UnfusedLinearScanBackward,
+    UnfusedLongConv, UnfusedLongConvBackward, UnfusedMonarch,
 };
 use tilewise::oracle::{self, AttentionGiven, Precision};
 use tilewise::verify::{Inputs, Outcome, Tolerance};
 use tilewise::{
     Alibi, AttentionGradients, AttentionInputs, AttentionSpec, ButterflyInputs, ButterflySpec, DType,
     Element, Gpu, LinearScanBackwardInputs, LinearScanGradients, LinearScanInputs, LinearScanOutputs,
-    LinearScanSpec, LongConvInputs, LongConvSpec, MonarchInputs, MonarchSpec, Tensor,
+    LinearScanSpec, LongConvGradients, LongConvInputs, LongConvSpec, MonarchInputs, MonarchSpec, Tensor,
 };
 
 /// Values rounded to `T`, on the host and on the device.
@@ -488,6 +489,69 @@ fn check_long_conv<T: Element>(gpu: &Gpu, case: &str, spec: LongConvSpec) {
     let direct = DirectLongConv::new(gpu, spec).unwrap();
     let y = poisoned::<T>(gpu, &spec.shape());
     check(gpu, case, &y, oracle, |encoder| direct.encode(encoder, given, &y));
+    let sequential = SequentialLongConv::new(gpu, spec).unwrap();
+    let y = poisoned::<T>(gpu, &spec.shape());
+    check(gpu, case, &y, oracle, |encoder| sequential.encode(encoder, given, &y));
+
+    let dy = normal::<T>(gpu, &mut inputs, &spec.shape());
+    let of = |precision| oracle::LongConv::new(&spec, precision, operands);
+    let found = long_conv_gradients::<T>(gpu, &spec);
+    let unfused = UnfusedLongConvBackward::new(gpu, spec).unwrap();
+    let scratch = unfused.scratch().unwrap();
+    check_long_conv_gradients(gpu, &format!("{case}, unfused"), (&spec, &dy.host), of, &found, |encoder| {
+        unfused.encode(encoder, given, &dy.tensor, &found, &scratch)
+    });
+    let found = long_conv_gradients::<T>(gpu, &spec);
+    let sequential = SequentialLongConvBackward::new(gpu, spec).unwrap();
+    check_long_conv_gradients(gpu, &format!("{case}, a loop"), (&spec, &dy.host), of, &found, |encoder| {
+        sequential.encode(encoder, given, &dy.tensor, &found)
+    });
+}
+
+fn long_conv_gradients<T: Element>(gpu: &Gpu, spec: &LongConvSpec) -> LongConvGradients<T> {
+    let sequences = || poisoned::<T>(gpu, &spec.shape());
+    LongConvGradients {
+        du: sequences(),
+        dk: poisoned(gpu, &spec.kernel_shape()),
+        dskip: spec.skip.then(|| poisoned(gpu, &[spec.channels])),
+        dpre: spec.pre_gate.then(sequences),
+        dpost: spec.post_gate.then(sequences),
+    }
+}
+
+fn check_long_conv_gradients<'a, T: Element>(
+    gpu: &Gpu,
+    case: &str,
+    (spec, dy): (&LongConvSpec, &[f64]),
+    of: impl Fn(Precision) -> oracle::LongConv<'a>,
+    found: &LongConvGradients<T>,
+    record: impl Fn(&mut wgpu::CommandEncoder) -> Result<(), tilewise::Error>,
+) {
+    let each = |precision, value: &dyn Fn(&oracle::LongConvGradients<'_>, usize, usize) -> f64| -> Vec<f64> {
+        let conv = of(precision);
+        let gradients = conv.gradients(dy);
+        (0..dy.len()).map(|i| value(&gradients, i / spec.length, i % spec.length)).collect()
+    };
+    let lags = |precision, count: usize| -> Vec<f64> {
+        let conv = of(precision);
+        let gradients = conv.gradients(dy);
+        (0..spec.channels * count).map(|i| gradients.dk(i / count, i % count)).collect()
+    };
+    let of_du = |precision| each(precision, &|gradients, row, t| gradients.du(row, t));
+    check(gpu, &format!("{case}, du"), &found.du, of_du, &record);
+    check(gpu, &format!("{case}, dk"), &found.dk, |precision| lags(precision, spec.taps), &record);
+    if let Some(dskip) = &found.dskip {
+        // A sum like that of any lag, and of few channels: what these are allowed is fair.
+        check_within(1e-5, gpu, &format!("{case}, dD"), dskip, |precision| lags(precision, 1), &record);
+    }
+    if let Some(dpre) = &found.dpre {
+        let of_dpre = |precision| each(precision, &|gradients, row, t| gradients.dpre(row, t));
+        check(gpu, &format!("{case}, dpre"), dpre, of_dpre, &record);
+    }
+    if let Some(dpost) = &found.dpost {
+        let of_dpost = |precision| each(precision, &|gradients, row, t| gradients.dpost(row, t));
+        check(gpu, &format!("{case}, dpost"), dpost, of_dpost, &record);
+    }
 }
 
 #[test]

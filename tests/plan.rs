@@ -303,10 +303,14 @@ proptest! {
                 let conv = plan.conv;
                 let (points, chunks) = (conv.points as usize, conv.chunks as usize);
                 prop_assert!(points * chunks >= length && points * (chunks - 1) < length, "{plan} covers a sequence");
+                prop_assert!((1..=conv.chunks).contains(&conv.block), "{plan} binds some chunks");
+                prop_assert!(u64::from(conv.block * conv.points) * 8 <= caps.binding_bytes, "{plan} fits a binding");
                 prop_assert!(conv.slice_batch.is_multiple_of(plan.share), "{plan} sums whole shares");
                 prop_assert!((plan.share * plan.parts) as usize >= batch, "{plan} sums every batch");
             }
-            Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
+            Err(PlanError::Binding { bytes, limit, .. } | PlanError::Buffer { bytes, limit, .. }) => {
+                prop_assert!(bytes > limit);
+            }
             Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
                 prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
             }
@@ -330,9 +334,13 @@ proptest! {
                 let steps = u64::from(plan.forward.chunk) * u64::from(plan.forward.chunks);
                 prop_assert!(steps >= spec.tokens() as u64, "{plan} covers every step");
                 prop_assert!(plan.forward.chunk <= plan.forward.room, "{plan} has room for its chunks");
+                prop_assert!((1..=plan.forward.chunks).contains(&plan.forward.window), "{plan} binds some chunks");
+                prop_assert!(plan.forward.state_bytes <= caps.binding_bytes, "{plan} fits a binding");
                 prop_assert!(chunk == 0 || plan.forward.chunk as usize == chunk, "{plan} takes the given chunk");
             }
-            Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),
+            Err(PlanError::Binding { bytes, limit, .. } | PlanError::Buffer { bytes, limit, .. }) => {
+                prop_assert!(bytes > limit);
+            }
             Err(PlanError::TooSmall { resource: "turns of a kernel's loops", needed, limit, .. }) => {
                 prop_assert!(caps.loop_turns == Some(limit as u32) && needed > limit);
             }

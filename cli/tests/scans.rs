@@ -97,6 +97,57 @@ fn convolutions_of_several_sequences() {
     assert_eq!(dweight, [4.0, 15.0]);
 }
 
+/// Sequences that are packed are each what it is alone: results, states and gradients.
+#[test]
+fn packed_sequences_of_a_mamba2_core() {
+    if !adapter() {
+        return;
+    }
+    let values = |first: f32, count: usize| -> Vec<f32> {
+        (0..count).map(|i| (first + 1.7 * i as f32).sin()).collect()
+    };
+    let [xbc, dt, dout] = [values(0.1, 18), values(0.2, 6), values(0.3, 6)];
+    let [weight, conv_initial, initial] = [values(0.4, 9), values(0.5, 12), values(0.6, 2)];
+    let names = ["out", "conv_last_state", "final_states", "dxBC", "dweight", "dconv_initial_state"];
+    // The given sequences' steps from one to before another, and their states.
+    let core = |steps: std::ops::Range<usize>, states: std::ops::Range<usize>, starts: Option<[i64; 3]>| {
+        let (length, count) = (steps.len(), states.len());
+        let of = |values: &[f32], width: usize, range: &std::ops::Range<usize>| {
+            values[range.start * width..range.end * width].to_vec()
+        };
+        let given = [
+            ("xBC", vec![1, length, 3], of(&xbc, 3, &steps)),
+            ("dt", vec![1, length, 1], of(&dt, 1, &steps)),
+            ("dout", vec![1, length, 1, 1], of(&dout, 1, &steps)),
+            ("weight", vec![3, 3], weight.clone()),
+            ("A", vec![1], vec![-0.5]),
+            ("conv_initial_state", vec![count, 3, 2], of(&conv_initial, 6, &states)),
+            ("initial_states", vec![count, 1, 1, 1], of(&initial, 1, &states)),
+        ];
+        let mut tensors: Vec<_> =
+            given.iter().map(|(name, shape, values)| floats((name, &shape[..], &values[..]))).collect();
+        if let Some(starts) = starts {
+            let bytes = starts.iter().flat_map(|start| start.to_le_bytes()).collect();
+            tensors.push(("cu_seqlens", Dtype::I64, &[3], bytes));
+        }
+        run("mamba2 --state-dim 1 --dt-softplus", &tensors, names)
+    };
+    let (one, two) = (core(0..1, 0..1, None), core(1..6, 1..2, None));
+    let packed = core(0..6, 0..2, Some([0, 1, 6]));
+    for (i, name) in names.into_iter().enumerate() {
+        let alone = if name == "dweight" {
+            one[i].iter().zip(&two[i]).map(|(one, two)| one + two).collect()
+        } else {
+            [&one[i][..], &two[i]].concat()
+        };
+        assert_eq!(packed[i].len(), alone.len(), "{name}");
+        assert!(alone.iter().any(|x| x.abs() > 0.05), "{name}");
+        for (found, expected) in packed[i].iter().zip(&alone) {
+            assert!((found - expected).abs() < 1e-5, "{name}: {found} for {expected}");
+        }
+    }
+}
+
 /// Chunks of nothing, groups that do not divide, tensors of other lengths, no steps: refused with the numbers, exit code 2,
 /// and nothing is written. None of it needs an adapter.
 #[test]

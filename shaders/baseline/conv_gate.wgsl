@@ -12,6 +12,7 @@ const LANES: u32 = 256;
 const HAS_SKIP: bool = true; // without, `skip`, `x` and `pre` are not read
 const HAS_PRE: bool = true; // without, `pre` is not read
 const HAS_POST: bool = true; // without, `post` is not read
+const REVERSED: bool = false; // `numbers` have the last sample first
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> numbers: array<vec2<f32>>; // (rows, points)
@@ -32,7 +33,7 @@ fn main(
         return;
     }
     let row = i / params.length;
-    let t = i % params.length;
+    let t = select(i % params.length, params.length - 1u - i % params.length, REVERSED);
     var value = numbers[row * params.points + t / 2u][t % 2u] / f32(params.points);
     if (HAS_SKIP) {
         var gated = x_load(i);

@@ -9,6 +9,7 @@ struct Params {
 
 const LANES: u32 = 256;
 const HAS_GATE: bool = true; // without, `gate` is not read
+const REVERSED: bool = false; // the last sample comes first
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<x_word>; // (rows, length)
@@ -33,7 +34,7 @@ fn sample(row: u32, t: u32) -> f32 {
     if (t >= params.length) {
         return 0.0;
     }
-    let i = row * params.length + t;
+    let i = row * params.length + select(t, params.length - 1u - t, REVERSED);
     var value = x_load(i);
     if (HAS_GATE) {
         value *= gate_load(i);

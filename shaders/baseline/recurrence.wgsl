@@ -12,6 +12,7 @@ struct Params {
     length: u32,         // steps in a row
     first: u32,          // the steps of this dispatch, from this one
     end: u32,            // to before this one
+    window: u32,         // steps that are worked on at once, where not all are
     x_batch: u32,        // distances in x, z and y
     x_channel: u32,
     x_step: u32,

@@ -3,14 +3,24 @@
 const ONE_DECAY: bool = true; // all states of a channel decay alike
 const SOFTPLUS: bool = true; // step sizes pass through one
 
-fn step_size(row: u32, t: u32) -> f32 {
+fn raw_size(row: u32, t: u32) -> f32 {
     let head = row % params.channels / params.share;
     let place = row / params.channels * params.dt_batch + head * params.dt_head + t * params.dt_step;
-    let raw = dt_load(place) + packed[params.first_bias + head];
+    return dt_load(place) + packed[params.first_bias + head];
+}
+
+fn step_size(row: u32, t: u32) -> f32 {
+    let raw = raw_size(row, t);
     if (SOFTPLUS) {
         return softplus(vec4<f32>(raw)).x;
     }
     return raw;
+}
+
+fn size_slope(row: u32, t: u32) -> f32 {
+    let raw = raw_size(row, t);
+    // Above 20 a softplus is linear, and the sigmoid rounds to 1.
+    return select(1.0, sigmoid(vec4<f32>(raw)).x, SOFTPLUS);
 }
 
 fn decay_rate(row: u32, n: u32) -> f32 {

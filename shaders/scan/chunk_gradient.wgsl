@@ -9,7 +9,8 @@
 struct Params {
     groups: u32, // chunks x heads
     heads: u32,
-    chunks: u32,
+    chunks: u32, // of all sequences
+    first: u32,  // of them that are here, the first
     tokens: u32,
     planes: u32, // of the products that belong to c; as many follow that belong to b
     low: f32,    // limits of the weight, where there are any
@@ -91,7 +92,7 @@ fn finish_chunk(lane: u32, record: u32) {
         for (var i = 0u; i < CHUNK_FOURS; i++) {
             sum += reads[i][lane];
         }
-        parts[(lane * params.heads + head) * params.chunks + record / params.heads] = sum;
+        parts[(lane * params.heads + head) * params.chunks + params.first + record / params.heads] = sum;
     }
 }
 

@@ -65,13 +65,20 @@ fn inputs_before(batch: u32, t: i32, channel: u32) -> Taps {
     return inputs;
 }
 
+// What the k-th tap of a step multiplies.
+fn input_of(batch: u32, t: i32, k: u32, channel: u32, inputs: Taps) -> vec4<f32> {
+    let lag = WIDTH - 1u - k;
+    if (same_sequence(batch, t, lag)) {
+        return inputs[k];
+    }
+    return input_outside(batch, t, lag, channel);
+}
+
 // The outputs of a step before the activation.
-fn convolve(batch: u32, t: i32, taps: Taps, offsets: vec4<f32>, inputs: Taps) -> vec4<f32> {
+fn convolve(batch: u32, t: i32, channel: u32, taps: Taps, offsets: vec4<f32>, inputs: Taps) -> vec4<f32> {
     var sum = offsets;
     for (var k = 0u; k < WIDTH; k++) {
-        if (same_sequence(batch, t, WIDTH - 1u - k)) {
-            sum = fma(taps[k], inputs[k], sum);
-        }
+        sum = fma(taps[k], input_of(batch, t, k, channel, inputs), sum);
     }
     return sum;
 }

@@ -22,9 +22,9 @@ const HAS_INITIAL: bool = true; // without, rows begin after zeros and `initial`
 @group(0) @binding(1) var<storage, read> x: array<x_word>; // (batches, length, channels)
 @group(0) @binding(2) var<storage, read> weight: array<f32>; // (channels, WIDTH)
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // (channels)
-@group(0) @binding(4) var<storage, read> initial: array<f32>; // (batches, channels, WIDTH - 1)
+@group(0) @binding(4) var<storage, read> initial: array<f32>; // (states, channels, WIDTH - 1)
 @group(0) @binding(5) var<storage, read_write> y: array<y_word>; // (batches, length, part)
-@group(0) @binding(6) var<storage, read_write> last: array<f32>; // (batches, channels, WIDTH - 1)
+@group(0) @binding(6) var<storage, read_write> last: array<f32>; // (states, channels, WIDTH - 1)
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -49,19 +49,19 @@ fn convolve_share(batch: u32, start: u32, column: u32) {
     for (var t = start; t < end; t++) {
         inputs = advance(inputs, load_inputs(batch, i32(t), channel));
         let line = (batch * params.length + t) * params.part;
-        y_store4(line + column, line + params.part, activate(convolve(batch, i32(t), taps, offsets, inputs)));
-    }
-    if (end == params.length) {
-        store_last(batch, channel, inputs);
+        y_store4(line + column, line + params.part, activate(convolve(batch, i32(t), channel, taps, offsets, inputs)));
+        if (ends(batch, i32(t))) {
+            store_last(batch, i32(t), channel, inputs);
+        }
     }
 }
 
-fn store_last(batch: u32, channel: u32, inputs: Taps) {
-    for (var n = 0u; n < channels_from(channel); n++) {
-        let row = batch * params.channels + channel + n;
-        for (var k = 0u; k < WIDTH - 1u; k++) {
-            let kept = same_sequence(batch, i32(params.length) - 1, WIDTH - 2u - k);
-            last[row * (WIDTH - 1u) + k] = select(0.0, inputs[k + 1u][n], kept);
+fn store_last(batch: u32, t: i32, channel: u32, inputs: Taps) {
+    for (var k = 1u; k < WIDTH; k++) {
+        let input = input_of(batch, t, k, channel, inputs);
+        for (var n = 0u; n < channels_from(channel); n++) {
+            let row = state_row(batch, t) * params.channels + channel + n;
+            last[row * (WIDTH - 1u) + k - 1u] = input[n];
         }
     }
 }

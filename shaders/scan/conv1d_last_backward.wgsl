@@ -25,7 +25,7 @@ const HAS_INITIAL: bool = true; // without, rows begin after zeros and `initial`
 @group(0) @binding(1) var<storage, read> x: array<x_word>; // (batches, length, channels)
 @group(0) @binding(2) var<storage, read> weight: array<f32>; // (channels, WIDTH)
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // (channels)
-@group(0) @binding(4) var<storage, read> initial: array<f32>; // (batches, channels, WIDTH - 1)
+@group(0) @binding(4) var<storage, read> initial: array<f32>; // (states, channels, WIDTH - 1)
 @group(0) @binding(5) var<storage, read> dy: array<dy_word>; // (batches, length, part)
 @group(0) @binding(6) var<storage, read_write> dx: array<dx_word>; // (batches, length, channels)
 @group(0) @binding(7) var<storage, read_write> partials: array<f32>; // (batches, chunks, channels, WIDTH), and more
@@ -60,44 +60,50 @@ fn convolve_chunk(batch: u32, chunk: u32, column: u32) {
         let within = u32(t) < params.length;
         var dsum = dy_load4(line + column, select(0u, line + params.part, within));
         if (SILU) {
-            dsum *= silu_slope(convolve(batch, t, taps, offsets, inputs));
+            dsum *= silu_slope(convolve(batch, t, channel, taps, offsets, inputs));
         }
         dsums = advance(dsums, dsum);
         if (t < end) {
             doffsets += dsum;
             for (var k = 0u; k < WIDTH; k++) {
-                if (same_sequence(batch, t, WIDTH - 1u - k)) {
-                    dtaps[k] = fma(dsum, inputs[k], dtaps[k]);
-                }
+                dtaps[k] = fma(dsum, input_of(batch, t, k, channel, inputs), dtaps[k]);
             }
         }
         // The input that this was the last sum to take in.
         let taken = t - i32(WIDTH) + 1;
         if (taken >= start) {
             let into = (batch * params.length + u32(taken)) * params.channels;
-            dx_store4(into + channel, into + params.first + params.part, gather(batch, taken, taps, dsums));
-        } else if (HAS_INITIAL && taken < 0) {
-            store_dinitial(batch, taken, channel, gather(batch, taken, taps, dsums));
+            dx_store4(into + channel, into + params.first + params.part, gather(batch, taken, 0u, taps, dsums));
+        }
+        if (HAS_INITIAL && (taken >= start || taken < 0)) {
+            store_dinitial(batch, taken, channel, taps, dsums);
         }
     }
     store_parts(batch * params.chunks + chunk, channel, dtaps, doffsets);
 }
 
-// The gradient of a step's inputs, from its sums and those of the steps after it.
-fn gather(batch: u32, t: i32, taps: Taps, dsums: Taps) -> vec4<f32> {
+// The gradient of a step's inputs, from its sums and those of the steps after it, as many steps later or more.
+fn gather(batch: u32, t: i32, later: u32, taps: Taps, dsums: Taps) -> vec4<f32> {
     var sum: vec4<f32>;
-    for (var lag = 0u; lag < WIDTH; lag++) {
-        if (same_sequence(batch, t + i32(lag), lag)) {
+    for (var lag = later; lag < WIDTH; lag++) {
+        if (same_sequence(batch, t + i32(lag), lag - later)) {
             sum = fma(taps[WIDTH - 1u - lag], dsums[lag], sum);
         }
     }
     return sum;
 }
 
-fn store_dinitial(batch: u32, t: i32, channel: u32, gradient: vec4<f32>) {
-    for (var n = 0u; n < channels_from(channel); n++) {
-        let row = batch * params.channels + channel + n;
-        partials[params.first_state + row * (WIDTH - 1u) + u32(i32(WIDTH) - 1 + t)] = gradient[n];
+// A sequence that begins up to WIDTH - 1 steps later has an input of its state in this one's place.
+fn store_dinitial(batch: u32, t: i32, channel: u32, taps: Taps, dsums: Taps) {
+    for (var lag = 1u; lag < WIDTH; lag++) {
+        let first = t + i32(lag);
+        if (first >= 0 && first < i32(params.length) && begins(batch, first)) {
+            let gradient = gather(batch, t, lag, taps, dsums);
+            for (var n = 0u; n < channels_from(channel); n++) {
+                let row = state_row(batch, first) * params.channels + channel + n;
+                partials[params.first_state + (row + 1u) * (WIDTH - 1u) - lag] = gradient[n];
+            }
+        }
     }
 }
 

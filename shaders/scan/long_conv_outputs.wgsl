@@ -11,7 +11,15 @@ struct Params {
     batch: u32, // sequences of a channel in the slice
     share: u32, // sequences of a channel that are convolved and summed
     points: u32, // complex numbers of a transform, half its samples
-    chunks: u32, // of a sequence, of `points` samples each
+    chunks: u32, // that are worked on, of `points` samples each
+    first_chunk: u32, // of a sequence, that are read or written
+    source_chunk: u32, // with whose transforms these are summed, from this one on
+    lag_chunk: u32, // and of the kernels, from this one on
+    add: u32, // whether sums are added to those before
+    read_from: u32, // the element with which what is bound to be read begins
+    write_from: u32, // and to be written
+    first_row: u32, // of what is written
+    row_batch: u32, // rows of a batch there
 }
 
 const LANES: u32 = 256;
@@ -39,7 +47,7 @@ fn transform_back_columns(lane: u32, group: u32) {
     let columns = TILE / height; // of the workgroup
     let blocks = WIDTH / columns;
     let first = group % blocks * columns;
-    let chunk = group / blocks % params.chunks;
+    let chunk = params.first_chunk + group / blocks % params.chunks;
     let output = group / blocks / params.chunks;
     for (var pair = lane; pair < TILE / 2u; pair += LANES) {
         let line = 2u * pair / columns;
@@ -54,8 +62,7 @@ fn transform_back_columns(lane: u32, group: u32) {
     }
     workgroupBarrier();
     transform_back(lane, height, columns);
-    let batch = params.first_batch / params.share + output / params.slice;
-    let row = batch * params.channels + params.first_channel + output % params.slice;
+    let row = params.first_row + output / params.slice * params.row_batch + output % params.slice;
     for (var quad = lane; quad < TILE / 4u; quad += LANES) {
         let i = TILE / 2u + 2u * quad;
         let place = i / columns * WIDTH + first + i % columns;

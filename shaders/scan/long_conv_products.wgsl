@@ -1,6 +1,7 @@
 // Between the passes of a long convolution: transforms lines, multiplies with spectra, and transforms back. What chunks
 // of the kernel do to chunks of the sequence is summed in order, over the chunks up to this one and over `share`
-// sequences, before the way back.
+// sequences, before the way back. Of a sequence with many chunks some are worked on at once, with some of its own and some
+// of the kernel's.
 
 struct Params {
     groups: u32, // outputs x chunks x pairs of lines
@@ -12,7 +13,15 @@ struct Params {
     batch: u32, // sequences of a channel in the slice
     share: u32, // sequences of a channel that are convolved and summed
     points: u32, // complex numbers of a transform, half its samples
-    chunks: u32, // of a sequence, of `points` samples each
+    chunks: u32, // that are worked on, of `points` samples each
+    first_chunk: u32, // of a sequence, that are read or written
+    source_chunk: u32, // with whose transforms these are summed, from this one on
+    lag_chunk: u32, // and of the kernels, from this one on
+    add: u32, // whether sums are added to those before
+    read_from: u32, // the element with which what is bound to be read begins
+    write_from: u32, // and to be written
+    first_row: u32, // of what is written
+    row_batch: u32, // rows of a batch there
 }
 
 const LANES: u32 = 256;
@@ -41,7 +50,13 @@ fn main(
 fn multiply_lines(lane: u32, group: u32) {
     let line_pairs = params.points / TILE;
     let line_pair = group % line_pairs;
-    let chunk = group / line_pairs % params.chunks;
+    let place = group / line_pairs % params.chunks;
+    // How many chunks before this one those are that are there, of those lags that are there.
+    let chunk = i32(params.first_chunk + place);
+    let earliest = i32(params.source_chunk);
+    let lag = i32(params.lag_chunk);
+    let least = max(lag, chunk - (earliest + i32(params.chunks) - 1));
+    let most = min(lag + i32(params.chunks) - 1, chunk - earliest);
     let output = group / line_pairs / params.chunks;
     let first = output / params.slice * params.share;
     let channel = output % params.slice;
@@ -49,11 +64,12 @@ fn multiply_lines(lane: u32, group: u32) {
     for (var batch = first; batch < min(first + params.share, params.batch); batch++) {
         let own = batch * params.slice + channel;
         let spectrum = select(channel, own, SUMMED);
-        for (var before = 0u; before <= chunk; before++) {
-            load_lines(lane, line_pair, own * params.chunks + chunk - before);
+        for (var before = least; before <= most; before++) {
+            load_lines(lane, line_pair, own * params.chunks + u32(chunk - before - earliest));
             workgroupBarrier();
             transform(lane, TILE / 2u, 1u);
-            let of_chunk = ((spectrum * params.chunks + before) * line_pairs + line_pair) * (TILE / 2u);
+            let spectra_chunk = spectrum * params.chunks + u32(before - lag);
+            let of_chunk = (spectra_chunk * line_pairs + line_pair) * (TILE / 2u);
             for (var n = 0u; n < ITEMS; n++) {
                 let pair = lane + n * LANES;
                 products[n] += multiplied(line_pair, pair, spectra[of_chunk + pair]);
@@ -72,7 +88,8 @@ fn multiply_lines(lane: u32, group: u32) {
     transform_back(lane, TILE / 2u, 1u);
     let start = (group - line_pair) * TILE;
     for (var pair = lane; pair < TILE / 2u; pair += LANES) {
-        sums[(start + number_at(line_pair, 2u * pair)) / 2u] = pair_at(2u * pair);
+        let at = (start + number_at(line_pair, 2u * pair)) / 2u;
+        sums[at] = pair_at(2u * pair) + select(vec4<f32>(), sums[at], params.add != 0u);
     }
 }
 

@@ -11,7 +11,7 @@ fn read4(row: u32, t: u32) -> vec4<f32> {
     if (t >= params.length) {
         return vec4<f32>();
     }
-    let at = samples_at(row, t, READ_REVERSED);
+    let at = samples_at(row, t, READ_REVERSED, params.read_from);
     var four = x_load4(at.first, at.end);
     if (HAS_PRE) {
         four *= pre_load4(at.first, at.end);

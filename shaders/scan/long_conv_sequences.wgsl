@@ -11,10 +11,11 @@ struct Samples {
     end: u32,
 }
 
-// The samples t to t + 3 of a row that are within it, counted from its end if reversed.
-fn samples_at(row: u32, t: u32, from_the_end: bool) -> Samples {
+// The samples t to t + 3 of a row that are within it, counted from its end if reversed, where what is bound begins with
+// the element `origin`.
+fn samples_at(row: u32, t: u32, from_the_end: bool, origin: u32) -> Samples {
     let count = min(4u, params.length - t);
-    let first = row * params.length + select(t, params.length - t - count, from_the_end);
+    let first = row * params.length + select(t, params.length - t - count, from_the_end) - origin;
     return Samples(first, first + count);
 }
 

@@ -11,7 +11,15 @@ struct Params {
     batch: u32, // sequences of a channel in the slice
     share: u32, // sequences of a channel that are convolved and summed
     points: u32, // complex numbers of a transform, half its samples
-    chunks: u32, // of a sequence, of `points` samples each
+    chunks: u32, // that are worked on, of `points` samples each
+    first_chunk: u32, // of a sequence, that are read or written
+    source_chunk: u32, // with whose transforms these are summed, from this one on
+    lag_chunk: u32, // and of the kernels, from this one on
+    add: u32, // whether sums are added to those before
+    read_from: u32, // the element with which what is bound to be read begins
+    write_from: u32, // and to be written
+    first_row: u32, // of what is written
+    row_batch: u32, // rows of a batch there
 }
 
 const LANES: u32 = 256;

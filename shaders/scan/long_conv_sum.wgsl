@@ -1,13 +1,19 @@
-// The gradient of a long convolution's kernel: sums the parts that batches of sequences gave, in their order. That of
-// the skip is the one at lag 0.
+// The gradient of a long convolution's kernels, of a slice of channels: sums the parts that batches of sequences gave, in
+// their order, with what is there of batches before. That of the skip is the one at lag 0.
 
 struct Params {
     groups: u32, // LANES elements each
     total: u32, // elements of the gradient
+    lags: u32, // of each channel
+    first_lag: u32,
     taps: u32, // of a kernel
     length: u32, // of a sequence: the parts have all its lags
-    channels: u32,
+    channels: u32, // of the slice
     parts: u32,
+    first_channel: u32, // of the slice
+    read_from: u32, // the element with which what is bound of the parts begins
+    write_from: u32, // and of dk
+    add: u32, // whether there are batches before
 }
 
 const LANES: u32 = 256;
@@ -28,14 +34,18 @@ fn main(
     if (i >= params.total) {
         return;
     }
-    let channel = i / params.taps;
-    let lag = i % params.taps;
+    let channel = i / params.lags;
+    let lag = params.first_lag + i % params.lags;
+    let at = (params.first_channel + channel) * params.taps + lag - params.write_from;
     var sum = 0.0;
-    for (var part = 0u; part < params.parts; part++) {
-        sum += parts[(part * params.channels + channel) * params.length + lag];
+    if (params.add != 0u) {
+        sum = dk[at];
     }
-    dk[i] = sum;
+    for (var part = 0u; part < params.parts; part++) {
+        sum += parts[(part * params.channels + channel) * params.length + lag - params.read_from];
+    }
+    dk[at] = sum;
     if (HAS_SKIP && lag == 0u) {
-        dskip[channel] = sum;
+        dskip[params.first_channel + channel] = sum;
     }
 }

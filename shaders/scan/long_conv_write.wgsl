@@ -11,7 +11,7 @@ fn write4(row: u32, t: u32, samples: vec4<f32>) {
     if (t >= params.length) {
         return;
     }
-    let at = samples_at(row, t, WRITE_REVERSED);
+    let at = samples_at(row, t, WRITE_REVERSED, params.write_from);
     var four = samples;
     if (WRITE_REVERSED) {
         four = flipped(four, at.end - at.first);

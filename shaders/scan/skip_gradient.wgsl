@@ -3,7 +3,8 @@
 
 struct Params {
     groups: u32, // chunks x heads x channels, by LANES
-    chunks: u32,
+    chunks: u32, // of all sequences
+    first: u32,  // of them that are here, the first
     heads: u32,
     x_dim: u32,
     tiles: u32,  // of channels
@@ -38,5 +39,5 @@ fn sum_channel(record: u32, channel: u32) {
         let at = ((span.first + step) * params.heads + head) * params.x_dim + channel;
         sum = fma(x_load(at), dy_load(at), sum);
     }
-    parts[(head * params.x_dim + channel) * params.chunks + record / params.heads] = sum;
+    parts[(head * params.x_dim + channel) * params.chunks + params.first + record / params.heads] = sum;
 }

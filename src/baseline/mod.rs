@@ -30,18 +30,26 @@ pub use scan::{
 };
 pub use transpose::TransposePlan;
 
-pub use scan::{DirectLongConv, DirectLongConvPlan, LongConvScratch, UnfusedLongConv, UnfusedLongConvPlan};
 pub use scan::{
-    PlainConv1dPlan, SelectiveScanScratch, SequentialConv1d, SequentialRecurrence, SequentialRecurrencePlan,
-    SsdScratch, UnfusedConv1d, UnfusedSelectiveScan, UnfusedSelectiveScanPlan, UnfusedSsd, UnfusedSsdPlan,
+    DirectLongConv, DirectLongConvPlan, LongConvBackwardScratch, LongConvScratch, SequentialLongConv,
+    SequentialLongConvBackward, SequentialLongConvBackwardPlan, SequentialLongConvPlan, UnfusedLongConv,
+    UnfusedLongConvBackward, UnfusedLongConvBackwardPlan, UnfusedLongConvPlan,
+};
+pub use scan::{
+    PlainConv1dPlan, RecurrenceScratch, SelectiveScanScratch, SequentialAttention, SequentialAttentionPlan,
+    SequentialConv1d, SequentialConv1dBackward, SequentialConv1dBackwardPlan, SequentialRecurrence,
+    SequentialRecurrenceBackward, SequentialRecurrenceBackwardPlan, SequentialRecurrencePlan, SsdScratch,
+    UnfusedConv1d, UnfusedSelectiveScan, UnfusedSelectiveScanPlan, UnfusedSsd, UnfusedSsdPlan,
 };
 
 use crate::shader::{Files, Linker, files};
 
 /// The shader files of this module alone.
 pub const FILES: Files = files![
+    "baseline/attention_sequential",
     "baseline/butterfly_factor",
     "baseline/conv1d_activate",
+    "baseline/conv1d_backward_sequential",
     "baseline/conv1d_inputs",
     "baseline/conv1d_sequential",
     "baseline/conv1d_tap",
@@ -49,15 +57,22 @@ pub const FILES: Files = files![
     "baseline/conv_gate",
     "baseline/conv_pad",
     "baseline/conv_product",
+    "baseline/conv_sequential",
+    "baseline/conv_sequential_taps",
+    "baseline/conv_sum",
     "baseline/fft_pass",
     "baseline/matmul",
     "baseline/matmul_matrix",
     "baseline/matmul_operands",
     "baseline/recurrence",
+    "baseline/recurrence_gates",
+    "baseline/recurrence_gradients",
     "baseline/recurrence_pairs",
     "baseline/recurrence_results",
     "baseline/recurrence_sequential",
+    "baseline/recurrence_states",
     "baseline/recurrence_steps",
+    "baseline/recurrence_work",
     "baseline/scan_apply",
     "baseline/scan_backward_apply",
     "baseline/scan_backward_pairs",
@@ -75,6 +90,7 @@ pub const FILES: Files = files![
     "baseline/ssd_pass",
     "baseline/ssd_steps",
     "baseline/ssd_weigh",
+    "baseline/strided_sums",
     "baseline/transpose",
 ];
 
@@ -93,9 +109,15 @@ pub mod shaders {
     pub use super::scan::backward_shaders as linear_scan_backward;
     pub use super::scan::conv1d_shaders as conv1d;
     pub use super::scan::direct_long_conv_shaders as direct_long_conv;
+    pub use super::scan::long_conv_backward_shaders as long_conv_backward;
     pub use super::scan::long_conv_shaders as long_conv;
     pub use super::scan::selective_scan_shaders as selective_scan;
+    pub use super::scan::sequential_attention_shaders as sequential_attention;
     pub use super::scan::sequential_backward_shaders as sequential_linear_scan_backward;
+    pub use super::scan::sequential_conv1d_backward_shaders as sequential_conv1d_backward;
+    pub use super::scan::sequential_long_conv_backward_shaders as sequential_long_conv_backward;
+    pub use super::scan::sequential_long_conv_shaders as sequential_long_conv;
+    pub use super::scan::sequential_recurrence_backward_shaders as sequential_recurrence_backward;
     pub use super::scan::sequential_recurrence_shaders as sequential_recurrence;
     pub use super::scan::sequential_shaders as sequential_linear_scan;
     pub use super::scan::shaders as linear_scan;

@@ -24,7 +24,7 @@ pub use butterfly::{
 pub(crate) use butterfly::{DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, Side, Sides, Window, gradient_cells};
 pub(crate) use scan::{
     ChunkKernel, DeltaKernel, DeltaPair, DeltaProduct, KeyedKernel, KeyedProduct, LongConvStage, Mixed,
-    Reads, RowWindow, TOKEN_ROOM, Writes, record_words,
+    Reads, RowWindow, TOKEN_ALIGNMENT, TOKEN_ROOM, Writes, record_words,
 };
 pub use scan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaPass,
@@ -138,6 +138,20 @@ pub(crate) fn check_binding(
     let limit = caps.binding_bytes.min(caps.buffer_bytes);
     if bytes > limit { Err(PlanError::Binding { tensor, bytes, limit }) } else { Ok(()) }
 }
+
+/// Fails if a tensor of that many elements, of which kernels bind parts, is more than a buffer.
+pub(crate) fn check_tensor(
+    tensor: &'static str,
+    elements: usize,
+    dtype: DType,
+    caps: &Caps,
+) -> Result<(), PlanError> {
+    let (bytes, limit) = ((elements * dtype.bytes()) as u64, caps.buffer_bytes);
+    if bytes > limit { Err(PlanError::Buffer { tensor, bytes, limit }) } else { Ok(()) }
+}
+
+/// Where a part of a buffer may start that is bound: what every WebGPU implementation takes.
+pub(crate) const PART_ALIGNMENT: u64 = 256;
 
 /// Fails if a kernel binds more buffers than the adapter lets it. Plans that need few options never do.
 pub(crate) fn check_buffers(footprint: &Footprint, caps: &Caps) -> Result<(), PlanError> {

@@ -2,13 +2,18 @@
 
 use half::{bf16, f16};
 use tilewise::baseline::{
-    SequentialConv1d, SequentialRecurrence, UnfusedConv1d, UnfusedSelectiveScan, UnfusedSsd,
+    SequentialAttention, SequentialConv1d, SequentialConv1dBackward, SequentialRecurrence,
+    SequentialRecurrenceBackward, UnfusedConv1d, UnfusedSelectiveScan, UnfusedSsd,
 };
-use tilewise::oracle::{self, Conv1dTensors, Precision, SelectiveScanTensors, SsdValues};
-use tilewise::verify::Inputs;
+use tilewise::oracle::{
+    self, Conv1dTensors, DeltaRuleValues, LinearAttentionValues, Precision, SelectiveScanTensors, SsdValues,
+};
+use tilewise::verify::{Inputs, Outcome, Tolerance};
 use tilewise::{
-    Coefficients, Conv1dInputs, Conv1dOutputs, Conv1dSpec, Element, Gpu, SelectiveScanInputs,
-    SelectiveScanOutputs, SelectiveScanSpec, Skip, SsdInputs, SsdOutputs, SsdSpec, Tensor,
+    CoefficientGradient, Coefficients, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dSpec,
+    DeltaRuleInputs, DeltaRuleSpec, Element, Gate, Gpu, LinearAttentionInputs, LinearAttentionOutputs,
+    LinearAttentionSpec, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs,
+    SelectiveScanSpec, Skip, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdSpec, Tensor,
 };
 
 use crate::{Given, check, check_within, common, given, in_every_type, normal, poisoned};
@@ -26,6 +31,100 @@ fn state_space_duality() {
 #[test]
 fn convolutions() {
     in_every_type!(check_convolutions);
+}
+
+#[test]
+fn linear_attention_and_the_delta_rule() {
+    in_every_type!(check_attentions);
+}
+
+fn check_attentions<T: Element>(gpu: &Gpu, name: &str) {
+    for gate in [Gate::Constant, Gate::PerStep, Gate::PerKey] {
+        let spec = LinearAttentionSpec::new(T::DTYPE, 2, 97, 3, (7, 12), gate).initial();
+        check_attention::<T>(gpu, &format!("{spec} ({name})"), &spec);
+    }
+    let spec = DeltaRuleSpec::new(T::DTYPE, 2, 97, 3, (7, 12));
+    for spec in [spec.clone(), spec.gated().initial()] {
+        check_delta_rule::<T>(gpu, &format!("{spec} ({name})"), &spec);
+    }
+}
+
+fn check_attention<T: Element>(gpu: &Gpu, case: &str, spec: &LinearAttentionSpec) {
+    let mut inputs = Inputs::new(spec.length as u64);
+    let [q, k, v] =
+        [spec.q_shape(), spec.q_shape(), spec.v_shape()].map(|shape| normal::<T>(gpu, &mut inputs, &shape));
+    let g = between::<f32>(gpu, &mut inputs, &spec.g_shape(), -0.5, -0.01);
+    let initial = normal::<f32>(gpu, &mut inputs, &spec.state_shape());
+    let values = LinearAttentionValues {
+        q: &q.host,
+        k: &k.host,
+        v: &v.host,
+        g: &g.host,
+        initial: Some(&initial.host),
+    };
+    let given = LinearAttentionInputs {
+        q: &q.tensor,
+        k: &k.tensor,
+        v: &v.tensor,
+        g: &g.tensor,
+        initial: Some(&initial.tensor),
+    };
+    let found = LinearAttentionOutputs::<T> {
+        o: poisoned(gpu, &spec.v_shape()),
+        last: poisoned(gpu, &spec.state_shape()),
+    };
+    let sequential = SequentialAttention::linear_attention(gpu, spec).unwrap();
+    let oracle = |precision| oracle::linear_attention(spec, precision, &values);
+    check_within(
+        EXPONENTIALS,
+        gpu,
+        case,
+        &found.o,
+        |precision| oracle(precision).o,
+        |encoder| sequential.encode_linear_attention(encoder, spec, given, &found),
+    );
+    check_last(case, &found.last, &oracle(Precision::Exact).last);
+}
+
+fn check_delta_rule<T: Element>(gpu: &Gpu, case: &str, spec: &DeltaRuleSpec) {
+    let mut inputs = Inputs::new(spec.length as u64);
+    let [q, v] = [spec.q_shape(), spec.v_shape()].map(|shape| normal::<T>(gpu, &mut inputs, &shape));
+    // Of about unit length.
+    let k = between::<T>(gpu, &mut inputs, &spec.q_shape(), -0.6, 0.6);
+    let beta = between::<f32>(gpu, &mut inputs, &spec.beta_shape(), 0.1, 0.9);
+    let g = spec.gated.then(|| between::<f32>(gpu, &mut inputs, &spec.beta_shape(), -0.5, -0.01));
+    let initial = spec.initial.then(|| normal::<f32>(gpu, &mut inputs, &spec.state_shape()));
+    let values = DeltaRuleValues {
+        q: &q.host,
+        k: &k.host,
+        v: &v.host,
+        beta: &beta.host,
+        g: host(g.as_ref()),
+        initial: host(initial.as_ref()),
+    };
+    let given = DeltaRuleInputs {
+        q: &q.tensor,
+        k: &k.tensor,
+        v: &v.tensor,
+        beta: &beta.tensor,
+        g: device(g.as_ref()),
+        initial: device(initial.as_ref()),
+    };
+    let found = LinearAttentionOutputs::<T> {
+        o: poisoned(gpu, &spec.v_shape()),
+        last: poisoned(gpu, &spec.state_shape()),
+    };
+    let sequential = SequentialAttention::delta_rule(gpu, spec).unwrap();
+    let oracle = |precision| oracle::delta_rule(spec, precision, &values);
+    check_within(
+        EXPONENTIALS,
+        gpu,
+        case,
+        &found.o,
+        |precision| oracle(precision).o,
+        |encoder| sequential.encode_delta_rule(encoder, spec, given, &found),
+    );
+    check_last(case, &found.last, &oracle(Precision::Exact).last);
 }
 
 /// What a GPU's exponentials may add over many steps, as in the acceptance grid of the selective scan.
@@ -57,7 +156,9 @@ fn device<T>(given: Option<&Given<T>>) -> Option<&Tensor<T>> {
 }
 
 fn check_selective_scans<T: Element>(gpu: &Gpu, name: &str) {
-    for (batch, channels, length, states) in [(1, 2, 1, 4), (2, 6, 97, 16), (1, 4, 1025, 3)] {
+    // The longest takes the gradients' loops more turns than a software adapter lets one dispatch have.
+    for (batch, channels, length, states) in [(1, 2, 1, 4), (2, 6, 97, 16), (1, 4, 1025, 3), (1, 2, 2000, 16)]
+    {
         let spec = SelectiveScanSpec::new(T::DTYPE, batch, channels, length, states);
         let all = spec.skip().gated().delta_bias().delta_softplus().initial();
         let groups = Coefficients::PerGroup(2);
@@ -120,6 +221,79 @@ fn check_selective_scan<T: Element>(gpu: &Gpu, case: &str, spec: SelectiveScanSp
         sequential.encode_selective_scan(encoder, &spec, given, (&found, &scratch))
     });
     check_last(case, &found.last, &last);
+    let dout = normal::<T>(gpu, &mut inputs, &spec.shape());
+    check_selective_scan_gradients(gpu, case, &spec, (given, tensors), &dout);
+}
+
+fn check_selective_scan_gradients<T: Element>(
+    gpu: &Gpu,
+    case: &str,
+    spec: &SelectiveScanSpec,
+    (given, tensors): (SelectiveScanInputs<'_, T>, SelectiveScanTensors<'_>),
+    dout: &Given<T>,
+) {
+    let in_f32 = |on: bool, shape: &[usize]| on.then(|| poisoned::<f32>(gpu, shape));
+    let found = SelectiveScanGradients::<T> {
+        du: poisoned(gpu, &spec.shape()),
+        ddelta: poisoned(gpu, &spec.shape()),
+        da: poisoned(gpu, &spec.a_shape()),
+        db: CoefficientGradient::PerStep(poisoned(gpu, &spec.b_shape())),
+        dc: CoefficientGradient::PerStep(poisoned(gpu, &spec.c_shape())),
+        dskip: in_f32(spec.skip, &spec.channel_shape()),
+        dz: spec.gated.then(|| poisoned(gpu, &spec.shape())),
+        ddelta_bias: in_f32(spec.delta_bias, &spec.channel_shape()),
+        dinitial: in_f32(spec.initial, &spec.state_shape()),
+    };
+    let backward = SequentialRecurrenceBackward::selective_scan(gpu, spec).unwrap();
+    let scratch = backward.scratch().unwrap();
+    let mut encoder = gpu.encoder();
+    let (given, to) = ((given, &dout.tensor), (&found, &scratch));
+    backward.encode_selective_scan(&mut encoder, spec, given, to).unwrap();
+    gpu.submit(encoder).unwrap();
+    let oracle = |precision| oracle::selective_scan_backward(spec, precision, tensors, &dout.host);
+    let (exact, plain) = (oracle(Precision::Exact), oracle(Precision::Stored(T::DTYPE)));
+    let steps = |gradient: &CoefficientGradient<T>| match gradient {
+        CoefficientGradient::PerStep(tensor) => read(tensor),
+        CoefficientGradient::PerChannel(_) => panic!("coefficients vary"),
+    };
+    // After a single step from 0 there is nothing that a decay could have changed.
+    let of_a = if spec.length > 1 || spec.initial { &exact.da[..] } else { &[] };
+    compare_each(
+        case,
+        &[
+            ("du", read(&found.du), &exact.du, &plain.du),
+            ("ddelta", read(&found.ddelta), &exact.ddelta, &plain.ddelta),
+            ("dA", read(&found.da)[..of_a.len()].to_vec(), of_a, &plain.da),
+            ("dB", steps(&found.db), &exact.db, &plain.db),
+            ("dC", steps(&found.dc), &exact.dc, &plain.dc),
+            ("dD", found.dskip.as_ref().map_or(vec![], read), &exact.dskip, &plain.dskip),
+            ("dz", found.dz.as_ref().map_or(vec![], read), &exact.dz, &plain.dz),
+            (
+                "dbias",
+                found.ddelta_bias.as_ref().map_or(vec![], read),
+                &exact.ddelta_bias,
+                &plain.ddelta_bias,
+            ),
+            ("dinitial", found.dinitial.as_ref().map_or(vec![], read), &exact.dinitial, &plain.dinitial),
+        ],
+    );
+}
+
+fn read<T: Element>(tensor: &Tensor<T>) -> Vec<f64> {
+    tensor.read_blocking().unwrap().into_iter().map(Element::to_f64).collect()
+}
+
+/// A gradient's name, what was found, and what the oracle has exactly and plainly.
+type Compared<'a> = (&'static str, Vec<f64>, &'a [f64], &'a [f64]);
+
+/// Compares gradients, those that are there, with twice the error of plain ones and what exponentials may add.
+fn compare_each(case: &str, gradients: &[Compared<'_>]) {
+    for (name, ours, exact, plain) in gradients.iter().filter(|(_, ours, ..)| !ours.is_empty()) {
+        let largest = exact.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
+        let tolerance = Tolerance { multiple: 2.0, atol: EXPONENTIALS * largest };
+        let outcome = Outcome::new(name, ours, exact, plain, tolerance);
+        assert!(outcome.passed(), "{case}, {name}: {outcome:?}");
+    }
 }
 
 fn check_ssds<T: Element>(gpu: &Gpu, name: &str) {
@@ -185,6 +359,55 @@ fn check_ssd<T: Element>(gpu: &Gpu, case: &str, spec: &SsdSpec) {
         sequential.encode_ssd(encoder, spec, given, (&found, &scratch))
     });
     check_last(case, &found.last, &last);
+    let dout = normal::<T>(gpu, &mut inputs, &spec.x_shape());
+    let dlast = normal::<f32>(gpu, &mut inputs, &spec.state_shape());
+    check_ssd_gradients(gpu, case, spec, (given, &values), (&dout, &dlast));
+}
+
+fn check_ssd_gradients<T: Element>(
+    gpu: &Gpu,
+    case: &str,
+    spec: &SsdSpec,
+    (given, values): (SsdInputs<'_, T>, &SsdValues<'_>),
+    (dout, dlast): (&Given<T>, &Given<f32>),
+) {
+    let heads = |on: bool, shape: &[usize]| on.then(|| poisoned::<f32>(gpu, shape));
+    let found = SsdGradients::<T> {
+        x: poisoned(gpu, &spec.x_shape()),
+        dt: poisoned(gpu, &spec.dt_shape()),
+        a: poisoned(gpu, &spec.head_shape()),
+        b: poisoned(gpu, &spec.b_shape()),
+        c: poisoned(gpu, &spec.b_shape()),
+        d: heads(spec.skip != Skip::None, &spec.d_shape()),
+        z: spec.gated.then(|| poisoned(gpu, &spec.x_shape())),
+        dt_bias: heads(spec.dt_bias, &spec.head_shape()),
+        initial: poisoned(gpu, &spec.state_shape()),
+    };
+    let backward = SequentialRecurrenceBackward::ssd(gpu, spec).unwrap();
+    let scratch = backward.scratch().unwrap();
+    let of = SsdOutputGradients { out: &dout.tensor, last: Some(&dlast.tensor) };
+    let mut encoder = gpu.encoder();
+    backward.encode_ssd(&mut encoder, spec, (given, of), (&found, &scratch)).unwrap();
+    gpu.submit(encoder).unwrap();
+    let oracle = |precision| oracle::ssd_backward(spec, precision, values, &dout.host, Some(&dlast.host));
+    let (exact, plain) = (oracle(Precision::Exact), oracle(Precision::Stored(T::DTYPE)));
+    let optional = |values: &Option<Vec<f64>>| values.clone().unwrap_or_default();
+    let of_both = [&exact, &plain].map(|of| [&of.d, &of.z, &of.dt_bias].map(optional));
+    let [[d, z, bias], [plain_d, plain_z, plain_bias]] = &of_both;
+    compare_each(
+        case,
+        &[
+            ("dx", read(&found.x), &exact.x, &plain.x),
+            ("ddt", read(&found.dt), &exact.dt, &plain.dt),
+            ("dA", read(&found.a), &exact.a, &plain.a),
+            ("dB", read(&found.b), &exact.b, &plain.b),
+            ("dC", read(&found.c), &exact.c, &plain.c),
+            ("dD", found.d.as_ref().map_or(vec![], read), d, plain_d),
+            ("dz", found.z.as_ref().map_or(vec![], read), z, plain_z),
+            ("dbias", found.dt_bias.as_ref().map_or(vec![], read), bias, plain_bias),
+            ("dinitial", read(&found.initial), &exact.initial, &plain.initial),
+        ],
+    );
 }
 
 fn check_convolutions<T: Element>(gpu: &Gpu, name: &str) {
@@ -229,4 +452,28 @@ fn check_convolution<T: Element>(gpu: &Gpu, case: &str, spec: Conv1dSpec) {
     let found = outputs();
     check(gpu, case, &found.y, y, |encoder| sequential.encode(encoder, given, &found));
     check_last(case, &found.last, &last);
+
+    let dy = normal::<T>(gpu, &mut inputs, &spec.shape());
+    let found = Conv1dGradients::<T> {
+        dx: poisoned(gpu, &spec.shape()),
+        dweight: poisoned(gpu, &spec.weight_shape()),
+        dbias: spec.bias.then(|| poisoned(gpu, &spec.bias_shape())),
+        dinitial: spec.initial.then(|| poisoned(gpu, &spec.state_shape())),
+    };
+    let backward = SequentialConv1dBackward::new(gpu, spec).unwrap();
+    let scratch = backward.scratch().unwrap();
+    let mut encoder = gpu.encoder();
+    backward.encode(&mut encoder, given, &dy.tensor, &found, &scratch).unwrap();
+    gpu.submit(encoder).unwrap();
+    let oracle = |precision| oracle::conv1d_backward(&spec, precision, tensors, &dy.host);
+    let (exact, plain) = (oracle(Precision::Exact), oracle(Precision::Stored(T::DTYPE)));
+    compare_each(
+        case,
+        &[
+            ("dx", read(&found.dx), &exact.dx, &plain.dx),
+            ("dweight", read(&found.dweight), &exact.dweight, &plain.dweight),
+            ("dbias", found.dbias.as_ref().map_or(vec![], read), &exact.dbias, &plain.dbias),
+            ("dinitial", found.dinitial.as_ref().map_or(vec![], read), &exact.dinitial, &plain.dinitial),
+        ],
+    );
 }

@@ -1,8 +1,10 @@
 //! Plans of the scan family.
 
 use tilewise::baseline::{
-    self, DirectLongConvPlan, PlainConv1dPlan, SequentialLinearScanBackwardPlan, SequentialLinearScanPlan,
-    SequentialRecurrencePlan, UnfusedLinearScanBackwardPlan, UnfusedLinearScanPlan, UnfusedLongConvPlan,
+    self, DirectLongConvPlan, PlainConv1dPlan, SequentialAttentionPlan, SequentialConv1dBackwardPlan,
+    SequentialLinearScanBackwardPlan, SequentialLinearScanPlan, SequentialLongConvBackwardPlan,
+    SequentialLongConvPlan, SequentialRecurrenceBackwardPlan, SequentialRecurrencePlan,
+    UnfusedLinearScanBackwardPlan, UnfusedLinearScanPlan, UnfusedLongConvBackwardPlan, UnfusedLongConvPlan,
     UnfusedSelectiveScanPlan, UnfusedSsdPlan,
 };
 use tilewise::plan::{
@@ -44,6 +46,17 @@ fn long_convs(dtype: DType, caps: &Caps) -> Vec<Planned> {
         planned.push(Planned::new(&format!("{spec}, step"), step, ops::shaders::long_conv_step));
         let unfused = UnfusedLongConvPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, unfused"), unfused, baseline::shaders::long_conv));
+        let unfused = UnfusedLongConvBackwardPlan::new(&spec, caps);
+        let name = format!("{spec}, backward, unfused");
+        planned.push(Planned::new(&name, unfused, baseline::shaders::long_conv_backward));
+        // More samples are more turns than loops have everywhere.
+        if spec.length < 1 << 14 {
+            let (name, shaders) = (format!("{spec}, loop"), baseline::shaders::sequential_long_conv);
+            planned.push(Planned::new(&name, SequentialLongConvPlan::new(&spec, caps), shaders));
+            let (name, shaders) =
+                (format!("{spec}, backward, loop"), baseline::shaders::sequential_long_conv_backward);
+            planned.push(Planned::new(&name, SequentialLongConvBackwardPlan::new(&spec, caps), shaders));
+        }
         let direct = DirectLongConvPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, direct"), direct, baseline::shaders::direct_long_conv));
     }
@@ -108,18 +121,41 @@ fn yardsticks(dtype: DType, caps: &Caps) -> Vec<Planned> {
             planned.push(Planned::new(&name, plan, baseline::shaders::conv1d));
         }
     }
+    for spec in [conv, conv.bias().silu().initial()] {
+        let plan = SequentialConv1dBackwardPlan::new(&spec, caps);
+        let (name, shaders) =
+            (format!("{spec}, backward, loop"), baseline::shaders::sequential_conv1d_backward);
+        planned.push(Planned::new(&name, plan, shaders));
+    }
+    let linear = |gate| LinearAttentionSpec::new(dtype, 2, 33, 2, (8, 12), gate);
+    for spec in [linear(Gate::Constant), linear(Gate::PerKey)] {
+        let plan = SequentialAttentionPlan::linear_attention(&spec, caps);
+        let name = format!("{spec}, loop");
+        planned.push(Planned::new(&name, plan, baseline::shaders::sequential_attention));
+    }
+    let spec = DeltaRuleSpec::new(dtype, 2, 33, 2, (8, 12));
+    for spec in [spec.clone(), spec.gated()] {
+        let plan = SequentialAttentionPlan::delta_rule(&spec, caps);
+        let name = format!("{spec}, loop");
+        planned.push(Planned::new(&name, plan, baseline::shaders::sequential_attention));
+    }
     let sequential = baseline::shaders::sequential_recurrence;
+    let backward = baseline::shaders::sequential_recurrence_backward;
     for spec in [scan, scan.skip().gated().delta_bias().delta_softplus().initial()] {
         let plan = UnfusedSelectiveScanPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, unfused"), plan, baseline::shaders::selective_scan));
         let plan = SequentialRecurrencePlan::selective_scan(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, loop"), plan, sequential));
+        let plan = SequentialRecurrenceBackwardPlan::selective_scan(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, backward, loop"), plan, backward));
     }
     for spec in [ssd.clone(), ssd.skip(Skip::PerChannel).gated().dt_bias().dt_softplus().initial()] {
         let plan = UnfusedSsdPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, unfused"), plan, baseline::shaders::ssd));
         let plan = SequentialRecurrencePlan::ssd(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, loop"), plan, sequential));
+        let plan = SequentialRecurrenceBackwardPlan::ssd(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, backward, loop"), plan, backward));
     }
     planned
 }
@@ -217,6 +253,7 @@ pub fn samples(dtype: DType, caps: &Caps) -> Vec<Planned> {
     planned.extend(conv1d(Conv1dSpec { width: 4, ..conv }.bias().silu().sequences().initial(), caps));
     planned.extend(conv1d(Conv1dSpec { width: 3, channels: 8, ..conv }.silu().channels_last(), caps));
     planned.extend(conv1d(conv.bias().sequences().initial().channels_last(), caps));
+    planned.extend(conv1d(Conv1dSpec { batch: 1, ..conv.initial() }.channels_last().packed(3), caps));
     let plain = SelectiveScanSpec::new(dtype, 1, 6, 64, 1);
     planned.extend(selective_scan(plain, caps));
     let all = plain.skip().gated().delta_bias().delta_softplus().initial();

@@ -126,6 +126,31 @@ fn sizes_that_make_no_sense_are_refused_with_numbers() {
     assert_eq!(refused(Conv1dSpec { width: 5, ..spec }), "width is 5, expected 2 to 4");
     assert_eq!(refused(Conv1dSpec { width: 1, ..spec }), "width is 1, expected 2 to 4");
     assert_eq!(refused(Conv1dSpec { length: 0, ..spec }), "length is 0, expected at least 1");
+    if let Some(gpu) = common::open(None) {
+        // As many numbers, of which others are starts.
+        let spec = Conv1dSpec::new(DType::F32, 1, 2, 9, 3).channels_last().packed(2);
+        let x = Tensor::from_slice(&gpu, &spec.shape(), &[1.0_f32; 18]).unwrap();
+        let weight = Tensor::from_slice(&gpu, &spec.weight_shape(), &[1.0_f32; 6]).unwrap();
+        let refused = |sequences: &SequenceIndices| {
+            let inputs = Conv1dInputs { sequences: Some(sequences), ..Conv1dInputs::new(&x, &weight) };
+            Conv1d::new(&gpu, spec).unwrap().run(inputs).unwrap_err().to_string()
+        };
+        let three = SequenceIndices::packed(&gpu, 8, &[0, 2, 4, 8]).unwrap();
+        assert_eq!(refused(&three), "the sequences has shape [1, 8, 3], expected [1, 9, 2]");
+        let listed = SequenceIndices::new(&gpu, [1, 9], &[0; 9]).unwrap();
+        assert_eq!(refused(&listed), "the sequences has shape [1, 9], expected [1, 9, 2]");
+        let starts = SequenceIndices::packed(&gpu, 9, &[0, 8]).unwrap_err().to_string();
+        assert_eq!(starts, "the last sequence's end is 8, expected the length, 9");
+    }
+    let packed = Conv1dSpec { batch: 1, ..spec }.channels_last().packed(2);
+    assert!(packed.check().is_ok());
+    assert_eq!(
+        refused(Conv1dSpec { batch: 2, ..packed }),
+        "batch is 2, expected 1, since its sequences are packed"
+    );
+    assert_eq!(refused(packed.packed(0)), "packed sequences is 0, expected at least 1");
+    let words = "a convolution of packed sequences is one along rows, expected channels that lie innermost";
+    assert_eq!(refused(Conv1dSpec { channels_last: false, ..packed }), words);
     let Some(gpu) = common::open(None) else { return };
     let error = SequenceIndices::new(&gpu, [1, 8], &[0; 7]).unwrap_err().to_string();
     assert_eq!(error, "7 elements do not fill shape [1, 8], which has 8");

@@ -1,9 +1,10 @@
 //! The long convolution on this machine's GPU, beyond the acceptance grid.
 
+use tilewise::plan::LongConvPlan;
 use tilewise::verify::Inputs;
 use tilewise::{
-    DType, Gpu, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvSpec, LongConvStep,
-    Tensor,
+    Caps, DType, Gpu, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvSpec,
+    LongConvStep, Tensor, caps,
 };
 
 use crate::common;
@@ -149,4 +150,40 @@ fn steps_continue_a_convolution() {
             }
         }
     }
+}
+
+/// What exceeds a binding is bound in windows: of some batches and channels, and of some chunks of a sequence. That is the
+/// convolution that an adapter with room for all computes.
+#[test]
+fn windows_are_one_convolution() {
+    let caps = |binding_bytes| Caps { binding_bytes, ..caps::WEBGPU_BASELINE };
+    let spec = |batch, channels, length| {
+        LongConvSpec::new(DType::F32, batch, channels, length).pre_gate().post_gate().skip()
+    };
+    // Transforms of 1024 numbers with a tile of 64: blocks of three chunks, and of one.
+    let cases = [
+        (spec(3, 5, 1001), 512, 40_000),
+        (spec(2, 3, 4000), 64, 40_000),
+        (spec(2, 1, 20_001), 64, 30_000),
+        (spec(1, 2, 9001).taps(1500), 64, 12_000),
+    ];
+    let Some(whole) = common::open(None) else { return };
+    for (spec, tile, bytes) in cases {
+        let gpu = common::open(Some(caps(bytes))).unwrap();
+        let mut random = Inputs::new(23);
+        let sequences = [(); 4].map(|()| uniform(&mut random, spec.rows() * spec.length));
+        let (k, skip) =
+            (uniform(&mut random, spec.channels * spec.taps), uniform(&mut random, spec.channels));
+        let [u, dy, pre, post] = &sequences;
+        let given = [&u[..], dy, pre, post, &k, &skip];
+        let (ours, expected) = (everything(&gpu, spec, tile, given), everything(&whole, spec, tile, given));
+        for (i, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+            let largest = expected.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
+            assert!(largest > 1.0 && ours.len() == expected.len());
+            let wrong = (0..ours.len()).find(|&at| (ours[at] - expected[at]).abs() > 1e-5 * largest);
+            assert_eq!(wrong, None, "tensor {i} of {spec}, tile {tile}, {bytes} bytes a binding");
+        }
+    }
+    let plan = |spec: &LongConvSpec, bytes| LongConvPlan::with_tile(spec, 64, &caps(bytes)).unwrap();
+    assert_eq!([plan(&cases[2].0, 30_000).block, plan(&cases[3].0, 12_000).block], [3, 1]);
 }

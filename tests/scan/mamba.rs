@@ -4,7 +4,7 @@ use crate::common;
 use tilewise::verify::Inputs;
 use tilewise::{
     CoefficientTensor, DType, Gpu, Mamba, Mamba2, Mamba2Inputs, Mamba2Spec, Mamba2Step, MambaInputs,
-    MambaSpec, MambaStep, SelectiveScanSpec, Skip, SsdSpec, Tensor,
+    MambaSpec, MambaStep, SelectiveScanSpec, Sequences, Skip, SsdSpec, Tensor,
 };
 
 const LENGTH: usize = 30;
@@ -96,6 +96,76 @@ fn a_prefill_and_steps_of_mamba_are_one_prefill() {
         }
         let last = whole.last.read_blocking().unwrap();
         close("states", &states.recurrence().read_blocking().unwrap(), &last);
+    }
+}
+
+/// A prefill of packed sequences leaves the states of each, from which a batch of as many goes on.
+#[test]
+fn a_packed_prefill_goes_on_as_a_batch() {
+    let whole = Mamba2Spec::new(DType::F32, 2, LENGTH, (2, 6), 5);
+    let channels = whole.conv().channels;
+    let prefills = [9, 21];
+    let starts = Sequences::Packed(vec![0, 9, 30]);
+    let packed =
+        Mamba2Spec { ssd: SsdSpec { batch: 1, ..whole.ssd.clone() }.sequences(starts), ..whole.clone() };
+    for (_, gpu) in common::gpus() {
+        let mut inputs = Inputs::new(33);
+        let given = [channels, 2, 12].map(|inner| Steps::new(&mut inputs, 2, inner));
+        let mut tensor = |shape: &[usize]| {
+            Tensor::from_slice(&gpu, shape, &floats(&mut inputs, shape.iter().product())).unwrap()
+        };
+        let (weight, bias) = (tensor(&[channels, 4]), tensor(&[channels]));
+        let (d, dt_bias) = (tensor(&[2]), tensor(&[2]));
+        let a = Tensor::from_slice(&gpu, &[2], &[-0.5_f32, -2.0]).unwrap();
+        let inputs = |tensors: &[Tensor<f32>; 3], go: &mut dyn FnMut(Mamba2Inputs<'_, f32>)| {
+            let [xbc, dt, z] = tensors;
+            go(Mamba2Inputs {
+                xbc,
+                weight: &weight,
+                bias: Some(&bias),
+                conv_initial: None,
+                dt,
+                a: &a,
+                d: Some(&d),
+                z: Some(z),
+                dt_bias: Some(&dt_bias),
+                initial: None,
+            });
+        };
+        // Steps of both sequences from one of each on, in the shapes of a batch of them or of what is packed.
+        let cut = |from: [usize; 2], steps: [usize; 2], outer: &[usize]| {
+            let inner = [vec![channels], vec![2], vec![2, 6]];
+            [0, 1, 2].map(|i| {
+                let Steps { values, inner: width } = &given[i];
+                let of = |s: usize| &values[(s * LENGTH + from[s]) * width..][..steps[s] * width];
+                let values = [of(0), of(1)].concat();
+                Tensor::from_slice(&gpu, &[outer, &inner[i]].concat()[..], &values).unwrap()
+            })
+        };
+        let run = |spec: &Mamba2Spec, tensors: &[Tensor<f32>; 3]| {
+            let mut outputs = None;
+            inputs(tensors, &mut |inputs| {
+                outputs = Some(Mamba2::new(&gpu, spec.clone()).unwrap().run(inputs).unwrap());
+            });
+            outputs.unwrap()
+        };
+        let expected = run(&whole, &cut([0, 0], [LENGTH, LENGTH], &[2, LENGTH]));
+        let expected = expected.out.read_blocking().unwrap();
+        let prefill = run(&packed, &cut([0, 0], prefills, &[1, LENGTH]));
+        let of_both = |t: [usize; 2], steps: [usize; 2]| {
+            [0, 1].map(|s| &expected[(s * LENGTH + t[s]) * 12..][..steps[s] * 12]).concat()
+        };
+        close("packed", &prefill.out.read_blocking().unwrap(), &of_both([0, 0], prefills));
+        let mut states = prefill.states();
+        let step = Mamba2Step::new(&gpu, packed.clone()).unwrap();
+        for i in 0..LENGTH - prefills[1] {
+            let at = prefills.map(|first| first + i);
+            let mut out = vec![];
+            inputs(&cut(at, [1, 1], &[2]), &mut |inputs| {
+                out = step.run(inputs, &mut states).unwrap().read_blocking().unwrap();
+            });
+            close(&format!("step {i}"), &out, &of_both(at, [1, 1]));
+        }
     }
 }
 

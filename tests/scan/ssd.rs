@@ -1,11 +1,12 @@
 //! What recurrences in chunks must do beside agreeing with their oracles.
 
 use crate::common;
-use tilewise::verify::Inputs;
+use tilewise::plan::ChunkedPlan;
+use tilewise::verify::{Case, Inputs};
 use tilewise::{
-    DType, Error, Gate, Gpu, LinearAttention, LinearAttentionInputs, LinearAttentionSpec,
+    Caps, DType, Error, Gate, Gpu, LinearAttention, LinearAttentionInputs, LinearAttentionSpec,
     LinearAttentionStep, PlanError, Sequences, Skip, Ssd, SsdBackward, SsdInputs, SsdOutputGradients,
-    SsdOutputs, SsdSpec, SsdStep, Tensor,
+    SsdOutputs, SsdSpec, SsdStep, Tensor, caps,
 };
 
 /// Every tensor that a recurrence can read.
@@ -329,5 +330,36 @@ fn bad_input_is_refused_with_numbers() {
         assert_eq!(error.to_string(), "z is given, but the spec has no use for it");
         let error = Ssd::new(&gpu, spec.initial()).unwrap().run(given.inputs()).unwrap_err();
         assert_eq!(error.to_string(), "the initial states is missing, but the spec needs it");
+    }
+}
+
+/// What exceeds a binding is worked on in windows, between which states and their gradients pass.
+#[test]
+fn windows_are_one_recurrence() {
+    let caps = Caps { binding_bytes: 60_000, ..caps::WEBGPU_BASELINE };
+    let Some(gpu) = common::open(Some(caps)) else { return };
+    let spec = |dtype, batch, length| {
+        let spec = SsdSpec::new(dtype, batch, length, (4, 13), 7).groups(2).chunk(16).initial();
+        spec.skip(Skip::PerChannel).gated().dt_bias().dt_softplus()
+    };
+    let starts = Sequences::Packed(vec![0, 1, 300, 300, 301, 1000]);
+    let indices = Sequences::Indexed((0..2 * 700).map(|t| t / 211).collect());
+    let dualities = [
+        spec(DType::F32, 2, 611),
+        spec(DType::F16, 1, 1000).sequences(starts),
+        SsdSpec { skip: Skip::PerHead, gated: false, ..spec(DType::Bf16, 2, 700).sequences(indices) },
+        SsdSpec::new(DType::F32, 1, 2000, (1, 16), 32).chunk(32),
+    ];
+    let attention = |gate| LinearAttentionSpec::new(DType::F16, 1, 1500, 3, (16, 16), gate);
+    let attentions = [Gate::Constant, Gate::PerStep].map(|gate| attention(gate).chunk(32).initial());
+    for spec in &dualities {
+        let plan = ChunkedPlan::ssd(spec, gpu.caps()).unwrap();
+        assert!(plan.window < plan.chunks, "{spec}: {plan}");
+    }
+    let cases = dualities.iter().map(|spec| spec as &dyn Case);
+    for case in cases.chain(attentions.iter().map(|spec| spec as &dyn Case)) {
+        for outcome in pollster::block_on(case.run(&gpu)).unwrap() {
+            assert!(outcome.passed(), "{case}: {outcome:?}");
+        }
     }
 }

@@ -37,8 +37,9 @@ options! {
     ///
     /// xBC (batch, length, channels), its channels those of all heads of x, of all groups of B and of all groups of C; the
     /// convolution's taps, weight (channels, width), bias (channels) and conv_initial_state (batch, channels, width - 1); dt
-    /// (batch, length, heads); A, D, z, dt_bias, initial_states, seq_idx, dout and dfinal_states as for ssd. The two initial states
-    /// are both there or neither. Gradients are named d and what they belong to, dxBC as xBC; those of x, B and C apart are of what
+    /// (batch, length, heads); A, D, z, dt_bias, initial_states, seq_idx, cu_seqlens, dout and dfinal_states as for ssd: with
+    /// cu_seqlens, states of the convolution too are those of its sequences, (sequences, channels, width - 1). The two initial
+    /// states are both there or neither. Gradients are named d and what they belong to, dxBC as xBC; those of x, B and C apart are of what
     /// the convolution gave.
     #[derive(Debug, Args)]
     pub struct Options {

@@ -2,12 +2,16 @@
 
 use std::fmt;
 
+use super::strided_sums::Sums;
 use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Shader, ShaderError, Storage};
 use crate::spec::wrong;
-use crate::{Caps, Conv1dInputs, Conv1dOutputs, Conv1dSpec, DType, Element, Error, Gpu, PlanError, Tensor};
+use crate::{
+    Caps, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dSpec, DType, Element, Error, Gpu, PlanError,
+    Tensor,
+};
 
 /// How to run a [`Conv1dSpec`] unfused, or with a lane for each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,8 +53,10 @@ impl PlainConv1dPlan {
 
     fn new(spec: &Conv1dSpec, caps: &Caps, sequential: bool) -> Result<Self, PlanError> {
         spec.check()?;
-        if spec.sequences {
-            return Err(wrong("sequences", &true, "false: the yardsticks take whole rows").into());
+        for (name, on) in [("sequences", spec.sequences), ("channels_last", spec.channels_last)] {
+            if on {
+                return Err(wrong(name, &true, "false: the yardsticks take whole rows").into());
+            }
         }
         check_binding("x", spec.rows() * spec.length, spec.dtype, caps)?;
         let Conv1dSpec { bias, silu, initial, .. } = *spec;
@@ -213,18 +219,134 @@ impl SequentialConv1d {
             [inputs.bias, inputs.initial].map(|tensor| tensor.map_or(gpu.unused(), Tensor::buffer));
         let (y, last) = (outputs.y.buffer(), outputs.last.buffer());
         let buffers = [inputs.x.buffer(), inputs.weight.buffer(), bias, initial, y, last];
-        let (rows, length) = (spec.rows() as u32, spec.length as u32);
-        for first in (0..length).step_by(DISPATCH_STEPS as usize) {
-            let params = SequentialParams {
-                groups: rows.div_ceil(plan.lanes),
-                rows,
-                channels: spec.channels as u32,
-                length,
-                first,
-                end: length.min(first + DISPATCH_STEPS),
-            };
-            kernel.dispatch(gpu, encoder, &params, &buffers)?;
-        }
-        Ok(())
+        dispatches(spec, plan).try_for_each(|params| kernel.dispatch(gpu, encoder, &params, &buffers))
+    }
+}
+
+/// The steps of every row, some at once.
+fn dispatches(
+    spec: &Conv1dSpec,
+    plan: &PlainConv1dPlan,
+) -> impl DoubleEndedIterator<Item = SequentialParams> + use<> {
+    let (rows, channels, length) = (spec.rows() as u32, spec.channels as u32, spec.length as u32);
+    let groups = rows.div_ceil(plan.lanes);
+    (0..length.div_ceil(DISPATCH_STEPS)).map(move |part| {
+        let first = part * DISPATCH_STEPS;
+        let end = length.min(first + DISPATCH_STEPS);
+        SequentialParams { groups, rows, channels, length, first, end }
+    })
+}
+
+/// How to run the gradients of a [`Conv1dSpec`] with a lane for each row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct SequentialConv1dBackwardPlan {
+    /// That of the convolution.
+    pub conv: PlainConv1dPlan,
+}
+
+impl SequentialConv1dBackwardPlan {
+    /// Plans a loop. Fails like [`PlainConv1dPlan::sequential`].
+    pub fn new(spec: &Conv1dSpec, caps: &Caps) -> Result<Self, PlanError> {
+        Ok(Self { conv: PlainConv1dPlan::sequential(spec, caps)? })
+    }
+}
+
+impl Plan for SequentialConv1dBackwardPlan {
+    fn footprints(&self) -> Vec<Footprint> {
+        let lanes = self.conv.lanes;
+        let kernel = "baseline/conv1d_backward_sequential";
+        vec![Footprint { kernel, lanes, workgroup_bytes: 0, storage_buffers: 8 }, Sums::footprint()]
+    }
+}
+
+impl fmt::Display for SequentialConv1dBackwardPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.conv)
+    }
+}
+
+/// The linked shaders of a plan, in the order of its footprints.
+pub fn backward_shaders(
+    SequentialConv1dBackwardPlan { conv }: &SequentialConv1dBackwardPlan,
+) -> Result<Vec<Shader>, ShaderError> {
+    let linker = yardstick("baseline/conv1d_backward_sequential")
+        .module("baseline/conv1d_inputs")
+        .module("common/activation")
+        .set("LANES", conv.lanes)
+        .set("WIDTH", conv.width)
+        .set("SILU", conv.silu)
+        .set("HAS_BIAS", conv.bias)
+        .set("HAS_INITIAL", conv.initial);
+    let linker = ["x", "dy", "dx"].into_iter().fold(linker, |linker, name| linker.tensor(name, conv.storage));
+    Ok(vec![linker.link()?, Sums::shader(Storage::F32)?])
+}
+
+/// The gradients of a convolution as a loop, one lane a row, and sums over the rows of a channel.
+#[derive(Clone, Debug)]
+pub struct SequentialConv1dBackward {
+    gpu: Gpu,
+    spec: Conv1dSpec,
+    plan: SequentialConv1dBackwardPlan,
+    kernels: [Kernel; 2],
+}
+
+impl SequentialConv1dBackward {
+    /// Plans the spec's gradients for this GPU and compiles what the plan needs.
+    pub fn new(gpu: &Gpu, spec: Conv1dSpec) -> Result<Self, Error> {
+        let plan = SequentialConv1dBackwardPlan::new(&spec, gpu.caps())?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernels: compile_array(gpu, &backward_shaders(&plan)?)? })
+    }
+
+    /// How it runs here.
+    pub fn plan(&self) -> &SequentialConv1dBackwardPlan {
+        &self.plan
+    }
+
+    /// What each row adds to the gradients of taps and of the bias.
+    pub fn scratch(&self) -> Result<Tensor<f32>, Error> {
+        Tensor::zeros(&self.gpu, &self.scratch_shape())
+    }
+
+    fn scratch_shape(&self) -> [usize; 2] {
+        [self.spec.width + 1, self.spec.rows()]
+    }
+
+    /// Records the loop, from the last steps to the first, and the sums.
+    pub fn encode<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: Conv1dInputs<'_, T>,
+        dy: &Tensor<T>,
+        gradients: &Conv1dGradients<T>,
+        parts: &Tensor<f32>,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, kernels: [back, sum] } = self;
+        inputs.check(gpu, spec)?;
+        dy.expect(gpu, "dy", spec.dtype, &spec.shape())?;
+        gradients.check(gpu, spec)?;
+        parts.expect(gpu, "what each row adds", DType::F32, &self.scratch_shape())?;
+        let parts = parts.buffer();
+        encoder.clear_buffer(parts, 0, None);
+        let [bias, initial] =
+            [inputs.bias, inputs.initial].map(|tensor| tensor.map_or(gpu.unused(), Tensor::buffer));
+        // What is not written may be any tensor that the kernel does not bind.
+        let dinitial = gradients.dinitial.as_ref().unwrap_or(&gradients.dweight).buffer();
+        let (x, weight, dx) = (inputs.x.buffer(), inputs.weight.buffer(), gradients.dx.buffer());
+        let buffers = [x, weight, bias, initial, dy.buffer(), dx, parts, dinitial];
+        let mut from_the_last = dispatches(spec, &plan.conv).rev();
+        from_the_last.try_for_each(|params| back.dispatch(gpu, encoder, &params, &buffers))?;
+        let of_channels = |first, width| Sums {
+            first,
+            batches: [spec.batch, spec.channels * width],
+            share: 1,
+            width,
+            units: spec.channels,
+            to: None,
+        };
+        let dweight = gradients.dweight.buffer();
+        of_channels(0, spec.width).encode(gpu, encoder, sum, [parts, dweight])?;
+        let Some(dbias) = &gradients.dbias else { return Ok(()) };
+        of_channels(spec.rows() * spec.width, 1).encode(gpu, encoder, sum, [parts, dbias.buffer()])
     }
 }

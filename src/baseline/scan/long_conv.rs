@@ -103,24 +103,187 @@ params! {
     DirectParams { length: u32, taps: u32, channels: u32, tiles: u32 }
 }
 
-/// The linked shaders of a plan, in the order of its footprints.
-pub fn shaders(plan: &UnfusedLongConvPlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = |kernel| yardstick(kernel).set("LANES", plan.lanes);
-    let pad = |gated: bool, storage| {
-        linker("baseline/conv_pad").set("HAS_GATE", gated).tensor("x", storage).tensor("gate", storage).link()
-    };
-    let gate = linker("baseline/conv_gate")
-        .set("HAS_SKIP", plan.skip)
-        .set("HAS_PRE", plan.pre_gate)
-        .set("HAS_POST", plan.post_gate);
-    let gate = ["x", "pre", "post", "y"].into_iter().fold(gate, |gate, name| gate.tensor(name, plan.storage));
-    Ok(vec![
-        pad(plan.pre_gate, plan.storage)?,
-        pad(false, Storage::F32)?,
+/// Which kernel pads sequences.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pad {
+    pub gated: bool,
+    pub reversed: bool,
+    pub storage: Storage,
+}
+
+impl Pad {
+    pub fn link(self, lanes: u32) -> Result<Shader, ShaderError> {
+        yardstick("baseline/conv_pad")
+            .set("LANES", lanes)
+            .set("HAS_GATE", self.gated)
+            .set("REVERSED", self.reversed)
+            .tensor("x", self.storage)
+            .tensor("gate", self.storage)
+            .link()
+    }
+}
+
+/// Which kernel takes the padding away.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+pub(super) struct Gate {
+    pub skip: bool,
+    pub pre: bool,
+    pub post: bool,
+    pub reversed: bool,
+    pub storage: Storage,
+}
+
+impl Gate {
+    pub fn link(self, lanes: u32) -> Result<Shader, ShaderError> {
+        let linker = yardstick("baseline/conv_gate")
+            .set("LANES", lanes)
+            .set("HAS_SKIP", self.skip)
+            .set("HAS_PRE", self.pre)
+            .set("HAS_POST", self.post)
+            .set("REVERSED", self.reversed);
+        let names = ["x", "pre", "post", "y"];
+        names.into_iter().fold(linker, |linker, name| linker.tensor(name, self.storage)).link()
+    }
+}
+
+/// The kernels of transforms and of their products, in the order in which [`Transforms`] takes them.
+pub(super) fn transform_shaders(lanes: u32) -> Result<[Shader; 2], ShaderError> {
+    let linker = |kernel| yardstick(kernel).set("LANES", lanes);
+    Ok([
         linker("baseline/fft_pass").link()?,
         linker("baseline/conv_product").module("scan/fft_halves").link()?,
-        gate.link()?,
     ])
+}
+
+/// The linked shaders of a plan, in the order of its footprints.
+pub fn shaders(plan: &UnfusedLongConvPlan) -> Result<Vec<Shader>, ShaderError> {
+    let UnfusedLongConvPlan { lanes, storage, pre_gate, post_gate, skip, .. } = *plan;
+    let reversed = false;
+    let gate = Gate { skip, pre: pre_gate, post: post_gate, reversed, storage };
+    let [pass, product] = transform_shaders(lanes)?;
+    Ok(vec![
+        Pad { gated: pre_gate, reversed, storage }.link(lanes)?,
+        Pad { gated: false, reversed, storage: Storage::F32 }.link(lanes)?,
+        pass,
+        product,
+        gate.link(lanes)?,
+    ])
+}
+
+/// A transform before a pass and after it.
+pub(super) type Pair<'a> = [&'a wgpu::Buffer; 2];
+
+/// Transforms of a spec's sequences and kernels, in passes over memory.
+#[derive(Clone, Debug)]
+pub(super) struct Transforms {
+    pub gpu: Gpu,
+    pub spec: LongConvSpec,
+    pub plan: UnfusedLongConvPlan,
+    pass: Kernel,
+    product: Kernel,
+    turns: Tensor<f32>,
+}
+
+impl Transforms {
+    pub fn new(
+        gpu: &Gpu,
+        spec: LongConvSpec,
+        plan: UnfusedLongConvPlan,
+        [pass, product]: [Kernel; 2],
+    ) -> Result<Self, Error> {
+        let turn = |j: u32| (-TAU * f64::from(j) / f64::from(plan.points)).sin_cos();
+        let turns: Vec<_> =
+            (0..plan.points).map(turn).flat_map(|(sin, cos)| [cos as f32, sin as f32]).collect();
+        let turns = Tensor::from_slice(gpu, &[plan.points as usize, 2], &turns)?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, pass, product, turns })
+    }
+
+    /// Two tensors for the transforms of so many rows.
+    pub fn pair(&self, rows: usize) -> Result<[Tensor<f32>; 2], Error> {
+        let of = || Tensor::zeros(&self.gpu, &self.shape(rows));
+        Ok([of()?, of()?])
+    }
+
+    /// The buffers of such tensors.
+    pub fn buffers<'a>(&self, pair: &'a [Tensor<f32>; 2], rows: usize) -> Result<Pair<'a>, Error> {
+        for tensor in pair {
+            tensor.expect(&self.gpu, "the transforms", DType::F32, &self.shape(rows))?;
+        }
+        Ok(pair.each_ref().map(Tensor::buffer))
+    }
+
+    fn shape(&self, rows: usize) -> [usize; 3] {
+        [rows, self.plan.points as usize, 2]
+    }
+
+    /// Records the transforms of rows of that length, under a gate, and returns where they are first.
+    pub fn forward<'a>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        pad: &Kernel,
+        [x, gate]: [&wgpu::Buffer; 2],
+        [rows, length]: [usize; 2],
+        pair: Pair<'a>,
+    ) -> Result<Pair<'a>, Error> {
+        let (rows, length, points) = (rows as u32, length as u32, self.plan.points);
+        let total = rows * points;
+        let params = PadParams { groups: total.div_ceil(self.plan.lanes), total, length, points };
+        pad.dispatch(&self.gpu, encoder, &params, &[x, gate, pair[0]])?;
+        self.transform(encoder, rows, pair, 1.0)
+    }
+
+    /// Records the convolutions of what was transformed, in its place; there are so many others, over which sequences run
+    /// again and again.
+    pub fn convolve<'a>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        (others, count): (&wgpu::Buffer, usize),
+        pair: Pair<'a>,
+    ) -> Result<Pair<'a>, Error> {
+        let (points, rows) = (self.plan.points, self.spec.rows() as u32);
+        let total = rows * points.div_ceil(2);
+        let groups = total.div_ceil(self.plan.lanes);
+        let params = ProductParams { groups, total, channels: count as u32, points };
+        self.product.dispatch(&self.gpu, encoder, &params, &[self.turns.buffer(), others, pair[0]])?;
+        self.transform(encoder, rows, pair, -1.0)
+    }
+
+    /// Records the passes of a transform, from the first buffer; what they give is in the first of those returned.
+    fn transform<'a>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        rows: u32,
+        [mut before, mut after]: Pair<'a>,
+        sign: f32,
+    ) -> Result<Pair<'a>, Error> {
+        let points = self.plan.points;
+        let mut done = 1;
+        for radix in self.plan.radices() {
+            let total = rows * (points / radix);
+            let params =
+                PassParams { groups: total.div_ceil(self.plan.lanes), total, points, radix, done, sign };
+            self.pass.dispatch(&self.gpu, encoder, &params, &[self.turns.buffer(), before, after])?;
+            std::mem::swap(&mut before, &mut after);
+            done *= radix;
+        }
+        Ok([before, after])
+    }
+
+    /// Records what is left without the padding: `buffers` are the numbers, `D`, the sequence, its gate, the result's, and
+    /// the result.
+    pub fn finish(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        gate: &Kernel,
+        buffers: [&wgpu::Buffer; 6],
+    ) -> Result<(), Error> {
+        let (length, channels) = (self.spec.length as u32, self.spec.channels as u32);
+        let total = self.spec.rows() as u32 * length;
+        let groups = total.div_ceil(self.plan.lanes);
+        let params = GateParams { groups, total, length, channels, points: self.plan.points };
+        gate.dispatch(&self.gpu, encoder, &params, &buffers)
+    }
 }
 
 /// The transforms of all sequences and kernels, before and after a pass.
@@ -133,39 +296,32 @@ pub struct LongConvScratch {
 /// A long convolution as array frameworks compose it: gate, pad, transform, multiply, transform back, gate.
 #[derive(Clone, Debug)]
 pub struct UnfusedLongConv {
-    gpu: Gpu,
-    spec: LongConvSpec,
-    plan: UnfusedLongConvPlan,
-    kernels: [Kernel; 5],
-    turns: Tensor<f32>,
+    transforms: Transforms,
+    /// Padding of sequences and of kernels, and what takes it away.
+    kernels: [Kernel; 3],
 }
 
 impl UnfusedLongConv {
     /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: LongConvSpec) -> Result<Self, Error> {
         let plan = UnfusedLongConvPlan::new(&spec, gpu.caps())?;
-        let kernels = compile_array(gpu, &shaders(&plan)?)?;
-        let turn = |j: u32| (-TAU * f64::from(j) / f64::from(plan.points)).sin_cos();
-        let turns: Vec<_> =
-            (0..plan.points).map(turn).flat_map(|(sin, cos)| [cos as f32, sin as f32]).collect();
-        let turns = Tensor::from_slice(gpu, &[plan.points as usize, 2], &turns)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernels, turns })
+        let [pad, pad_kernel, pass, product, gate] = compile_array(gpu, &shaders(&plan)?)?;
+        let transforms = Transforms::new(gpu, spec, plan, [pass, product])?;
+        Ok(Self { transforms, kernels: [pad, pad_kernel, gate] })
     }
 
     /// How it runs here.
     pub fn plan(&self) -> &UnfusedLongConvPlan {
-        &self.plan
+        &self.transforms.plan
     }
 
     /// The tensors between the kernels.
     pub fn scratch(&self) -> Result<LongConvScratch, Error> {
-        let of = |rows| Tensor::zeros(&self.gpu, &self.scratch_shape(rows));
-        let (rows, channels) = (self.spec.rows(), self.spec.channels);
-        Ok(LongConvScratch { sequences: [of(rows)?, of(rows)?], kernels: [of(channels)?, of(channels)?] })
-    }
-
-    fn scratch_shape(&self, rows: usize) -> [usize; 3] {
-        [rows, self.plan.points as usize, 2]
+        let (transforms, spec) = (&self.transforms, &self.transforms.spec);
+        Ok(LongConvScratch {
+            sequences: transforms.pair(spec.rows())?,
+            kernels: transforms.pair(spec.channels)?,
+        })
     }
 
     /// Records every pass.
@@ -176,61 +332,21 @@ impl UnfusedLongConv {
         y: &Tensor<T>,
         scratch: &LongConvScratch,
     ) -> Result<(), Error> {
-        let Self { gpu, spec, plan, kernels: [pad, pad_kernel, _, product, gate], .. } = self;
+        let Self { transforms, kernels: [pad, pad_kernel, gate] } = self;
+        let (gpu, spec) = (&transforms.gpu, &transforms.spec);
+        let LongConvSpec { channels, length, taps, .. } = *spec;
         inputs.check(gpu, spec)?;
         y.expect(gpu, "y", spec.dtype, &spec.shape())?;
-        for (tensors, rows) in [(&scratch.sequences, spec.rows()), (&scratch.kernels, spec.channels)] {
-            for tensor in tensors {
-                tensor.expect(gpu, "the transforms", DType::F32, &self.scratch_shape(rows))?;
-            }
-        }
-        let (length, channels, points) = (spec.length as u32, spec.channels as u32, plan.points);
-        let (rows, unused) = (spec.rows() as u32, gpu.unused());
+        let sequences = transforms.buffers(&scratch.sequences, spec.rows())?;
+        let kernels = transforms.buffers(&scratch.kernels, channels)?;
+        let unused = gpu.unused();
         let [pre, post] = [inputs.pre, inputs.post].map(|gate| gate.map_or(unused, Tensor::buffer));
-        let padded = |rows: u32, length: u32| {
-            let total = rows * points;
-            PadParams { groups: total.div_ceil(plan.lanes), total, length, points }
-        };
-        let [sequences, kernels] =
-            [&scratch.sequences, &scratch.kernels].map(|pair| [pair[0].buffer(), pair[1].buffer()]);
-        pad.dispatch(gpu, encoder, &padded(rows, length), &[inputs.u.buffer(), pre, sequences[0]])?;
-        pad_kernel.dispatch(
-            gpu,
-            encoder,
-            &padded(channels, spec.taps as u32),
-            &[inputs.k.buffer(), unused, kernels[0]],
-        )?;
-        let sequences = self.transform(encoder, rows, sequences, 1.0)?;
-        let kernels = self.transform(encoder, channels, kernels, 1.0)?;
-        let total = rows * points.div_ceil(2);
-        let params = ProductParams { groups: total.div_ceil(plan.lanes), total, channels, points };
-        product.dispatch(gpu, encoder, &params, &[self.turns.buffer(), kernels[0], sequences[0]])?;
-        let [numbers, _] = self.transform(encoder, rows, sequences, -1.0)?;
-        let total = rows * length;
-        let params = GateParams { groups: total.div_ceil(plan.lanes), total, length, channels, points };
-        let skip = inputs.skip.map_or(unused, Tensor::buffer);
-        gate.dispatch(gpu, encoder, &params, &[numbers, skip, inputs.u.buffer(), pre, post, y.buffer()])
-    }
-
-    /// Records the passes of a transform, from the first buffer; what they give is in the first of those returned.
-    fn transform<'a>(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        rows: u32,
-        [mut before, mut after]: [&'a wgpu::Buffer; 2],
-        sign: f32,
-    ) -> Result<[&'a wgpu::Buffer; 2], Error> {
-        let (points, pass) = (self.plan.points, &self.kernels[2]);
-        let mut done = 1;
-        for radix in self.plan.radices() {
-            let total = rows * (points / radix);
-            let params =
-                PassParams { groups: total.div_ceil(self.plan.lanes), total, points, radix, done, sign };
-            pass.dispatch(&self.gpu, encoder, &params, &[self.turns.buffer(), before, after])?;
-            std::mem::swap(&mut before, &mut after);
-            done *= radix;
-        }
-        Ok([before, after])
+        let (u, skip) = (inputs.u.buffer(), inputs.skip.map_or(unused, Tensor::buffer));
+        let sequences = transforms.forward(encoder, pad, [u, pre], [spec.rows(), length], sequences)?;
+        let k = [inputs.k.buffer(), unused];
+        let [kernels, _] = transforms.forward(encoder, pad_kernel, k, [channels, taps], kernels)?;
+        let [numbers, _] = transforms.convolve(encoder, (kernels, channels), sequences)?;
+        transforms.finish(encoder, gate, [numbers, skip, u, pre, post, y.buffer()])
     }
 }
 

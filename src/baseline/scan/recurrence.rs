@@ -17,26 +17,26 @@ use crate::{
 /// elements.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
-struct Recurrence {
-    dtype: DType,
-    batch: usize,
-    channels: usize,
-    length: usize,
-    states: usize,
+pub(super) struct Recurrence {
+    pub dtype: DType,
+    pub batch: usize,
+    pub channels: usize,
+    pub length: usize,
+    pub states: usize,
     /// Channels that share a step size, a `D`, and coefficients.
-    share: usize,
-    skip_share: usize,
-    group_channels: usize,
+    pub share: usize,
+    pub skip_share: usize,
+    pub group_channels: usize,
     /// Of batches, channels and steps.
-    x: [usize; 3],
+    pub x: [usize; 3],
     /// Of batches, heads and steps.
-    dt: [usize; 3],
+    pub dt: [usize; 3],
     /// Of batches, groups, states and steps.
-    b: [usize; 4],
-    one_decay: bool,
-    softplus: bool,
-    gated: bool,
-    initial: bool,
+    pub b: [usize; 4],
+    pub one_decay: bool,
+    pub softplus: bool,
+    pub gated: bool,
+    pub initial: bool,
 }
 
 /// Fails with what an option is if it is none that yardsticks have.
@@ -48,7 +48,7 @@ fn without(options: &[(&'static str, bool)]) -> Result<(), SpecError> {
 }
 
 impl Recurrence {
-    fn selective_scan(spec: &SelectiveScanSpec) -> Result<Self, SpecError> {
+    pub fn selective_scan(spec: &SelectiveScanSpec) -> Result<Self, SpecError> {
         spec.check()?;
         let constant = |coefficients: Coefficients| !coefficients.vary();
         without(&[
@@ -77,7 +77,7 @@ impl Recurrence {
         })
     }
 
-    fn ssd(spec: &SsdSpec) -> Result<Self, SpecError> {
+    pub fn ssd(spec: &SsdSpec) -> Result<Self, SpecError> {
         spec.check()?;
         plain_ssd(spec)?;
         let SsdSpec { dtype, batch, length, heads, head_dim, groups, state_dim: states, .. } = *spec;
@@ -101,11 +101,11 @@ impl Recurrence {
         })
     }
 
-    fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.batch * self.channels
     }
 
-    fn check_bindings(&self, caps: &Caps) -> Result<(), PlanError> {
+    pub fn check_bindings(&self, caps: &Caps) -> Result<(), PlanError> {
         check_binding("x", self.rows() * self.length, self.dtype, caps)?;
         let coefficients = self.batch * self.channels / self.group_channels * self.states * self.length;
         check_binding("b", coefficients, self.dtype, caps)?;
@@ -118,13 +118,18 @@ impl Recurrence {
     }
 
     /// Where `D` and the biases lie behind `a`, and how many numbers all are.
-    fn packed(&self) -> [usize; 3] {
+    pub fn packed(&self) -> [usize; 3] {
         let skip = self.rates();
         let bias = skip + self.channels / self.skip_share;
         [skip, bias, bias + self.channels / self.share]
     }
 
-    fn params(&self, (lanes, invocations): (u32, usize), steps: [u32; 2]) -> RecurrenceParams {
+    pub fn params(
+        &self,
+        (lanes, invocations): (u32, usize),
+        steps: [u32; 2],
+        window: u32,
+    ) -> RecurrenceParams {
         let [first_skip, first_bias, _] = self.packed().map(|place| place as u32);
         let ([x, dt], b) = ([self.x, self.dt].map(|of| of.map(|at| at as u32)), self.b.map(|at| at as u32));
         RecurrenceParams {
@@ -137,6 +142,7 @@ impl Recurrence {
             length: self.length as u32,
             first: steps[0],
             end: steps[1],
+            window,
             x_batch: x[0],
             x_channel: x[1],
             x_step: x[2],
@@ -164,7 +170,7 @@ params! {
     /// `baseline/recurrence`.
     RecurrenceParams {
         rows: u32, channels: u32, share: u32, skip_share: u32, group_channels: u32,
-        length: u32, first: u32, end: u32,
+        length: u32, first: u32, end: u32, window: u32,
         x_batch: u32, x_channel: u32, x_step: u32,
         dt_batch: u32, dt_head: u32, dt_step: u32,
         b_batch: u32, b_group: u32, b_state: u32, b_step: u32,
@@ -174,6 +180,13 @@ params! {
 
 /// Steps of one dispatch of the sequential kernel at most: drivers end kernels that run for seconds.
 const DISPATCH_STEPS: u32 = 1 << 14;
+
+/// Steps of one dispatch, whose loops over steps and states a driver may let take so many turns.
+pub(super) fn dispatch_steps(of: &Recurrence, caps: &Caps) -> u32 {
+    let states = of.states as u32;
+    let steps = caps.loop_turns.map_or(DISPATCH_STEPS, |turns| (turns / 2 / (1 + states)).max(1));
+    steps.min(DISPATCH_STEPS)
+}
 
 /// How to run a [`SelectiveScanSpec`] or an [`SsdSpec`] with a lane for each channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -209,12 +222,10 @@ impl SequentialRecurrencePlan {
 
     fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
         of.check_bindings(caps)?;
-        let states = of.states as u32;
-        let steps = caps.loop_turns.map_or(DISPATCH_STEPS, |turns| (turns / 2 / (1 + states)).max(1));
         Ok(Self {
             lanes: 64.min(caps.workgroup_lanes),
-            states,
-            steps: steps.min(DISPATCH_STEPS),
+            states: of.states as u32,
+            steps: dispatch_steps(of, caps),
             storage: Storage::new(of.dtype, caps.f16, false),
             one_decay: of.one_decay,
             softplus: of.softplus,
@@ -251,31 +262,25 @@ pub fn sequential_shaders(plan: &SequentialRecurrencePlan) -> Result<Vec<Shader>
     Ok(vec![tensors(linker, &["x", "dt", "b", "c", "z", "y"], plan.storage).link()?])
 }
 
-fn tensors(linker: Linker, names: &[&'static str], storage: Storage) -> Linker {
+pub(super) fn tensors(linker: Linker, names: &[&'static str], storage: Storage) -> Linker {
     names.iter().fold(linker, |linker, name| linker.tensor(name, storage))
 }
 
-/// What the kernels of a recurrence bind.
-struct Buffers<'a> {
-    x: &'a wgpu::Buffer,
-    dt: &'a wgpu::Buffer,
-    b: &'a wgpu::Buffer,
-    c: &'a wgpu::Buffer,
-    z: &'a wgpu::Buffer,
-    y: &'a wgpu::Buffer,
-    last: &'a wgpu::Buffer,
-    a: &'a Tensor<f32>,
-    skip: Option<&'a Tensor<f32>>,
-    bias: Option<&'a Tensor<f32>>,
-    initial: Option<&'a Tensor<f32>>,
+/// What the kernels of a recurrence read.
+pub(super) struct Given<'a> {
+    pub x: &'a wgpu::Buffer,
+    pub dt: &'a wgpu::Buffer,
+    pub b: &'a wgpu::Buffer,
+    pub c: &'a wgpu::Buffer,
+    pub z: &'a wgpu::Buffer,
+    pub a: &'a Tensor<f32>,
+    pub skip: Option<&'a Tensor<f32>>,
+    pub bias: Option<&'a Tensor<f32>>,
+    pub initial: Option<&'a Tensor<f32>>,
 }
 
-impl<'a> Buffers<'a> {
-    fn selective_scan<T: Element>(
-        gpu: &'a Gpu,
-        inputs: &SelectiveScanInputs<'a, T>,
-        outputs: &'a SelectiveScanOutputs<T>,
-    ) -> Self {
+impl<'a> Given<'a> {
+    pub fn selective_scan<T: Element>(gpu: &'a Gpu, inputs: &SelectiveScanInputs<'a, T>) -> Self {
         let steps = |tensor: CoefficientTensor<'a, T>| match tensor {
             CoefficientTensor::PerStep(tensor) => tensor.buffer(),
             CoefficientTensor::PerChannel(tensor) => tensor.buffer(),
@@ -286,8 +291,6 @@ impl<'a> Buffers<'a> {
             b: steps(inputs.b),
             c: steps(inputs.c),
             z: inputs.z.map_or(gpu.unused(), Tensor::buffer),
-            y: outputs.out.buffer(),
-            last: outputs.last.buffer(),
             a: inputs.a,
             skip: inputs.skip,
             bias: inputs.delta_bias,
@@ -295,15 +298,13 @@ impl<'a> Buffers<'a> {
         }
     }
 
-    fn ssd<T: Element>(gpu: &'a Gpu, inputs: &SsdInputs<'a, T>, outputs: &'a SsdOutputs<T>) -> Self {
+    pub fn ssd<T: Element>(gpu: &'a Gpu, inputs: &SsdInputs<'a, T>) -> Self {
         Self {
             x: inputs.x.buffer(),
             dt: inputs.dt.buffer(),
             b: inputs.b.buffer(),
             c: inputs.c.buffer(),
             z: inputs.z.map_or(gpu.unused(), Tensor::buffer),
-            y: outputs.out.buffer(),
-            last: outputs.last.buffer(),
             a: inputs.a,
             skip: inputs.d,
             bias: inputs.dt_bias,
@@ -313,7 +314,7 @@ impl<'a> Buffers<'a> {
 
     /// Copies what belongs to channels into one tensor, as the eight that a kernel can bind are too few. What is absent
     /// is 0 there from the beginning.
-    fn pack(&self, encoder: &mut wgpu::CommandEncoder, of: &Recurrence, packed: &Tensor<f32>) {
+    pub fn pack(&self, encoder: &mut wgpu::CommandEncoder, of: &Recurrence, packed: &Tensor<f32>) {
         let [skip, bias, _] = of.packed();
         for (tensor, place) in [(Some(self.a), 0), (self.skip, skip), (self.bias, bias)] {
             if let Some(tensor) = tensor {
@@ -321,9 +322,17 @@ impl<'a> Buffers<'a> {
             }
         }
     }
+
+    /// Copies the states before the first steps, which are 0 where none are given.
+    pub fn begin(&self, encoder: &mut wgpu::CommandEncoder, of: &Recurrence, to: &wgpu::Buffer) {
+        match self.initial {
+            Some(initial) => copy(encoder, initial, to, 0),
+            None => encoder.clear_buffer(to, 0, Some(4 * (of.rows() * of.states) as u64)),
+        }
+    }
 }
 
-fn copy(encoder: &mut wgpu::CommandEncoder, from: &Tensor<f32>, to: &wgpu::Buffer, place: usize) {
+pub(super) fn copy(encoder: &mut wgpu::CommandEncoder, from: &Tensor<f32>, to: &wgpu::Buffer, place: usize) {
     encoder.copy_buffer_to_buffer(from.buffer(), 0, to, 4 * place as u64, 4 * from.len() as u64);
 }
 
@@ -375,7 +384,8 @@ impl SequentialRecurrence {
     ) -> Result<(), Error> {
         inputs.check(&self.gpu, spec)?;
         outputs.check(&self.gpu, spec)?;
-        self.encode(encoder, &Buffers::selective_scan(&self.gpu, &inputs, outputs), scratch)
+        let results = [outputs.out.buffer(), outputs.last.buffer()];
+        self.encode(encoder, &Given::selective_scan(&self.gpu, &inputs), results, scratch)
     }
 
     /// Records state-space duality of the spec that this was made from.
@@ -388,26 +398,25 @@ impl SequentialRecurrence {
     ) -> Result<(), Error> {
         inputs.check(&self.gpu, spec)?;
         outputs.check(&self.gpu, spec)?;
-        self.encode(encoder, &Buffers::ssd(&self.gpu, &inputs, outputs), scratch)
+        let results = [outputs.out.buffer(), outputs.last.buffer()];
+        self.encode(encoder, &Given::ssd(&self.gpu, &inputs), results, scratch)
     }
 
     fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        buffers: &Buffers<'_>,
+        given: &Given<'_>,
+        [y, last]: [&wgpu::Buffer; 2],
         packed: &Tensor<f32>,
     ) -> Result<(), Error> {
         let Self { gpu, of, plan, kernel } = self;
         packed.expect(gpu, "what belongs to channels", DType::F32, &[of.packed()[2]])?;
-        buffers.pack(encoder, of, packed);
-        let Buffers { x, dt, b, c, z, y, last, initial, .. } = *buffers;
-        match initial {
-            Some(initial) => copy(encoder, initial, last, 0),
-            None => encoder.clear_buffer(last, 0, Some(4 * (of.rows() * of.states) as u64)),
-        }
+        given.pack(encoder, of, packed);
+        given.begin(encoder, of, last);
+        let Given { x, dt, b, c, z, .. } = *given;
         let length = of.length as u32;
         for first in (0..length).step_by(plan.steps as usize) {
-            let params = of.params((plan.lanes, of.rows()), [first, length.min(first + plan.steps)]);
+            let params = of.params((plan.lanes, of.rows()), [first, length.min(first + plan.steps)], 0);
             kernel.dispatch(gpu, encoder, &params, &[x, dt, b, c, z, packed.buffer(), y, last])?;
         }
         Ok(())
@@ -558,12 +567,13 @@ impl UnfusedSelectiveScan {
             pairs.expect(gpu, "the pairs of all states and steps", DType::F32, &pairs_shape(of))?;
         }
         packed.expect(gpu, "what belongs to channels", DType::F32, &[of.packed()[2]])?;
-        let buffers = Buffers::selective_scan(gpu, &inputs, outputs);
-        buffers.pack(encoder, of, packed);
-        let Buffers { x, dt, b, c, z, y, last, initial, .. } = buffers;
+        let given = Given::selective_scan(gpu, &inputs);
+        given.pack(encoder, of, packed);
+        let Given { x, dt, b, c, z, initial, .. } = given;
+        let (y, last) = (outputs.out.buffer(), outputs.last.buffer());
         let (steps, total) = (of.rows() * of.length, of.rows() * of.states * of.length);
         let [mut before, mut after] = [0, 1].map(|i| between[i].buffer());
-        let params = of.params((plan.lanes, total), [0, of.length as u32]);
+        let params = of.params((plan.lanes, total), [0, of.length as u32], 0);
         pairs.dispatch(gpu, encoder, &params, &[x, dt, b, packed.buffer(), before])?;
         let total = total as u32;
         for pass in 0..plan.passes {
@@ -573,7 +583,7 @@ impl UnfusedSelectiveScan {
             std::mem::swap(&mut before, &mut after);
         }
         let initial = initial.map_or(gpu.unused(), Tensor::buffer);
-        let params = of.params((plan.lanes, steps), [0, of.length as u32]);
+        let params = of.params((plan.lanes, steps), [0, of.length as u32], 0);
         results.dispatch(gpu, encoder, &params, &[before, x, c, z, packed.buffer(), initial, y, last])
     }
 }

@@ -1,7 +1,7 @@
 //! Measuring short convolutions and their gradients.
 
 use super::sample::{Answer, ROUNDING, pick, rows};
-use crate::baseline::{SequentialConv1d, UnfusedConv1d};
+use crate::baseline::{SequentialConv1d, SequentialConv1dBackward, UnfusedConv1d};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, fetch};
@@ -202,14 +202,24 @@ async fn backward<T: Element>(
             dinitial: None,
         })
     };
-    let figures = bench
-        .contend(
-            "fused",
-            backward.plan(),
-            gradients,
-            |encoder, found| backward.encode(encoder, inputs, &given.dy, found),
-            async |found| given.check(&answer, "dx", &found.dx).await,
-        )
-        .await?;
-    Ok((figures, vec![]))
+    let check = async |found: &Conv1dGradients<T>| -> Result<_, Error> {
+        given.check(&answer, "dx", &found.dx).await
+    };
+    let dy = &given.dy;
+    let record = |encoder: &mut _, found: &_| backward.encode(encoder, inputs, dy, found);
+    let figures = bench.contend("fused", backward.plan(), gradients, record, &check).await?;
+    let sequential = Bench::yardstick("sequential", async || {
+        let sequential = SequentialConv1dBackward::new(gpu, spec)?;
+        bench
+            .contend(
+                "sequential",
+                sequential.plan(),
+                || Ok((gradients()?, sequential.scratch()?)),
+                |encoder, (found, scratch)| sequential.encode(encoder, inputs, dy, found, scratch),
+                async |(found, _)| check(found).await,
+            )
+            .await
+    })
+    .await?;
+    Ok((figures, vec![sequential]))
 }

@@ -1,6 +1,8 @@
 //! Workloads of the scan family.
 
+mod attention;
 mod conv1d;
+mod layers;
 mod linear_scan;
 mod long_conv;
 mod sample;
@@ -42,6 +44,7 @@ fn sweep(lengths: &[usize], scale: Scale) -> Vec<Box<dyn Workload>> {
     let scans = || lengths().map(move |length| selective_scan::of_length(scale, length));
     let dualities = || lengths().map(move |length| ssd::of_length(scale, length));
     let convolutions = || lengths().map(move |length| conv1d::of_length(scale, length));
+    let long = || lengths().map(move |length| long_conv::of_length(scale, length));
     let linear = || lengths().map(move |length| linear_scan::of_length(scale, length));
     let mut sweep = boxed(linear());
     sweep.extend(boxed(linear().map(Backward)));
@@ -51,5 +54,12 @@ fn sweep(lengths: &[usize], scale: Scale) -> Vec<Box<dyn Workload>> {
     sweep.extend(boxed(dualities().map(Backward)));
     sweep.extend(boxed(convolutions()));
     sweep.extend(boxed(convolutions().map(Backward)));
+    sweep.extend(boxed(long()));
+    sweep.extend(boxed(long().map(Backward)));
+    sweep.extend(boxed(lengths().map(move |length| attention::gla_of_length(scale, length))));
+    sweep.extend(boxed(lengths().map(move |length| attention::retention_of_length(scale, length))));
+    sweep.extend(boxed(lengths().map(move |length| attention::delta_of_length(scale, length))));
+    sweep.extend(boxed(lengths().map(move |length| layers::mamba_of_length(scale, length))));
+    sweep.extend(boxed(lengths().map(move |length| layers::hyena_of_length(scale, length))));
     sweep
 }

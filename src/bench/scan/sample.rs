@@ -19,6 +19,12 @@ pub(super) fn pick<T: Element>(values: &[T], width: usize, rows: &[usize]) -> Ve
     rows.iter().flat_map(row).collect()
 }
 
+/// Those columns of the first rows of a tensor, in f64.
+pub(super) fn columns<T: Element>(values: &[T], width: usize, rows: usize, columns: &[usize]) -> Vec<f64> {
+    let row = |row: &[T]| columns.iter().map(|&column| row[column].to_f64()).collect::<Vec<_>>();
+    values.chunks_exact(width).take(rows).flat_map(row).collect()
+}
+
 /// Shares of the largest value by which answers may be wrong beside three times the plain error: a sample's largest
 /// rounding is luck, and where many steps go through a GPU's exponentials its last digits are wrong, as in the acceptance
 /// grid. Here states decay by exp(−0.2 · 0.1) a step at the slowest, and terms 50 steps old have gone through as many

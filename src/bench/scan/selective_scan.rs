@@ -1,7 +1,7 @@
 //! Measuring selective scans and their gradients.
 
 use super::sample::{Answer, EXPONENTIALS, pick, rows};
-use crate::baseline::{SequentialRecurrence, UnfusedSelectiveScan};
+use crate::baseline::{SequentialRecurrence, SequentialRecurrenceBackward, UnfusedSelectiveScan};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, fetch, uniform};
@@ -292,14 +292,23 @@ async fn backward<T: Element>(
             sample.check(ddelta, "ddelta", &found.ddelta).await?,
         ])
     };
-    let figures = bench
-        .contend(
-            "fused",
-            backward.plan(),
-            gradients,
-            |encoder, found| backward.encode(encoder, inputs, &given.dout, found),
-            &check,
-        )
-        .await?;
-    Ok((figures, vec![]))
+    let dout = &given.dout;
+    let record = |encoder: &mut _, found: &_| backward.encode(encoder, inputs, dout, found);
+    let figures = bench.contend("fused", backward.plan(), gradients, record, &check).await?;
+    let sequential = Bench::yardstick("sequential", async || {
+        let sequential = SequentialRecurrenceBackward::selective_scan(gpu, &spec)?;
+        bench
+            .contend(
+                "sequential",
+                sequential.plan(),
+                || Ok((gradients()?, sequential.scratch()?)),
+                |encoder, (found, scratch)| {
+                    sequential.encode_selective_scan(encoder, &spec, (inputs, dout), (found, scratch))
+                },
+                async |(found, _)| check(found).await,
+            )
+            .await
+    })
+    .await?;
+    Ok((figures, vec![sequential]))
 }

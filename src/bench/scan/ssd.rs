@@ -1,7 +1,7 @@
 //! Measuring state-space duality and its gradients.
 
-use super::sample::{Answer, ROUNDING, rows};
-use crate::baseline::{SequentialRecurrence, UnfusedSsd};
+use super::sample::{Answer, ROUNDING, columns, rows};
+use crate::baseline::{SequentialRecurrence, SequentialRecurrenceBackward, UnfusedSsd};
 #[cfg(feature = "serde")]
 use crate::bench::fields;
 use crate::bench::measure::{Bench, centred, fetch, uniform};
@@ -112,12 +112,6 @@ struct Sample {
     a: Vec<f64>,
     d: Vec<f64>,
     bias: Vec<f64>,
-}
-
-/// Those columns of the first rows of a tensor, in f64.
-fn columns<T: Element>(values: &[T], width: usize, rows: usize, columns: &[usize]) -> Vec<f64> {
-    let row = |row: &[T]| columns.iter().map(|&column| row[column].to_f64()).collect::<Vec<_>>();
-    values.chunks_exact(width).take(rows).flat_map(row).collect()
 }
 
 impl<T: Element> Given<T> {
@@ -296,14 +290,24 @@ async fn backward<T: Element>(bench: &Bench<'_>, spec: &SsdSpec) -> Result<(Figu
         })
     };
     let of = SsdOutputGradients { out: &given.dout, last: None };
-    let figures = bench
-        .contend(
-            "fused",
-            backward.plan(),
-            gradients,
-            |encoder, found| backward.encode(encoder, inputs, of, found),
-            async |found| sample.check(&answer, "dx", &found.x).await,
-        )
-        .await?;
-    Ok((figures, vec![]))
+    let check =
+        async |found: &SsdGradients<T>| -> Result<_, Error> { sample.check(&answer, "dx", &found.x).await };
+    let record = |encoder: &mut _, found: &_| backward.encode(encoder, inputs, of, found);
+    let figures = bench.contend("fused", backward.plan(), gradients, record, &check).await?;
+    let sequential = Bench::yardstick("sequential", async || {
+        let sequential = SequentialRecurrenceBackward::ssd(gpu, spec)?;
+        bench
+            .contend(
+                "sequential",
+                sequential.plan(),
+                || Ok((gradients()?, sequential.scratch()?)),
+                |encoder, (found, scratch)| {
+                    sequential.encode_ssd(encoder, spec, (inputs, of), (found, scratch))
+                },
+                async |(found, _)| check(found).await,
+            )
+            .await
+    })
+    .await?;
+    Ok((figures, vec![sequential]))
 }

@@ -1,8 +1,7 @@
 //! Recurrences in chunks: the kernels that state-space duality and linear attention share, and how they follow one
 //! another. Which tensors they are given, and under which names, is the concern of the operations.
 
-use crate::kernel::{Kernel, compile, params};
-use crate::ops::Scratch;
+use crate::kernel::{Kernel, Params, params};
 use crate::plan::{ChunkKernel, ChunkedBackwardPlan, ChunkedPlan, Mixed, Steps, record_words};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::{Decay, Recurrence};
@@ -84,12 +83,12 @@ params! {
 
 params! {
     /// `scan/chunk_gradient`.
-    GradientParams { heads: u32, chunks: u32, tokens: u32, planes: u32, low: f32, high: f32 }
+    GradientParams { heads: u32, chunks: u32, first: u32, tokens: u32, planes: u32, low: f32, high: f32 }
 }
 
 params! {
     /// `scan/skip_gradient`.
-    SkipParams { chunks: u32, heads: u32, x_dim: u32, tiles: u32 }
+    SkipParams { chunks: u32, first: u32, heads: u32, x_dim: u32, tiles: u32 }
 }
 
 params! {
@@ -252,8 +251,14 @@ impl Layout {
             let slot = |state: Option<usize>| state.map_or(u32::MAX, |state| state as u32);
             runs.extend([first as u32, (chunks.len() / 2) as u32, slot(run.initial), slot(run.last)]);
         }
+        Self::of(gpu, &chunks, &runs)
+    }
+
+    /// For each chunk the first step and the steps, and for each run the first chunk, the one after its last, and which of
+    /// the initial and the last states are its own.
+    pub fn of(gpu: &Gpu, chunks: &[u32], runs: &[u32]) -> Result<Self, Error> {
         let run_count = (runs.len() / 4) as u32;
-        Ok(Self { chunks: table(gpu, &chunks)?, runs: table(gpu, &runs)?, run_count })
+        Ok(Self { chunks: table(gpu, chunks)?, runs: table(gpu, runs)?, run_count })
     }
 }
 
@@ -267,6 +272,15 @@ pub(super) struct Given<'a> {
     pub skip: &'a wgpu::Buffer,
     pub z: &'a wgpu::Buffer,
     pub initial: Option<&'a wgpu::Buffer>,
+}
+
+/// The part of it that is bound at once.
+pub(super) struct GivenPart<'a> {
+    pub x: Bound<'a>,
+    pub b: Bound<'a>,
+    pub c: Bound<'a>,
+    pub z: Bound<'a>,
+    pub steps: Vec<Bound<'a>>,
 }
 
 /// Where gradients go, under the names of what they belong to.
@@ -285,10 +299,10 @@ pub(super) struct Gradients<'a> {
 
 /// What the gradients of `b` and `c` are made of.
 pub(super) struct Reads<'a> {
-    pub x: &'a wgpu::Buffer,
-    pub b: &'a wgpu::Buffer,
-    pub c: &'a wgpu::Buffer,
-    pub dy: &'a wgpu::Buffer,
+    pub x: Bound<'a>,
+    pub b: Bound<'a>,
+    pub c: Bound<'a>,
+    pub dy: Bound<'a>,
     /// With which chunks begin.
     pub states: &'a wgpu::Buffer,
     /// The gradients of those with which they end.
@@ -307,15 +321,53 @@ pub(super) struct Parts<'a> {
     pub of_heads: &'a wgpu::Buffer,
 }
 
-/// A recurrence with its compiled kernels.
+/// A buffer, or a part of one, that a kernel binds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound<'a> {
+    buffer: &'a wgpu::Buffer,
+    /// Where the part begins in bytes, and how many these are.
+    part: Option<[u64; 2]>,
+}
+
+impl<'a> From<&'a wgpu::Buffer> for Bound<'a> {
+    fn from(buffer: &'a wgpu::Buffer) -> Self {
+        Self { buffer, part: None }
+    }
+}
+
+impl<'a> Bound<'a> {
+    pub fn part(buffer: &'a wgpu::Buffer, offset: u64, bytes: u64) -> Self {
+        Self { buffer, part: Some([offset, bytes]) }
+    }
+
+    fn binding(self) -> wgpu::BufferBinding<'a> {
+        match self.part {
+            Some([offset, size]) => {
+                wgpu::BufferBinding { buffer: self.buffer, offset, size: wgpu::BufferSize::new(size) }
+            }
+            None => self.buffer.as_entire_buffer_binding(),
+        }
+    }
+}
+
+fn bindings<'a>(buffers: &[impl Into<Bound<'a>> + Copy]) -> Vec<wgpu::BufferBinding<'a>> {
+    buffers.iter().map(|&buffer| buffer.into().binding()).collect()
+}
+
+/// A recurrence with its compiled kernels, or the part of one that is bound at once.
 #[derive(Clone, Debug)]
 pub(super) struct Chunked {
     pub gpu: Gpu,
     of: Recurrence,
+    /// With the chunks of the part.
     plan: ChunkedPlan,
     kernels: Vec<(ChunkKernel, Kernel)>,
     pub layout: Layout,
-    scratch: Scratch,
+    /// Tokens that are bound.
+    tokens: usize,
+    /// Chunks before those of the part, and those of the whole.
+    first_chunk: u32,
+    all_chunks: u32,
 }
 
 /// The parameters of a kernel that are the same at each call.
@@ -330,16 +382,6 @@ struct Sizes {
 }
 
 impl Chunked {
-    pub fn forward(gpu: &Gpu, of: Recurrence, plan: ChunkedPlan) -> Result<Self, Error> {
-        let kernels = compile(gpu, &shaders(&plan)?)?;
-        Self::new(gpu, of, plan, ChunkedPlan::kernels().into_iter().zip(kernels).collect())
-    }
-
-    pub fn backward(gpu: &Gpu, of: Recurrence, plan: &ChunkedBackwardPlan) -> Result<Self, Error> {
-        let kernels = compile(gpu, &backward_shaders(plan)?)?;
-        Self::new(gpu, of, plan.forward, plan.kernels().into_iter().zip(kernels).collect())
-    }
-
     pub fn new(
         gpu: &Gpu,
         of: Recurrence,
@@ -347,7 +389,14 @@ impl Chunked {
         kernels: Vec<(ChunkKernel, Kernel)>,
     ) -> Result<Self, Error> {
         let layout = Layout::new(gpu, &of, plan.chunk as usize)?;
-        Ok(Self { gpu: gpu.clone(), of, plan, kernels, layout, scratch: Scratch::default() })
+        let (tokens, all_chunks) = (of.tokens(), plan.chunks);
+        Ok(Self { gpu: gpu.clone(), of, plan, kernels, layout, tokens, first_chunk: 0, all_chunks })
+    }
+
+    /// Some of the chunks, from one to before another, as a layout of their own has them, with so many tokens.
+    pub fn window(&self, layout: Layout, [first, end]: [u32; 2], tokens: usize) -> Self {
+        let plan = ChunkedPlan { chunks: end - first, ..self.plan };
+        Self { plan, layout, tokens, first_chunk: first, ..self.clone() }
     }
 
     fn kernel(&self, wanted: ChunkKernel) -> &Kernel {
@@ -362,28 +411,9 @@ impl Chunked {
             b_share: (of.heads / of.groups) as u32,
             x_dim: of.x_dim as u32,
             b_dim: of.b_dim as u32,
-            tokens: of.tokens() as u32,
+            tokens: self.tokens as u32,
             limits: limits(of),
         }
-    }
-
-    /// Records the recurrence: steps, what chunks add to states, states from chunk to chunk, results.
-    pub fn encode(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        given: &Given<'_>,
-        out: &wgpu::Buffer,
-        last: &wgpu::Buffer,
-    ) -> Result<(), Error> {
-        let (records, states, totals) = self.shared_shapes();
-        let between = self.scratch.tensors(&self.gpu, &[&records, &states, &totals])?;
-        let [records, states, totals] = [0, 1, 2].map(|i| between[i].buffer());
-        self.encode_states(encoder, given, [records, states, totals], last)?;
-        let mut buffers = vec![given.c, given.b, given.x, states, records, given.skip, out];
-        if self.plan.gated {
-            buffers.push(given.z);
-        }
-        self.mix(encoder, Mixed::Result, &buffers)
     }
 
     /// Shapes of the scratch of every chunk: records of steps, states, and decays of whole chunks.
@@ -394,44 +424,51 @@ impl Chunked {
     }
 
     /// Leaves in `states` the state with which each chunk begins.
-    fn encode_states(
+    pub fn encode_states(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        given: &Given<'_>,
+        given: &GivenPart<'_>,
         [records, states, totals]: [&wgpu::Buffer; 3],
-        last: &wgpu::Buffer,
+        [initial, last]: [Option<&wgpu::Buffer>; 2],
     ) -> Result<(), Error> {
         self.record_steps(encoder, &given.steps, records)?;
-        self.sum_states(encoder, false, 1.0, &[given.x, given.b, states, totals, records])?;
-        self.pass(encoder, false, totals, given.initial, states, last)
+        let [to_states, to_totals, from_records] = [states, totals, records].map(Bound::from);
+        self.sum_states(encoder, false, 1.0, &[given.x, given.b, to_states, to_totals, from_records])?;
+        let last = last.expect("states are left somewhere");
+        self.pass(encoder, false, totals, initial, states, last)
     }
 
     /// Leaves the decays and weights of every chunk's steps in `records`.
-    pub fn record_steps(
+    pub fn record_steps<'a>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        steps: &[&wgpu::Buffer],
-        records: &wgpu::Buffer,
+        steps: &[impl Into<Bound<'a>> + Copy],
+        records: &'a wgpu::Buffer,
     ) -> Result<(), Error> {
         let Sizes { chunks, heads, limits: [low, high], .. } = self.sizes();
         let count = chunks * self.plan.room / 4 * heads;
         let params = StepsParams { groups: count.div_ceil(64), count, heads, low, high };
-        let mut buffers = vec![self.layout.chunks.buffer(), records];
-        buffers.extend(steps);
-        self.kernel(ChunkKernel::Steps).dispatch(&self.gpu, encoder, &params, &buffers)
+        let mut buffers = bindings(&[self.layout.chunks.buffer(), records]);
+        buffers.extend(bindings(steps));
+        self.kernel(ChunkKernel::Steps).dispatch_parts(&self.gpu, encoder, &params, buffers)
     }
 
-    pub fn sum_states(
+    pub fn sum_states<'a>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         reverse: bool,
         scale: f32,
-        buffers: &[&wgpu::Buffer],
+        buffers: &[impl Into<Bound<'a>> + Copy],
     ) -> Result<(), Error> {
         let Sizes { chunks, heads, b_share, x_dim, b_dim, .. } = self.sizes();
         let tile = [self.plan.state_lanes, self.plan.b_fours];
         let params = StatesParams::new(chunks * heads, [heads, b_share], [x_dim, b_dim], tile, scale);
-        self.kernel(ChunkKernel::States { reverse }).dispatch(&self.gpu, encoder, &params, buffers)
+        self.kernel(ChunkKernel::States { reverse }).dispatch_parts(
+            &self.gpu,
+            encoder,
+            &params,
+            bindings(buffers),
+        )
     }
 
     pub fn pass(
@@ -453,11 +490,11 @@ impl Chunked {
         self.kernel(ChunkKernel::Pass { reverse }).dispatch(&self.gpu, encoder, &params, &buffers)
     }
 
-    pub fn mix(
+    pub fn mix<'a>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         mixed: Mixed,
-        buffers: &[&wgpu::Buffer],
+        buffers: &[impl Into<Bound<'a>> + Copy],
     ) -> Result<(), Error> {
         let Sizes { chunks, heads, b_share, x_dim, b_dim, tokens, .. } = self.sizes();
         let of_x = !matches!(mixed, Mixed::C | Mixed::B);
@@ -487,105 +524,46 @@ impl Chunked {
             tokens,
             plane: if mixed == Mixed::B { column_tiles } else { 0 },
         };
-        self.kernel(ChunkKernel::Mix(mixed)).dispatch(&self.gpu, encoder, &params, buffers)
-    }
-
-    /// Records the gradients, given those of the result and, if anything follows, of the last states.
-    pub fn encode_backward(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        given: &Given<'_>,
-        dout: &wgpu::Buffer,
-        dlast: Option<&wgpu::Buffer>,
-        gradients: &Gradients<'_>,
-    ) -> Result<(), Error> {
-        let (gpu, of) = (&self.gpu, &self.of);
-        let Sizes { chunks, heads, x_dim, tokens, .. } = self.sizes();
-        let (records, states, totals) = self.shared_shapes();
-        let (length, wide) = (of.tokens(), of.heads * of.x_dim);
-        let [within, dots, parts] = self.parts_shapes();
-        let shapes: [&[usize]; 9] = [
-            &records,
-            &states,
-            &totals,
-            &states,
-            &[of.states(), of.heads, of.cells()],
-            &within,
-            &dots,
-            &parts,
-            &[if self.plan.gated { length * wide } else { 0 }],
-        ];
-        let between = self.scratch.tensors(gpu, &shapes)?;
-        let buffers: Vec<_> = between.iter().map(Tensor::buffer).collect();
-        let [records, states, totals, dstates, last, within, dots, parts, y] = buffers[..] else {
-            unreachable!("scratch has as many tensors as shapes")
-        };
-        self.encode_states(encoder, given, [records, states, totals], last)?;
-        let dy = if self.plan.gated {
-            self.mix(encoder, Mixed::Ungated, &[given.c, given.b, given.x, states, records, given.skip, y])?;
-            let count = tokens * heads * x_dim;
-            let params = GateParams { groups: count.div_ceil(4 * 64), count };
-            let buffers = [given.z, dout, y, gradients.z];
-            self.kernel(ChunkKernel::Gate).dispatch(gpu, encoder, &params, &buffers)?;
-            y
-        } else {
-            dout
-        };
-        self.sum_states(encoder, true, of.scale, &[dy, given.c, dstates, totals, records])?;
-        self.pass(encoder, true, totals, dlast, dstates, gradients.initial)?;
-
-        let x = given.x;
-        let reads = Reads { x, b: given.b, c: given.c, dy, states, dstates, records };
-        let mixed = [given.b, given.c, dy, dstates, records, given.skip, gradients.x];
-        self.mix(encoder, Mixed::X, &mixed)?;
-        let parts_of = Parts { within, dots, of_heads: parts };
-        self.encode_keys(encoder, &reads, parts_of, [gradients.b, gradients.c])?;
-        self.encode_steps(encoder, records, parts_of, &given.steps, &[gradients.step])?;
-        for (i, sums) in (0..).zip(&gradients.heads) {
-            self.sum_rows(encoder, parts, [heads, i * heads, chunks], sums)?;
-        }
-        let Some(skip) = gradients.skip else { return Ok(()) };
-        // The parts of the heads' gradients have been summed.
-        let tiles = x_dim.div_ceil(64);
-        let params = SkipParams { groups: chunks * heads * tiles, chunks, heads, x_dim, tiles };
-        self.kernel(ChunkKernel::Skip).dispatch(gpu, encoder, &params, &[x, dy, parts, records])?;
-        let [groups, count] =
-            if of.skip == Skip::PerChannel { [heads * x_dim, chunks] } else { [heads, x_dim * chunks] };
-        self.sum_rows(encoder, parts, [groups, 0, count], skip)
+        self.kernel(ChunkKernel::Mix(mixed)).dispatch_parts(&self.gpu, encoder, &params, bindings(buffers))
     }
 
     /// Records the gradients of `b` and `c`, and what those of decays and weights are made of.
-    pub fn encode_keys(
+    pub fn encode_keys<'a>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        reads: &Reads<'_>,
-        parts: Parts<'_>,
-        [db, dc]: [&wgpu::Buffer; 2],
+        reads: &Reads<'a>,
+        parts: Parts<'a>,
+        [db, dc]: [Bound<'a>; 2],
     ) -> Result<(), Error> {
         let Sizes { chunks, heads, b_share, x_dim, b_dim, .. } = self.sizes();
-        let Reads { x, b, c, dy, states, dstates, records } = *reads;
-        self.mix(encoder, Mixed::C, &[dy, x, b, states, records, c, dc, parts.dots])?;
-        self.mix(encoder, Mixed::B, &[x, dy, c, dstates, records, b, db, parts.dots])?;
+        let Reads { x, b, c, dy, .. } = *reads;
+        let [states, dstates, records] = [reads.states, reads.dstates, reads.records].map(Bound::from);
+        let [within, dots] = [parts.within, parts.dots].map(Bound::from);
+        self.mix(encoder, Mixed::C, &[dy, x, b, states, records, c, dc, dots])?;
+        self.mix(encoder, Mixed::B, &[x, dy, c, dstates, records, b, db, dots])?;
         let scale = self.of.scale;
         let params = DecayParams { groups: chunks * heads, heads, b_share, x_dim, b_dim, scale };
-        let buffers = [b, c, x, dy, states, dstates, parts.within, records];
-        self.kernel(ChunkKernel::Decay).dispatch(&self.gpu, encoder, &params, &buffers)
+        let buffers = bindings(&[b, c, x, dy, states, dstates, within, records]);
+        self.kernel(ChunkKernel::Decay).dispatch_parts(&self.gpu, encoder, &params, buffers)
     }
 
     /// Records the gradients of what steps are made of.
-    pub fn encode_steps(
+    pub fn encode_steps<'a, B: Into<Bound<'a>> + Copy>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        records: &wgpu::Buffer,
-        Parts { within, dots, of_heads }: Parts<'_>,
-        steps: &[&wgpu::Buffer],
-        gradients: &[&wgpu::Buffer],
+        records: &'a wgpu::Buffer,
+        Parts { within, dots, of_heads }: Parts<'a>,
+        steps: &[B],
+        gradients: &[B],
     ) -> Result<(), Error> {
         let Sizes { chunks, heads, b_dim, tokens, limits: [low, high], .. } = self.sizes();
         let planes = b_dim.div_ceil(32 * self.plan.b_fours);
-        let params = GradientParams { groups: chunks * heads, heads, chunks, tokens, planes, low, high };
-        let buffers = [&[within, dots, of_heads, records], steps, gradients].concat();
-        self.kernel(ChunkKernel::Gradient).dispatch(&self.gpu, encoder, &params, &buffers)
+        let (first, groups) = (self.first_chunk, chunks * heads);
+        let params =
+            GradientParams { groups, heads, chunks: self.all_chunks, first, tokens, planes, low, high };
+        let mut buffers = bindings(&[within, dots, of_heads, records]);
+        buffers.extend(bindings(steps).into_iter().chain(bindings(gradients)));
+        self.kernel(ChunkKernel::Gradient).dispatch_parts(&self.gpu, encoder, &params, buffers)
     }
 
     /// Shapes of what the gradients of decays and weights are made of, in the order of [`Parts`].
@@ -594,12 +572,36 @@ impl Chunked {
         let (chunks, planes) = (plan.chunks as usize, of.b_dim.div_ceil(32 * plan.b_fours as usize));
         [
             vec![chunks, of.heads, plan.room as usize],
-            vec![2 * planes, of.tokens(), of.heads, 2],
-            vec![2 + of.x_dim, of.heads, chunks],
+            vec![2 * planes, self.tokens, of.heads, 2],
+            vec![2 + of.x_dim, of.heads, self.all_chunks as usize],
         ]
     }
 
-    fn sum_rows(
+    /// Records what each chunk adds to the gradient of the skipping factor.
+    pub fn skip_gradient(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        buffers: [Bound<'_>; 4],
+    ) -> Result<(), Error> {
+        let Sizes { chunks, heads, x_dim, .. } = self.sizes();
+        let (tiles, first) = (x_dim.div_ceil(64), self.first_chunk);
+        let groups = chunks * heads * tiles;
+        let params = SkipParams { groups, chunks: self.all_chunks, first, heads, x_dim, tiles };
+        self.run(encoder, ChunkKernel::Skip, &params, &buffers)
+    }
+
+    /// Records a kernel.
+    pub fn run(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        kernel: ChunkKernel,
+        params: &impl Params,
+        buffers: &[Bound<'_>],
+    ) -> Result<(), Error> {
+        self.kernel(kernel).dispatch_parts(&self.gpu, encoder, params, bindings(buffers))
+    }
+
+    pub fn sum_rows(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         parts: &wgpu::Buffer,

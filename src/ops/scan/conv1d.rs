@@ -6,7 +6,7 @@ use crate::ops::scan::sum_terms::{self, Terms};
 use crate::plan::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::tensor::expect_optional;
-use crate::{Conv1dSpec, DType, Element, Error, Gpu, Tensor};
+use crate::{Conv1dSpec, DType, Element, Error, Gpu, PlanError, Sequences, Tensor};
 
 params! {
     /// `scan/conv1d`.
@@ -53,15 +53,34 @@ params! {
 /// To which sequence of its row each step belongs, on the device.
 #[derive(Clone, Debug)]
 pub struct SequenceIndices {
-    /// The bits of i32 numbers.
+    /// The bits of i32 numbers: of each step, and of packed sequences where they begin and end too.
     tensor: Tensor<f32>,
+    /// (batch, length), and behind it the number of packed sequences.
+    shape: Vec<usize>,
+    /// Packed sequences of no steps.
+    empty: Vec<usize>,
 }
 
 impl SequenceIndices {
     /// Copies the indices, of shape (batch, length), to the device. Neighbouring steps of equal index are one sequence.
     /// Fails if they do not fill the shape.
     pub fn new(gpu: &Gpu, shape: [usize; 2], indices: &[i32]) -> Result<Self, Error> {
-        Ok(Self { tensor: Tensor::from_slice(gpu, &shape, bytemuck::cast_slice(indices))? })
+        let tensor = Tensor::from_slice(gpu, &shape, bytemuck::cast_slice(indices))?;
+        Ok(Self { tensor, shape: shape.to_vec(), empty: vec![] })
+    }
+
+    /// Sequences that are packed: sequence `i` takes the steps from the `i`-th number to before the next, as in
+    /// [`Sequences::Packed`](crate::Sequences::Packed). Fails with [`Error::Plan`] if the numbers do not go from 0 to the
+    /// length without ever decreasing.
+    pub fn packed(gpu: &Gpu, length: usize, starts: &[usize]) -> Result<Self, Error> {
+        let sequences = Sequences::Packed(starts.to_vec());
+        sequences.check(1, length).map_err(PlanError::from)?;
+        let runs = sequences.runs(1, length);
+        let numbers = (0_u32..).zip(&runs).flat_map(|(i, run)| vec![i; run.steps]);
+        let numbers: Vec<u32> = numbers.chain(starts.iter().map(|&start| start as u32)).collect();
+        let tensor = Tensor::from_slice(gpu, &[numbers.len()], bytemuck::cast_slice(&numbers))?;
+        let empty = (0..runs.len()).filter(|&i| runs[i].steps == 0).collect();
+        Ok(Self { tensor, shape: vec![1, length, runs.len()], empty })
     }
 }
 
@@ -99,7 +118,14 @@ impl<'a, T: Element> Conv1dInputs<'a, T> {
         self.x.expect(gpu, "x", spec.dtype, &spec.shape())?;
         check_parameters(gpu, spec, self.weight, self.bias)?;
         let sequences = self.sequences.map(|indices| &indices.tensor);
-        expect_optional(gpu, sequences, "the sequences", spec.sequences, &spec.sequences_shape())?;
+        let own = sequences.map_or(vec![], |tensor| tensor.shape().to_vec());
+        expect_optional(gpu, sequences, "the sequences", spec.sequences, &own)?;
+        if let Some(SequenceIndices { shape, .. }) = self.sequences {
+            let expected: Vec<_> = spec.sequences_shape().into_iter().chain(spec.packed).collect();
+            if *shape != expected {
+                return Err(Error::Shape { tensor: "the sequences", found: shape.clone(), expected });
+            }
+        }
         expect_optional(gpu, self.initial, "the initial state", spec.initial, &spec.state_shape())
     }
 
@@ -157,11 +183,17 @@ pub fn shaders(plan: &Conv1dPlan) -> Result<Vec<Shader>, ShaderError> {
 
 /// What the kernels that take whole rows have in common.
 fn row_linker(kernel: &'static str, plan: &Conv1dPlan) -> Linker {
-    Linker::new(kernel)
+    let linker = if plan.packed {
+        Linker::new(kernel).module("scan/states_packed")
+    } else {
+        let sequences = if plan.sequences { "scan/sequences_listed" } else { "scan/sequences_one" };
+        let linker = Linker::new(kernel).module(sequences);
+        if plan.channels_last { linker.module("scan/states_batches") } else { linker }
+    };
+    linker
         .module("common/activation")
         .module("scan/conv1d_taps")
         .module(if plan.channels_last { "scan/conv1d_channels" } else { "scan/conv1d_row" })
-        .module(if plan.sequences { "scan/sequences_listed" } else { "scan/sequences_one" })
         .set("LANES", plan.lanes)
         .set("WIDTH", plan.width)
         .set("SILU", plan.silu)
@@ -236,6 +268,16 @@ impl Conv1d {
         let Self { gpu, spec, plan, kernel } = self;
         inputs.check(gpu, spec)?;
         last.expect(gpu, "the last state", DType::F32, &spec.state_shape())?;
+        let bytes = 4 * (spec.channels * (spec.width - 1)) as u64;
+        // A sequence of no steps leaves what it begins with.
+        for at in inputs.sequences.iter().flat_map(|sequences| &sequences.empty).map(|&i| i as u64 * bytes) {
+            match inputs.initial {
+                Some(initial) => {
+                    encoder.copy_buffer_to_buffer(initial.buffer(), at, last.buffer(), at, bytes);
+                }
+                None => encoder.clear_buffer(last.buffer(), at, Some(bytes)),
+            }
+        }
         let shares = plan.shares(spec);
         for (first, y) in places(gpu, spec, "y", parts)? {
             let part = y.shape()[2] as u32;
@@ -314,7 +356,7 @@ impl<T: Element> Conv1dGradients<T> {
         })
     }
 
-    fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &Conv1dSpec) -> Result<(), Error> {
         self.dx.expect(gpu, "dx", spec.dtype, &spec.shape())?;
         self.dweight.expect(gpu, "dweight", DType::F32, &spec.weight_shape())?;
         expect_optional(gpu, self.dbias.as_ref(), "dbias", spec.bias, &spec.bias_shape())?;
@@ -431,6 +473,10 @@ impl Conv1dBackward {
         gradients.check(gpu, spec)?;
         let parts = &self.scratch.tensors(gpu, &[&[plan.partials(spec)]])?[0];
         let [first_bias, first_state] = self.places();
+        if inputs.sequences.is_some_and(|sequences| !sequences.empty.is_empty()) {
+            // Nothing follows from the state of a sequence of no steps.
+            encoder.clear_buffer(parts.buffer(), 4 * first_state as u64, None);
+        }
         for (first, dy) in places(gpu, spec, "dy", dy)? {
             let part = dy.shape()[2] as u32;
             let lanes = spec.batch as u32 * plan.chunks * part.div_ceil(4);
@@ -530,7 +576,7 @@ impl Conv1dStep {
     pub fn new(gpu: &Gpu, spec: Conv1dSpec) -> Result<Self, Error> {
         let plan = Conv1dStepPlan::new(&spec, gpu.caps())?;
         let [kernel] = compile_array(gpu, &step_shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernel })
+        Ok(Self { gpu: gpu.clone(), spec: Conv1dStepPlan::of_steps(&spec), plan, kernel })
     }
 
     /// How it runs here.

@@ -1,7 +1,7 @@
 //! The delta rule, its gradients and its steps.
 
 use super::chunked::{
-    Chunked, Given, Parts, ProductParams, Reads, StatesParams, chunk_linker, shader, states_linker,
+    Bound, Chunked, Given, Parts, ProductParams, Reads, StatesParams, chunk_linker, shader, states_linker,
 };
 use super::token::Token;
 use super::{LinearAttentionOutputGradients, LinearAttentionOutputs};
@@ -147,7 +147,7 @@ pub struct DeltaRuleGradients<T> {
 }
 
 impl<T: Element> DeltaRuleInputs<'_, T> {
-    fn check(&self, gpu: &Gpu, spec: &DeltaRuleSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &DeltaRuleSpec) -> Result<(), Error> {
         self.q.expect(gpu, "q", spec.dtype, &spec.q_shape())?;
         self.k.expect(gpu, "k", spec.dtype, &spec.q_shape())?;
         self.v.expect(gpu, "v", spec.dtype, &spec.v_shape())?;
@@ -383,8 +383,7 @@ impl DeltaRule {
     ) -> Result<(), Error> {
         let Rule { gpu, spec, tokens, .. } = &self.rule;
         inputs.check(gpu, spec)?;
-        outputs.o.expect(gpu, "o", spec.dtype, &spec.v_shape())?;
-        outputs.last.expect(gpu, "the last states", DType::F32, &spec.state_shape())?;
+        outputs.check(gpu, spec.dtype, &spec.v_shape(), &spec.state_shape())?;
         let shapes = self.rule.shapes();
         let shapes = shapes.each_ref().map(Vec::as_slice);
         let between = Between::new(self.rule.scratch.tensors(gpu, &shapes)?);
@@ -544,9 +543,10 @@ impl DeltaRuleBackward {
             &[between.residuals, between.residuals, x],
         )?;
         rule.pair(encoder, interleave(DeltaPair::Keys), [1.0, 1.0], &[k, k, b])?;
-        let reads = Reads { x, b, c, dy, states: between.states, dstates, records };
+        let [of_x, of_b, of_c, of_y] = [x, b, c, dy].map(Bound::from);
+        let reads = Reads { x: of_x, b: of_b, c: of_c, dy: of_y, states: between.states, dstates, records };
         let parts = Parts { within, dots, of_heads: parts };
-        pairs.encode_keys(encoder, &reads, parts, [db, dc])?;
+        pairs.encode_keys(encoder, &reads, parts, [db, dc].map(Bound::from))?;
         // What is bound to be read cannot be bound to be written, even if neither is done.
         let dg = gradients.g.as_ref().map_or(y, Tensor::buffer);
         pairs.encode_steps(encoder, records, parts, &steps, &[dg, gradients.beta.buffer()])?;

@@ -224,7 +224,8 @@ impl Keyed {
     ) -> Result<(), Error> {
         let Between { records, states, unused_totals, totals, factors, q, k, scores, .. } = between;
         let ChunkParams { records: count, heads, b_dim: key_dim, .. } = self.sizes();
-        self.chunked.record_steps(encoder, &[], records)?;
+        let of_keys: [&wgpu::Buffer; 0] = [];
+        self.chunked.record_steps(encoder, &of_keys, records)?;
         let count = count * key_dim;
         let params = KeyedStepsParams { groups: count.div_ceil(64), count, heads, key_dim };
         let buffers = [given.c, given.b, given.steps[0], factors, q, k, totals, records];

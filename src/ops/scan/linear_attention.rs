@@ -1,6 +1,7 @@
 //! Linear attention with decaying states, its gradients and its steps.
 
-use super::chunked::{self, Chunked, Given, Gradients};
+use super::chunked::{self, Given, Gradients};
+use super::chunked_windows::Windows;
 use super::keyed::{self, Keyed};
 use super::token::Token;
 use crate::plan::{LinearAttentionBackwardPlan, LinearAttentionPlan, TokenPlan};
@@ -54,8 +55,16 @@ pub struct LinearAttentionGradients<T> {
     pub initial: Tensor<f32>,
 }
 
+impl<T: Element> LinearAttentionOutputs<T> {
+    /// Fails unless these are what a spec says.
+    pub(crate) fn check(&self, gpu: &Gpu, dtype: DType, o: &[usize], last: &[usize]) -> Result<(), Error> {
+        self.o.expect(gpu, "o", dtype, o)?;
+        self.last.expect(gpu, "the last states", DType::F32, last)
+    }
+}
+
 impl<T: Element> LinearAttentionInputs<'_, T> {
-    fn check(&self, gpu: &Gpu, spec: &LinearAttentionSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &LinearAttentionSpec) -> Result<(), Error> {
         self.q.expect(gpu, "q", spec.dtype, &spec.q_shape())?;
         self.k.expect(gpu, "k", spec.dtype, &spec.q_shape())?;
         self.v.expect(gpu, "v", spec.dtype, &spec.v_shape())?;
@@ -95,7 +104,7 @@ pub fn backward_shaders(plan: &LinearAttentionBackwardPlan) -> Result<Vec<Shader
 /// Compiled kernels of either kind of decay.
 #[derive(Clone, Debug)]
 enum Kernels {
-    Heads(Box<Chunked>),
+    Heads(Box<Windows>),
     Keys(Box<Keyed>),
 }
 
@@ -123,7 +132,7 @@ impl LinearAttention {
         let plan = LinearAttentionPlan::new(&spec, gpu.caps())?;
         let kernels = match plan {
             LinearAttentionPlan::Heads(plan) => {
-                Kernels::Heads(Box::new(Chunked::forward(gpu, spec.recurrence(), plan)?))
+                Kernels::Heads(Box::new(Windows::forward(gpu, spec.recurrence(), plan)?))
             }
             LinearAttentionPlan::Keys(plan) => {
                 Kernels::Keys(Box::new(Keyed::forward(gpu, spec.recurrence(), plan)?))
@@ -155,8 +164,7 @@ impl LinearAttention {
     ) -> Result<(), Error> {
         let (gpu, spec) = (self.kernels.gpu(), &self.spec);
         inputs.check(gpu, spec)?;
-        outputs.o.expect(gpu, "o", spec.dtype, &spec.v_shape())?;
-        outputs.last.expect(gpu, "the last states", DType::F32, &spec.state_shape())?;
+        outputs.check(gpu, spec.dtype, &spec.v_shape(), &spec.state_shape())?;
         let (given, o, last) = (inputs.buffers(gpu), outputs.o.buffer(), outputs.last.buffer());
         match &self.kernels {
             Kernels::Heads(kernels) => kernels.encode(encoder, &given, o, last),
@@ -193,7 +201,7 @@ impl LinearAttentionBackward {
         let of = spec.recurrence();
         let kernels = match &plan {
             LinearAttentionBackwardPlan::Heads(plan) => {
-                Kernels::Heads(Box::new(Chunked::backward(gpu, of, plan)?))
+                Kernels::Heads(Box::new(Windows::backward(gpu, of, plan)?))
             }
             LinearAttentionBackwardPlan::Keys(plan) => {
                 Kernels::Keys(Box::new(Keyed::backward(gpu, of, plan)?))

@@ -4,13 +4,13 @@ use std::f64::consts::TAU;
 
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
-use crate::plan::{LongConvBackwardPlan, LongConvPlan, LongConvStage, Reads, Writes};
+use crate::plan::{LongConvBackwardPlan, LongConvPlan, LongConvStage, PART_ALIGNMENT, Reads, Writes};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::tensor::expect_optional;
 use crate::{DType, Element, Error, Gpu, LongConvSpec, Tensor, math};
 
 params! {
-    /// Every kernel of a long convolution: its slice of the tensors, and the transform.
+    /// Every kernel of a long convolution: its slice of the tensors, the transform, and what is bound.
     SliceParams {
         length: u32,
         channels: u32,
@@ -21,12 +21,23 @@ params! {
         share: u32,
         points: u32,
         chunks: u32,
+        first_chunk: u32,
+        source_chunk: u32,
+        lag_chunk: u32,
+        add: u32,
+        read_from: u32,
+        write_from: u32,
+        first_row: u32,
+        row_batch: u32,
     }
 }
 
 params! {
     /// `scan/long_conv_sum`.
-    SumParams { total: u32, taps: u32, length: u32, channels: u32, parts: u32 }
+    SumParams {
+        total: u32, lags: u32, first_lag: u32, taps: u32, length: u32, channels: u32, parts: u32,
+        first_channel: u32, read_from: u32, write_from: u32, add: u32,
+    }
 }
 
 /// Inputs of a [`LongConv`]; shapes as in [`LongConvSpec`].
@@ -82,7 +93,8 @@ impl<T: Element> LongConvGradients<T> {
         })
     }
 
-    fn check(&self, gpu: &Gpu, spec: &LongConvSpec) -> Result<(), Error> {
+    /// Fails unless these are what the spec's gradients are.
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &LongConvSpec) -> Result<(), Error> {
         self.du.expect(gpu, "du", spec.dtype, &spec.shape())?;
         self.dk.expect(gpu, "dk", DType::F32, &spec.kernel_shape())?;
         expect_optional(gpu, self.dskip.as_ref(), "dD", spec.skip, &[spec.channels])?;
@@ -256,15 +268,30 @@ impl LongConv {
         let [spectra, convolution] = by_stage(plan, kernels, &plan.stages())[..] else {
             unreachable!("a convolution has two stages")
         };
-        let kernel =
-            Read { x: inputs.k.buffer(), pre: unused, skip: inputs.skip.map_or(unused, Tensor::buffer) };
+        let of_kernels = Read::kernels(inputs.k, inputs.skip, unused);
         let [pre, post] = [inputs.pre, inputs.post].map(|gate| gate.map_or(unused, Tensor::buffer));
-        let sequences = Read { x: inputs.u.buffer(), pre, skip: unused };
-        let result = Write { post, y: y.buffer(), second: None };
+        let sequences = Read {
+            x: inputs.u.buffer(),
+            pre,
+            skip: unused,
+            dtype: spec.dtype,
+            rows: spec.rows(),
+            reversed: false,
+        };
+        let result = Write {
+            post,
+            y: y.buffer(),
+            second: None,
+            dtype: spec.dtype,
+            rows: spec.rows(),
+            reversed: false,
+        };
         for channels in work.channel_slices() {
-            work.spectra(spectra, channels.kernels(spec), kernel, &scratch.kernels)?;
+            let with = With { kernels: spectra, read: of_kernels, spectra: &scratch.kernels };
+            let of_channels = channels.kernels(spec);
+            work.spectra(with, of_channels)?;
             for slice in channels.batches(spec, plan) {
-                work.convolve(convolution, slice, sequences, &scratch.kernels, result)?;
+                work.convolve(convolution, (slice, sequences), (of_channels, with), result)?;
             }
         }
         Ok(())
@@ -330,21 +357,14 @@ impl LongConvBackward {
         dy: &Tensor<T>,
         gradients: &LongConvGradients<T>,
     ) -> Result<(), Error> {
-        let Self {
-            gpu,
-            spec,
-            plan: LongConvBackwardPlan { conv: plan, share, parts },
-            kernels,
-            turns,
-            scratch,
-        } = self;
+        let Self { gpu, spec, plan: LongConvBackwardPlan { conv: plan, share, .. }, kernels, turns, scratch } =
+            self;
         inputs.check(gpu, spec)?;
         dy.expect(gpu, "dy", spec.dtype, &spec.shape())?;
         gradients.check(gpu, spec)?;
         let unused = gpu.unused();
         let (sum, kernels) = kernels.split_last().expect("the sum is the last kernel");
-        let scratch =
-            TransformScratch::new(gpu, plan, scratch, true, *parts as usize * spec.channels * spec.length)?;
+        let scratch = TransformScratch::new(gpu, plan, scratch, true, self.plan.part_elements(spec))?;
         let mut work = Work { gpu, spec, plan, turns, scratch: &scratch, encoder };
         let mut stages = by_stage(plan, kernels, &self.plan.stages()).into_iter();
         let mut stage = || stages.next().expect("a plan has every stage");
@@ -353,37 +373,37 @@ impl LongConvBackward {
         let (gradient_spectra, dk) = (stage(), stage());
 
         let [pre, post] = [inputs.pre, inputs.post].map(|gate| gate.map_or(unused, Tensor::buffer));
-        let skip = inputs.skip.map_or(unused, Tensor::buffer);
-        let kernel = Read { x: inputs.k.buffer(), pre: unused, skip };
-        let sequences = Read { x: inputs.u.buffer(), pre, skip: unused };
-        let gradient = Read { x: dy.buffer(), pre: post, skip: unused };
+        let (dtype, rows) = (spec.dtype, spec.rows());
+        let of_kernels = Read::kernels(inputs.k, inputs.skip, unused);
+        let sequences = Read { x: inputs.u.buffer(), pre, skip: unused, dtype, rows, reversed: false };
+        let gradient = Read { x: dy.buffer(), pre: post, skip: unused, dtype, rows, reversed: true };
         let second = gradients.dpre.as_ref().map(|dpre| [inputs.u.buffer(), dpre.buffer()]);
-        let to_du = Write { post: pre, y: gradients.du.buffer(), second };
-        let to_parts = Write { post: unused, y: &scratch.parts, second: None };
-        for channels in work.channel_slices() {
-            work.spectra(kernel_spectra, channels.kernels(spec), kernel, &scratch.kernels)?;
-            for slice in channels.batches(spec, plan) {
-                work.convolve(du, slice, gradient, &scratch.kernels, to_du)?;
-                if let (Some(kernels), Some(dpost)) = (dpost, &gradients.dpost) {
-                    let to_dpost = Write { post: dy.buffer(), y: dpost.buffer(), second: None };
-                    work.convolve(kernels, slice, sequences, &scratch.kernels, to_dpost)?;
-                }
-                work.spectra(gradient_spectra, slice, gradient, &scratch.gradients)?;
-                let slice = Slice { share: *share, ..slice };
-                work.convolve(dk, slice, sequences, &scratch.gradients, to_parts)?;
-            }
-        }
-        let total = (spec.channels * spec.taps) as u32;
-        let params = SumParams {
-            groups: total.div_ceil(plan.lanes),
-            total,
-            taps: spec.taps as u32,
-            length: spec.length as u32,
-            channels: spec.channels as u32,
-            parts: *parts,
+        let to_du = Write { post: pre, y: gradients.du.buffer(), second, dtype, rows, reversed: true };
+        let to_parts = |rows| {
+            let y = &scratch.parts;
+            Write { post: unused, y, second: None, dtype: DType::F32, rows, reversed: true }
         };
         let dskip = gradients.dskip.as_ref().map_or(unused, Tensor::buffer);
-        sum.dispatch(gpu, work.encoder, &params, &[&scratch.parts, gradients.dk.buffer(), dskip])
+        for channels in work.channel_slices() {
+            let of_channels = channels.kernels(spec);
+            let with = With { kernels: kernel_spectra, read: of_kernels, spectra: &scratch.kernels };
+            work.spectra(with, of_channels)?;
+            for slice in channels.batches(spec, plan) {
+                work.convolve(du, (slice, gradient), (of_channels, with), to_du)?;
+                if let (Some(kernels), Some(dpost)) = (dpost, &gradients.dpost) {
+                    let (post, y) = (dy.buffer(), dpost.buffer());
+                    let to_dpost = Write { post, y, second: None, dtype, rows, reversed: false };
+                    work.convolve(kernels, (slice, sequences), (of_channels, with), to_dpost)?;
+                }
+                let with = With { kernels: gradient_spectra, read: gradient, spectra: &scratch.gradients };
+                work.spectra(with, slice)?;
+                let summed = Slice { share: *share, ..slice };
+                let to = to_parts(summed.outputs() as usize);
+                work.convolve(dk, (summed, sequences), (slice, with), to)?;
+                work.sum(sum, summed, [gradients.dk.buffer(), dskip])?;
+            }
+        }
+        Ok(())
     }
 
     /// Allocates the gradients, records them and submits. Fails like [`encode`](Self::encode).
@@ -418,7 +438,7 @@ struct Slice {
     channels: u32,
     first_batch: u32,
     batch: u32,
-    /// Batches that are summed.
+    /// Batches that are summed, into parts that are the slice's own; 0 where none are.
     share: u32,
     /// Samples of what is read.
     length: u32,
@@ -445,7 +465,13 @@ impl Slice {
 
     /// Sequences that come of it.
     fn outputs(&self) -> u32 {
-        self.batch.div_ceil(self.share) * self.channels
+        self.batch.div_ceil(self.share.max(1)) * self.channels
+    }
+
+    /// The rows of a tensor of all channels, from the first to after the last.
+    fn rows(&self, spec: &LongConvSpec) -> [usize; 2] {
+        let row = |batch: u32| batch as usize * spec.channels + self.first_channel as usize;
+        [row(self.first_batch), row(self.first_batch + self.batch - 1) + self.channels as usize]
     }
 }
 
@@ -455,6 +481,26 @@ struct Read<'a> {
     x: &'a wgpu::Buffer,
     pre: &'a wgpu::Buffer,
     skip: &'a wgpu::Buffer,
+    dtype: DType,
+    /// Rows of the tensor.
+    rows: usize,
+    /// Whether they are read backwards in time.
+    reversed: bool,
+}
+
+impl<'a> Read<'a> {
+    fn kernels(k: &'a Tensor<f32>, skip: Option<&'a Tensor<f32>>, unused: &'a wgpu::Buffer) -> Self {
+        let skip = skip.map_or(unused, Tensor::buffer);
+        Self { x: k.buffer(), pre: unused, skip, dtype: DType::F32, rows: k.shape()[0], reversed: false }
+    }
+}
+
+/// Spectra to multiply with, and how they are made.
+#[derive(Clone, Copy, Debug)]
+struct With<'a> {
+    kernels: &'a [Kernel],
+    read: Read<'a>,
+    spectra: &'a wgpu::Buffer,
 }
 
 /// Sequences that come of it.
@@ -464,14 +510,68 @@ struct Write<'a> {
     y: &'a wgpu::Buffer,
     /// The gate of a second output, and the output.
     second: Option<[&'a wgpu::Buffer; 2]>,
+    dtype: DType,
+    /// Rows of the tensor.
+    rows: usize,
+    /// Whether they are written backwards in time.
+    reversed: bool,
 }
 
 impl<'a> Write<'a> {
-    /// A kernel's buffers: these, and what it writes with.
-    fn after(&self, buffers: &[&'a wgpu::Buffer]) -> Vec<&'a wgpu::Buffer> {
+    /// What a kernel binds: these, and parts of what it writes with.
+    fn after(&self, before: Vec<wgpu::BufferBinding<'a>>, part: &Part) -> Vec<wgpu::BufferBinding<'a>> {
         let second = self.second.into_iter().flatten();
-        buffers.iter().copied().chain([self.post, self.y]).chain(second).collect()
+        let buffers = [self.post, self.y].into_iter().chain(second);
+        before.into_iter().chain(buffers.map(|buffer| part.of(buffer))).collect()
     }
+}
+
+/// The part of a tensor that a kernel binds, where the whole is more than it may.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// Its first element.
+    origin: u32,
+    /// Where it begins, and its bytes; none where the whole is bound.
+    bytes: Option<[u64; 2]>,
+}
+
+impl Part {
+    const WHOLE: Self = Self { origin: 0, bytes: None };
+
+    /// The elements from the first to before the end, of so many.
+    fn new(gpu: &Gpu, dtype: DType, total: usize, [first, end]: [usize; 2]) -> Self {
+        let bytes = |elements: usize| (elements * dtype.bytes()) as u64;
+        if bytes(total).next_multiple_of(16) <= gpu.caps().binding_bytes {
+            return Self::WHOLE;
+        }
+        let offset = bytes(first) / PART_ALIGNMENT * PART_ALIGNMENT;
+        let size = bytes(end).next_multiple_of(16) - offset;
+        Self { origin: (offset / dtype.bytes() as u64) as u32, bytes: Some([offset, size]) }
+    }
+
+    /// That part of a buffer, or all of one that nothing is read from.
+    fn of<'a>(&self, buffer: &'a wgpu::Buffer) -> wgpu::BufferBinding<'a> {
+        match self.bytes {
+            Some([offset, size]) if offset + size <= buffer.size() => {
+                wgpu::BufferBinding { buffer, offset, size: wgpu::BufferSize::new(size) }
+            }
+            _ => buffer.as_entire_buffer_binding(),
+        }
+    }
+}
+
+fn whole<'a>(buffers: &[&'a wgpu::Buffer]) -> Vec<wgpu::BufferBinding<'a>> {
+    buffers.iter().map(|buffer| buffer.as_entire_buffer_binding()).collect()
+}
+
+/// Which chunks a kernel works on: those that are read or written, those whose transforms are summed, and those of the
+/// kernels that these are multiplied with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Blocks {
+    first: u32,
+    source: u32,
+    lag: u32,
+    add: bool,
 }
 
 /// What lies between the kernels, for a slice.
@@ -497,7 +597,7 @@ impl TransformScratch {
         backward: bool,
         parts: usize,
     ) -> Result<Self, Error> {
-        let transforms = |sequences: u32| [sequences as usize, (plan.chunks * plan.points) as usize, 2];
+        let transforms = |sequences: u32| [sequences as usize, (plan.block * plan.points) as usize, 2];
         let sequences = plan.slice_batch * plan.slice_channels;
         let two_passes = if plan.one_pass() { 0 } else { sequences };
         let shapes = [
@@ -532,74 +632,206 @@ impl Work<'_> {
             channels: step.min(all - first_channel),
             first_batch: 0,
             batch: 1,
-            share: 1,
+            share: 0,
             length,
         })
     }
 
-    fn params(&self, slice: Slice, sequences: u32) -> SliceParams {
+    /// For so many sequences, of which the parts that are read and written begin with these elements.
+    fn params(&self, slice: Slice, sequences: u32, blocks: Blocks, [read, write]: [u32; 2]) -> SliceParams {
+        let channels = self.spec.channels as u32;
+        let own = [0, slice.channels];
+        let of_tensor = [slice.first_batch * channels + slice.first_channel, channels];
+        let [first_row, row_batch] = if slice.share > 0 { own } else { of_tensor };
         SliceParams {
             groups: self.plan.groups(sequences),
             length: slice.length,
-            channels: self.spec.channels as u32,
+            channels,
             first_channel: slice.first_channel,
             slice: slice.channels,
             first_batch: slice.first_batch,
             batch: slice.batch,
-            share: slice.share,
+            share: slice.share.max(1),
             points: self.plan.points,
-            chunks: self.plan.chunks,
+            chunks: self.plan.block,
+            first_chunk: blocks.first,
+            source_chunk: blocks.source,
+            lag_chunk: blocks.lag,
+            add: blocks.add.into(),
+            read_from: read,
+            write_from: write,
+            first_row,
+            row_batch,
         }
     }
 
-    /// Records the spectra of a slice's sequences.
-    fn spectra(
+    /// The part of a tensor of such rows where the chunks from the first on lie, and the one before, of a slice's rows.
+    fn part(
+        &self,
+        dtype: DType,
+        reversed: bool,
+        all: usize,
+        (rows, length): ([usize; 2], usize),
+        first: u32,
+    ) -> Part {
+        let [from, to] = rows;
+        if self.plan.blocks() == 1 {
+            return Part::new(self.gpu, dtype, all * length, [from * length, to * length]);
+        }
+        let points = self.plan.points as usize;
+        let samples = |chunk: usize| (chunk * points).min(length);
+        let first = first as usize;
+        let [start, end] = [samples(first.saturating_sub(1)), samples(first + self.plan.block as usize)];
+        let [start, end] = if reversed { [length - end, length - start] } else { [start, end] };
+        // A block is one of a single row.
+        Part::new(self.gpu, dtype, all * length, [from * length + start, from * length + end])
+    }
+
+    fn read_part(&self, slice: Slice, read: &Read<'_>, first: u32) -> Part {
+        let rows = (slice.rows(self.spec), slice.length as usize);
+        self.part(read.dtype, read.reversed, read.rows, rows, first)
+    }
+
+    fn write_part(&self, slice: Slice, write: &Write<'_>, first: u32) -> Part {
+        let rows = if slice.share > 0 { [0, write.rows] } else { slice.rows(self.spec) };
+        self.part(write.dtype, write.reversed, write.rows, (rows, self.spec.length), first)
+    }
+
+    /// Records the spectra of a slice's sequences, where all fit at once; others are made when they are needed.
+    fn spectra(&mut self, with: With<'_>, slice: Slice) -> Result<(), Error> {
+        if self.plan.blocks() == 1 { self.spectra_of_block(with, slice, 0) } else { Ok(()) }
+    }
+
+    /// Records the spectra of the chunks of a slice's sequences from this one on.
+    fn spectra_of_block(
         &mut self,
-        kernels: &[Kernel],
+        With { kernels, read, spectra }: With<'_>,
         slice: Slice,
-        read: Read<'_>,
-        spectra: &wgpu::Buffer,
+        first: u32,
     ) -> Result<(), Error> {
-        let params = self.params(slice, slice.sequences());
+        let part = self.read_part(slice, &read, first);
+        let blocks = Blocks { first, ..Blocks::default() };
+        let params = self.params(Slice { share: 0, ..slice }, slice.sequences(), blocks, [part.origin, 0]);
         let (turns, lines) = (self.turns.buffer(), &self.scratch.lines);
         match kernels {
             [spectrum] => {
-                let buffers = [read.skip, spectra, turns, read.x, read.pre];
-                spectrum.dispatch(self.gpu, self.encoder, &params, &buffers)
+                let mut buffers = whole(&[read.skip, spectra, turns]);
+                buffers.extend([part.of(read.x), part.of(read.pre)]);
+                spectrum.dispatch_parts(self.gpu, self.encoder, &params, buffers)
             }
             [columns, spectrum_lines] => {
-                let buffers = [read.skip, lines, turns, read.x, read.pre];
-                columns.dispatch(self.gpu, self.encoder, &params, &buffers)?;
+                let mut buffers = whole(&[read.skip, lines, turns]);
+                buffers.extend([part.of(read.x), part.of(read.pre)]);
+                columns.dispatch_parts(self.gpu, self.encoder, &params, buffers)?;
                 spectrum_lines.dispatch(self.gpu, self.encoder, &params, &[lines, spectra, turns])
             }
             _ => unreachable!("a transform has one pass or two"),
         }
     }
 
-    /// Records the convolutions of a slice's sequences with what has those spectra.
+    /// Records the convolutions of a slice's sequences with what is in another slice.
     fn convolve(
         &mut self,
         kernels: &[Kernel],
-        slice: Slice,
-        read: Read<'_>,
-        spectra: &wgpu::Buffer,
+        (slice, read): (Slice, Read<'_>),
+        (other, with): (Slice, With<'_>),
         write: Write<'_>,
     ) -> Result<(), Error> {
-        let params = self.params(slice, slice.outputs());
-        let (turns, TransformScratch { lines, sums, .. }) = (self.turns.buffer(), self.scratch);
+        let block = self.plan.block;
         match kernels {
             [conv] => {
-                let buffers = write.after(&[spectra, turns, read.x, read.pre]);
-                conv.dispatch(self.gpu, self.encoder, &params, &buffers)
+                let [from, to] = [self.read_part(slice, &read, 0), self.write_part(slice, &write, 0)];
+                let origins = [from.origin, to.origin];
+                let params = self.params(slice, slice.outputs(), Blocks::default(), origins);
+                let mut buffers = whole(&[with.spectra, self.turns.buffer()]);
+                buffers.extend([from.of(read.x), from.of(read.pre)]);
+                conv.dispatch_parts(self.gpu, self.encoder, &params, write.after(buffers, &to))
             }
             [columns, products, outputs] => {
-                let buffers = [read.skip, lines, turns, read.x, read.pre];
-                let of_sequences = self.params(slice, slice.sequences());
-                columns.dispatch(self.gpu, self.encoder, &of_sequences, &buffers)?;
-                products.dispatch(self.gpu, self.encoder, &params, &[lines, spectra, sums, turns])?;
-                outputs.dispatch(self.gpu, self.encoder, &params, &write.after(&[sums, turns]))
+                for first in (0..self.plan.blocks()).map(|i| i * block) {
+                    let mut add = false;
+                    for (source, lag) in self.pairs_of_blocks(first, other.length) {
+                        if self.plan.blocks() > 1 {
+                            self.spectra_of_block(with, other, lag)?;
+                        }
+                        let blocks = Blocks { first, source, lag, add };
+                        self.products([columns, products], (slice, read), with.spectra, blocks)?;
+                        add = true;
+                    }
+                    let to = self.write_part(slice, &write, first);
+                    let blocks = Blocks { first, ..Blocks::default() };
+                    let params = self.params(slice, slice.outputs(), blocks, [0, to.origin]);
+                    let buffers = whole(&[&self.scratch.sums, self.turns.buffer()]);
+                    outputs.dispatch_parts(self.gpu, self.encoder, &params, write.after(buffers, &to))?;
+                }
+                Ok(())
             }
             _ => unreachable!("a convolution has one kernel or three"),
         }
+    }
+
+    /// For a block of chunks, the blocks of chunks up to it, each with those of the other sequences, of that length, in which
+    /// the distances to it lie.
+    fn pairs_of_blocks(&self, first: u32, length: u32) -> Vec<(u32, u32)> {
+        let LongConvPlan { block, points, .. } = *self.plan;
+        let lags = |source| [first.checked_sub(source + block), Some(first - source)].into_iter().flatten();
+        let pairs =
+            (0..=first).step_by(block as usize).flat_map(|source| lags(source).map(move |lag| (source, lag)));
+        pairs.filter(|(_, lag)| lag * points < length).collect()
+    }
+
+    /// Records the products of some chunks of sequences with spectra, which are summed.
+    fn products(
+        &mut self,
+        [columns, products]: [&Kernel; 2],
+        (slice, read): (Slice, Read<'_>),
+        spectra: &wgpu::Buffer,
+        blocks: Blocks,
+    ) -> Result<(), Error> {
+        let (turns, TransformScratch { lines, sums, .. }) = (self.turns.buffer(), self.scratch);
+        let part = self.read_part(slice, &read, blocks.source);
+        let of_source = Blocks { first: blocks.source, ..Blocks::default() };
+        let params = self.params(slice, slice.sequences(), of_source, [part.origin, 0]);
+        let mut buffers = whole(&[read.skip, lines, turns]);
+        buffers.extend([part.of(read.x), part.of(read.pre)]);
+        columns.dispatch_parts(self.gpu, self.encoder, &params, buffers)?;
+        let params = self.params(slice, slice.outputs(), blocks, [0, 0]);
+        products.dispatch(self.gpu, self.encoder, &params, &[lines, spectra, sums, turns])
+    }
+
+    /// Records the gradients of kernels from a slice's parts, which are added to those of batches before.
+    fn sum(&mut self, sum: &Kernel, slice: Slice, [dk, dskip]: [&wgpu::Buffer; 2]) -> Result<(), Error> {
+        let (length, taps) = (self.spec.length, self.spec.taps);
+        let (rows, step) = (slice.outputs() as usize, (self.plan.block * self.plan.points) as usize);
+        let first_row = slice.first_channel as usize * taps;
+        for first in (0..taps).step_by(step) {
+            let end = taps.min(first + step);
+            let one = self.plan.blocks() > 1;
+            let range = |row: usize, rows: usize, width: usize| {
+                if one { [row + first, row + end] } else { [row, row + rows * width] }
+            };
+            let parts = Part::new(self.gpu, DType::F32, rows * length, range(0, rows, length));
+            let of_channels = range(first_row, slice.channels as usize, taps);
+            let to = Part::new(self.gpu, DType::F32, self.spec.channels * taps, of_channels);
+            let total = slice.channels * (end - first) as u32;
+            let params = SumParams {
+                groups: total.div_ceil(self.plan.lanes),
+                total,
+                lags: (end - first) as u32,
+                first_lag: first as u32,
+                taps: taps as u32,
+                length: length as u32,
+                channels: slice.channels,
+                parts: slice.outputs() / slice.channels,
+                first_channel: slice.first_channel,
+                read_from: parts.origin,
+                write_from: to.origin,
+                add: u32::from(slice.first_batch > 0),
+            };
+            let mut buffers = vec![parts.of(&self.scratch.parts), to.of(dk)];
+            buffers.extend(whole(&[dskip]));
+            sum.dispatch_parts(self.gpu, self.encoder, &params, buffers)?;
+        }
+        Ok(())
     }
 }

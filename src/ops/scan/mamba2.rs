@@ -6,7 +6,7 @@ use crate::ops::{
     Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dStep, Conv1dStepInputs, Scratch,
     SequenceIndices, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdStep,
 };
-use crate::{Element, Error, Gpu, Mamba2Spec, Sequences, Tensor};
+use crate::{Element, Error, Gpu, Mamba2Spec, Sequences, SsdSpec, Tensor};
 
 /// Inputs of a [`Mamba2`]; shapes as in [`Mamba2Spec`].
 #[derive(Clone, Copy, Debug)]
@@ -72,9 +72,7 @@ impl Front {
     fn new(gpu: &Gpu, spec: Mamba2Spec) -> Result<Self, Error> {
         spec.check().map_err(crate::PlanError::from)?;
         let conv = Conv1d::in_parts(gpu, spec.conv(), &spec.parts())?;
-        let sequences = indices(&spec)
-            .map(|indices| SequenceIndices::new(gpu, spec.conv().sequences_shape(), &indices))
-            .transpose()?;
+        let sequences = sequences(gpu, &spec)?;
         Ok(Self { gpu: gpu.clone(), spec, conv, sequences, between: Default::default() })
     }
 
@@ -105,15 +103,22 @@ impl Front {
     }
 }
 
-/// The sequences that indices name, counted from 0.
-fn indices(spec: &Mamba2Spec) -> Option<Vec<i32>> {
-    let Sequences::Indexed(indices) = &spec.ssd.sequences else { return None };
-    let mut sequence = 0;
-    let counted = indices.iter().enumerate().map(|(i, index)| {
-        sequence += i32::from(i > 0 && *index != indices[i - 1]);
-        sequence
-    });
-    Some(counted.collect())
+/// The recurrence's sequences for the convolution; those that indices name are counted from 0.
+fn sequences(gpu: &Gpu, spec: &Mamba2Spec) -> Result<Option<SequenceIndices>, Error> {
+    let SsdSpec { batch, length, ref sequences, .. } = spec.ssd;
+    match sequences {
+        Sequences::Whole => Ok(None),
+        Sequences::Packed(starts) => SequenceIndices::packed(gpu, length, starts).map(Some),
+        Sequences::Indexed(indices) => {
+            let mut sequence = 0;
+            let counted = indices.iter().enumerate().map(|(i, index)| {
+                sequence += i32::from(i > 0 && *index != indices[i - 1]);
+                sequence
+            });
+            let counted: Vec<_> = counted.collect();
+            SequenceIndices::new(gpu, [batch, length], &counted).map(Some)
+        }
+    }
 }
 
 /// The core of a Mamba-2 block: a convolution with silu over `x`, `B` and `C`, and state-space duality with the gate fused.
@@ -222,7 +227,7 @@ impl Mamba2Backward {
 /// A [`Mamba2`] a step at a time: for decoding. A prefill followed by steps is one longer prefill.
 ///
 /// Tensors are those of a step, (batch, channels) for `xbc` and as in [`SsdStep`] for the rest; inputs hold no initial
-/// states, and the spec's length, chunk and sequences mean nothing.
+/// states, and the spec's length and chunk mean nothing. Of packed sequences each is a batch of a step.
 #[derive(Clone, Debug)]
 pub struct Mamba2Step {
     gpu: Gpu,

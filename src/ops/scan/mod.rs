@@ -2,6 +2,7 @@
 
 mod associative_scan;
 mod chunked;
+mod chunked_windows;
 mod conv1d;
 mod delta_rule;
 mod h3;

@@ -1,6 +1,7 @@
 //! State-space duality, its gradients and its steps.
 
-use super::chunked::{Chunked, Given, Gradients};
+use super::chunked::{Given, Gradients};
+use super::chunked_windows::Windows;
 use super::token::Token;
 use crate::plan::{ChunkedBackwardPlan, ChunkedPlan, TokenPlan};
 use crate::tensor::expect_optional;
@@ -107,6 +108,15 @@ impl<T: Element> SsdOutputs<T> {
     }
 }
 
+impl<T: Element> SsdOutputGradients<'_, T> {
+    /// Fails unless these are of what the spec gives.
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &SsdSpec) -> Result<(), Error> {
+        self.out.expect(gpu, "dout", spec.dtype, &spec.x_shape())?;
+        let Some(last) = self.last else { return Ok(()) };
+        last.expect(gpu, "the gradient of the last states", DType::F32, &spec.state_shape())
+    }
+}
+
 impl<T: Element> SsdGradients<T> {
     fn zeros(gpu: &Gpu, spec: &SsdSpec) -> Result<Self, Error> {
         let heads = || Tensor::zeros(gpu, &spec.head_shape());
@@ -125,7 +135,7 @@ impl<T: Element> SsdGradients<T> {
         })
     }
 
-    fn check(&self, gpu: &Gpu, spec: &SsdSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &SsdSpec) -> Result<(), Error> {
         let dtype = spec.dtype;
         self.x.expect(gpu, "dx", dtype, &spec.x_shape())?;
         self.dt.expect(gpu, "ddt", dtype, &spec.dt_shape())?;
@@ -145,7 +155,7 @@ impl<T: Element> SsdGradients<T> {
 pub struct Ssd {
     spec: SsdSpec,
     plan: ChunkedPlan,
-    chunked: Chunked,
+    chunked: Windows,
 }
 
 impl Ssd {
@@ -153,7 +163,7 @@ impl Ssd {
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: SsdSpec) -> Result<Self, Error> {
         let plan = ChunkedPlan::ssd(&spec, gpu.caps())?;
-        let chunked = Chunked::forward(gpu, spec.recurrence(), plan)?;
+        let chunked = Windows::forward(gpu, spec.recurrence(), plan)?;
         Ok(Self { spec, plan, chunked })
     }
 
@@ -201,7 +211,7 @@ impl Ssd {
 pub struct SsdBackward {
     spec: SsdSpec,
     plan: ChunkedBackwardPlan,
-    chunked: Chunked,
+    chunked: Windows,
 }
 
 impl SsdBackward {
@@ -209,7 +219,7 @@ impl SsdBackward {
     /// more than the adapter holds.
     pub fn new(gpu: &Gpu, spec: SsdSpec) -> Result<Self, Error> {
         let plan = ChunkedBackwardPlan::ssd(&spec, gpu.caps())?;
-        let chunked = Chunked::backward(gpu, spec.recurrence(), &plan)?;
+        let chunked = Windows::backward(gpu, spec.recurrence(), &plan)?;
         Ok(Self { spec, plan, chunked })
     }
 
@@ -233,10 +243,7 @@ impl SsdBackward {
     ) -> Result<(), Error> {
         let (gpu, spec) = (&self.chunked.gpu, &self.spec);
         inputs.check(gpu, spec)?;
-        of.out.expect(gpu, "dout", spec.dtype, &spec.x_shape())?;
-        if let Some(last) = of.last {
-            last.expect(gpu, "the gradient of the last states", DType::F32, &spec.state_shape())?;
-        }
+        of.check(gpu, spec)?;
         gradients.check(gpu, spec)?;
         let mut heads = vec![gradients.a.buffer()];
         heads.extend(gradients.dt_bias.as_ref().map(Tensor::buffer));

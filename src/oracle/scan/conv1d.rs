@@ -12,7 +12,7 @@ pub struct Conv1dTensors<'a> {
     pub weight: &'a [f64],
     /// Terms added to every output of a channel.
     pub bias: Option<&'a [f64]>,
-    /// The sequence of each step.
+    /// The sequence of each step; packed ones are counted from 0 in their order.
     pub sequences: Option<&'a [i32]>,
     /// Inputs before the first step.
     pub initial: Option<&'a [f64]>,
@@ -44,6 +44,9 @@ impl Conv1dTensors<'_> {
     /// Where the input `lag` steps before step `t` of a row lies, in `x` or in the initial state, and what it is; none
     /// if it belongs to another sequence.
     fn tap(&self, spec: &Conv1dSpec, row: usize, t: usize, lag: usize) -> Option<(Place, f64)> {
+        if spec.packed.is_some() {
+            return self.packed_tap(spec, row, t, lag);
+        }
         let width = spec.width;
         let sequence = |t: usize| self.sequences.map(|all| all[row / spec.channels * spec.length + t]);
         if sequence(t) != sequence(t.saturating_sub(lag)) {
@@ -53,8 +56,42 @@ impl Conv1dTensors<'_> {
             let place = place(spec, row, t - lag);
             return Some((Place::X(place), self.x[place]));
         }
-        let place = row * (width - 1) + width - 1 + t - lag;
+        self.state(spec, row, width - 1 + t - lag)
+    }
+
+    /// An input of an initial state, if there is any.
+    fn state(&self, spec: &Conv1dSpec, row: usize, k: usize) -> Option<(Place, f64)> {
+        let place = row * (spec.width - 1) + k;
         self.initial.map(|initial| (Place::Initial(place), initial[place]))
+    }
+
+    /// The first step of a packed sequence, and the one after its last.
+    fn bounds(&self, sequence: usize) -> [usize; 2] {
+        let all = self.sequences.expect("packed sequences are told");
+        [sequence, sequence + 1].map(|number| all.partition_point(|&of| (of as usize) < number))
+    }
+
+    /// The same as `tap` where sequences are packed: what lies before one is in a state of its own.
+    fn packed_tap(&self, spec: &Conv1dSpec, row: usize, t: usize, lag: usize) -> Option<(Place, f64)> {
+        let sequence = self.sequences.expect("packed sequences are told")[t] as usize;
+        self.input_of(spec, [sequence, row], t + spec.width - 1, lag)
+    }
+
+    /// The input `lag` steps before a step of a packed sequence. Steps are counted with those of a state in front.
+    fn input_of(
+        &self,
+        spec: &Conv1dSpec,
+        [sequence, channel]: [usize; 2],
+        step: usize,
+        lag: usize,
+    ) -> Option<(Place, f64)> {
+        let [first, _] = self.bounds(sequence);
+        let at = step - lag;
+        if at >= first + spec.width - 1 {
+            let place = place(spec, channel, at + 1 - spec.width);
+            return Some((Place::X(place), self.x[place]));
+        }
+        self.state(spec, sequence * spec.channels + channel, at - first)
     }
 
     /// A sum before its activation.
@@ -89,15 +126,25 @@ fn sigmoid(x: f64) -> f64 {
 /// `y_t = act(bias + Σ_k weight_k x_(t - width + 1 + k))`, an output at a time.
 pub fn conv1d(spec: &Conv1dSpec, precision: Precision, tensors: Conv1dTensors<'_>) -> Conv1dResult {
     let mut y = vec![0.0; tensors.x.len()];
-    let mut last = Vec::with_capacity(spec.rows() * (spec.width - 1));
+    let mut last = Vec::with_capacity(spec.state_shape().iter().product());
     for row in 0..spec.rows() {
         for t in 0..spec.length {
             let sum = tensors.sum(spec, precision, row, t);
             let active = if spec.silu { sum * precision.sum(sigmoid(sum)) } else { sum };
             y[place(spec, row, t)] = precision.store(active);
         }
-        let lags = (0..spec.width - 1).rev();
-        last.extend(lags.map(|lag| tensors.tap(spec, row, spec.length - 1, lag).map_or(0.0, |(_, x)| x)));
+        if spec.packed.is_none() {
+            let lags = (0..spec.width - 1).rev();
+            last.extend(lags.map(|lag| tensors.tap(spec, row, spec.length - 1, lag).map_or(0.0, |(_, x)| x)));
+        }
+    }
+    for sequence in 0..spec.packed.unwrap_or(0) {
+        let [_, end] = tensors.bounds(sequence);
+        for channel in 0..spec.channels {
+            // The step before the end, counted with those of the state.
+            let input = |lag| tensors.input_of(spec, [sequence, channel], end + spec.width - 2, lag);
+            last.extend((0..spec.width - 1).rev().map(|lag| input(lag).map_or(0.0, |(_, x)| x)));
+        }
     }
     Conv1dResult { y, last }
 }
@@ -113,7 +160,7 @@ pub fn conv1d_backward(
         dx: vec![0.0; dy.len()],
         dweight: vec![0.0; spec.channels * spec.width],
         dbias: vec![0.0; spec.channels],
-        dinitial: vec![0.0; spec.rows() * (spec.width - 1)],
+        dinitial: vec![0.0; spec.state_shape().iter().product()],
     };
     let add = |sum: &mut f64, term: f64| *sum = precision.sum(*sum + precision.sum(term));
     for row in 0..spec.rows() {
@@ -168,6 +215,22 @@ mod tests {
         assert_eq!(run(spec.initial().sequences(), split), expected);
         let one = Conv1dTensors { sequences: None, x: &[4.0], ..begun };
         assert_eq!(run(Conv1dSpec { length: 1, ..spec.initial() }, one), (vec![894.5], vec![9.0, 4.0]));
+    }
+
+    /// The second of three sequences has no steps: what it begins with is what it leaves.
+    #[test]
+    fn packed_sequences_have_states_of_their_own() {
+        let spec = Conv1dSpec::new(DType::F32, 1, 1, 4, 3).bias().channels_last().packed(3).initial();
+        let states = [8.0, 9.0, 6.0, 7.0, 5.0, 4.0];
+        let tensors = Conv1dTensors { sequences: Some(&[0, 2, 2, 2]), initial: Some(&states), ..TENSORS };
+        let found = conv1d(&spec, Precision::Exact, tensors);
+        assert_eq!(found.y, [891.5, 542.5, 423.5, 234.5]);
+        assert_eq!(found.last, [9.0, 1.0, 6.0, 7.0, 3.0, 4.0]);
+        let gradients = conv1d_backward(&spec, Precision::Exact, tensors, &[1.0; 4]);
+        assert_eq!(gradients.dx, [1.0, 111.0, 11.0, 1.0]);
+        assert_eq!(gradients.dinitial, [100.0, 10.0, 0.0, 0.0, 100.0, 110.0]);
+        let zeros = conv1d(&spec, Precision::Exact, Conv1dTensors { initial: None, ..tensors });
+        assert_eq!((zeros.y[1], &zeros.last[..4]), (2.5, &[0.0, 1.0, 0.0, 0.0][..]));
     }
 
     /// Two channels side by side are the two one after the other.

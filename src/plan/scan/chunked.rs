@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::caps::{Bytes, Caps};
-use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
+use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_tensor, check_turns};
 use crate::shader::Storage;
 use crate::spec::{Decay, Recurrence, elements};
 use crate::{DType, PlanError, Skip, SsdSpec};
@@ -18,6 +18,8 @@ pub struct ChunkedPlan {
     pub room: u32,
     /// Chunks of all sequences.
     pub chunks: u32,
+    /// Chunks that are worked on at once: all, or as many as an adapter lets kernels bind.
+    pub window: u32,
     /// Lanes down a tile of steps, four each.
     pub step_lanes: u32,
     /// Lanes down a tile of a state, four rows each.
@@ -38,7 +40,7 @@ pub struct ChunkedPlan {
     pub skip: bool,
     /// Whether the result is gated.
     pub gated: bool,
-    /// Bytes of the states at the borders of all chunks.
+    /// Bytes of the states at the borders of the chunks that are worked on at once.
     pub state_bytes: u64,
     /// What kept the tiles from being larger.
     pub bound: Bound,
@@ -111,19 +113,36 @@ impl ChunkedPlan {
         fitting("state-space duality", plan, caps)
     }
 
-    pub(super) fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
-        check_caps("a recurrence in chunks", caps)?;
+    /// Plans whose kernels bind all chunks at once. Fails also if a tensor exceeds a binding.
+    pub(super) fn whole(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
         check_binding("x", of.tokens() * of.heads * of.x_dim, of.dtype, caps)?;
         check_binding("b", of.tokens() * of.groups * of.b_dim, of.dtype, caps)?;
-        check_binding("the states of the sequences", of.states() * of.heads * of.cells(), DType::F32, caps)?;
+        let plan = Self::new(of, caps)?;
+        let states = elements("the states of the chunks", &[plan.chunks as usize, of.heads, of.cells()])?;
+        check_binding("the states of the chunks", states, DType::F32, caps)?;
+        let records = record_words(plan.room as usize);
+        let records = elements("the steps of the chunks", &[plan.chunks as usize, of.heads, records])?;
+        check_binding("the steps of the chunks", records, DType::F32, caps)?;
+        check_turns("scan/chunk_pass", longest_run(of, plan.chunk as usize) as u64, caps)?;
+        Ok(Self { window: plan.chunks, state_bytes: 4 * states as u64, ..plan })
+    }
+
+    pub(super) fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
+        check_caps("a recurrence in chunks", caps)?;
+        check_tensor("x", of.tokens() * of.heads * of.x_dim, of.dtype, caps)?;
+        check_tensor("b", of.tokens() * of.groups * of.b_dim, of.dtype, caps)?;
+        check_binding(
+            "the states of the sequences",
+            (of.states() + 1) * of.heads * of.cells(),
+            DType::F32,
+            caps,
+        )?;
         let limit = caps.binding_bytes.min(caps.buffer_bytes);
         let (chunk, chunks) = choose_chunk(of, limit);
         let room = chunk.next_power_of_two().max(LEAST_ROOM);
-        let states = elements("the states of the chunks", &[chunks, of.heads, of.cells()])?;
-        check_binding("the states of the chunks", states, DType::F32, caps)?;
-        let records = elements("the steps of the chunks", &[chunks, of.heads, record_words(room)])?;
-        check_binding("the steps of the chunks", records, DType::F32, caps)?;
-        check_turns("scan/chunk_pass", longest_run(of, chunk) as u64, caps)?;
+        let window = window_of(of, [chunk, chunks, room], limit)?.min(chunks);
+        let states = elements("the states of the chunks", &[window, of.heads, of.cells()])?;
+        check_turns("scan/chunk_pass", longest_run(of, chunk).min(window) as u64, caps)?;
 
         let step_lanes = (room as u32 / 4).min(16);
         let fours = |width: usize| if width <= 32 { 1 } else { 2 };
@@ -132,6 +151,7 @@ impl ChunkedPlan {
             chunk: chunk as u32,
             room: room as u32,
             chunks: chunks as u32,
+            window: window as u32,
             step_lanes,
             state_lanes: lanes_down(of.x_dim),
             x_fours: fours(of.x_dim),
@@ -334,6 +354,45 @@ fn choose_chunk(of: &Recurrence, limit: u64) -> (usize, usize) {
     (chunk, count(chunk))
 }
 
+/// Tokens at a multiple of which a part of any tensor may begin: an odd number of halves is two bytes a token.
+pub(crate) const TOKEN_ALIGNMENT: usize = 128;
+
+/// Chunks that kernels can bind at once. Fails if that is not even one.
+fn window_of(of: &Recurrence, [chunk, chunks, room]: [usize; 3], limit: u64) -> Result<usize, PlanError> {
+    let planes = of.b_dim.div_ceil(32 * if of.b_dim <= 32 { 1 } else { 2 });
+    let wide = of.heads * of.x_dim * if of.gated { 4 } else { of.dtype.bytes() };
+    // Bytes of a token, of which some more than a window's are bound, and of a chunk.
+    let of_token = [
+        ("x", wide),
+        ("b", of.groups * of.b_dim * of.dtype.bytes()),
+        ("the products of rows", 16 * planes * of.heads),
+    ];
+    let of_chunk = [
+        ("the states of a chunk", 4 * of.heads * of.cells()),
+        ("the steps of a chunk", 4 * of.heads * record_words(room)),
+    ];
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut most = usize::MAX;
+    let fits = |count: usize, bytes: usize| count as u128 * bytes as u128 <= limit as u128;
+    for (tensor, bytes) in of_token.into_iter().filter(|&(_, bytes)| !fits(of.tokens(), bytes)) {
+        let count = (limit / bytes).saturating_sub(TOKEN_ALIGNMENT) / chunk;
+        let needed = (chunk + TOKEN_ALIGNMENT) * bytes;
+        most = most.min(if needed <= limit { count } else { return Err(too_much(tensor, needed, limit)) });
+    }
+    for (tensor, bytes) in of_chunk.into_iter().filter(|&(_, bytes)| !fits(chunks, bytes)) {
+        most = most.min(if bytes <= limit {
+            limit / bytes
+        } else {
+            return Err(too_much(tensor, bytes, limit));
+        });
+    }
+    Ok(most.max(1))
+}
+
+fn too_much(tensor: &'static str, bytes: usize, limit: usize) -> PlanError {
+    PlanError::Binding { tensor, bytes: bytes as u64, limit: limit as u64 }
+}
+
 /// Chunks of the longest sequence.
 pub(super) fn longest_run(of: &Recurrence, chunk: usize) -> usize {
     let runs = of.sequences.runs(of.batch, of.length);
@@ -348,8 +407,12 @@ impl Plan for ChunkedPlan {
 
 impl fmt::Display for ChunkedPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { chunk, chunks, step_lanes, x_fours, x, state_bytes, bound, .. } = self;
-        write!(f, "{chunks} chunks of {chunk} steps, states of {} between them; ", Bytes(*state_bytes))?;
+        let Self { chunk, chunks, window, step_lanes, x_fours, x, state_bytes, bound, .. } = self;
+        write!(f, "{chunks} chunks of {chunk} steps, ")?;
+        if window < chunks {
+            write!(f, "{window} at once, ")?;
+        }
+        write!(f, "states of {} between them; ", Bytes(*state_bytes))?;
         let (lanes, columns) = (step_lanes * COLUMN_LANES, x_fours * 4 * COLUMN_LANES);
         write!(f, "tiles of {} steps × {columns}, {lanes} lanes, {x}; {bound}", 4 * step_lanes)
     }
@@ -379,16 +442,12 @@ impl ChunkedBackwardPlan {
         let tile = (of.x_dim.div_ceil(16) + of.b_dim.div_ceil(16)) as u64 + 48 + u64::from(forward.room / 4);
         check_turns("scan/chunk_decay", tiles * tiles * tile + of.cells() as u64 / 256 + 128, caps)?;
         check_turns("scan/sum_rows", (of.x_dim * forward.chunks as usize / 64) as u64 + 8, caps)?;
-        let dots = elements("the products of rows", &[plan.planes(of.b_dim), of.tokens(), of.heads, 2])?;
-        check_binding("the products of rows", 2 * dots, DType::F32, caps)?;
-        if of.gated {
-            check_binding(
-                "the gradient before the gate",
-                of.tokens() * of.heads * of.x_dim,
-                DType::F32,
-                caps,
-            )?;
+        if forward.window == forward.chunks {
+            let dots = elements("the products of rows", &[plan.planes(of.b_dim), of.tokens(), of.heads, 2])?;
+            check_binding("the products of rows", 2 * dots, DType::F32, caps)?;
         }
+        let skips = elements("the parts of dD", &[of.x_dim, of.heads, forward.chunks as usize])?;
+        check_binding("the parts of dD", if forward.skip { skips } else { 0 }, DType::F32, caps)?;
         fitting("the gradients of a recurrence in chunks", plan, caps)
     }
 

@@ -27,6 +27,8 @@ pub struct Conv1dPlan {
     pub silu: bool,
     /// Whether rows hold several sequences.
     pub sequences: bool,
+    /// Whether these have states of their own.
+    pub packed: bool,
     /// Whether an initial state is given.
     pub initial: bool,
     /// Whether channels lie innermost, and a lane takes four of them, and not steps.
@@ -61,8 +63,9 @@ impl Conv1dPlan {
             check_binding(tensor, elements, spec.dtype, caps)?;
         }
         check_binding("weight", spec.channels * spec.width, DType::F32, caps)?;
-        check_binding("the state", spec.rows() * (spec.width - 1), DType::F32, caps)?;
-        check_binding("the sequences", spec.batch * spec.length, DType::F32, caps)?;
+        check_binding("the state", spec.state_shape().iter().product(), DType::F32, caps)?;
+        let starts = spec.packed.map_or(0, |count| count + 1);
+        check_binding("the sequences", spec.batch * spec.length + starts, DType::F32, caps)?;
         let vectors = if spec.channels_last {
             parts.iter().all(|part| part.is_multiple_of(4))
         } else {
@@ -76,6 +79,7 @@ impl Conv1dPlan {
             bias: spec.bias,
             silu: spec.silu,
             sequences: spec.sequences,
+            packed: spec.packed.is_some(),
             initial: spec.initial,
             channels_last: spec.channels_last,
         })
@@ -171,7 +175,7 @@ impl Conv1dBackwardPlan {
 
     /// Numbers that workgroups leave apart: parts of dweight, those of dbias, and the gradient of the initial state.
     pub fn partials(&self, spec: &Conv1dSpec) -> usize {
-        self.terms(spec) * spec.channels * (spec.width + 1) + spec.rows() * (spec.width - 1)
+        self.terms(spec) * spec.channels * (spec.width + 1) + spec.state_shape().iter().product::<usize>()
     }
 }
 
@@ -221,10 +225,19 @@ impl Conv1dStepPlan {
     /// Plans a step; the spec's length, sequences and initial state mean nothing to it. Fails if the spec is wrong or a
     /// tensor exceeds a binding.
     pub fn new(spec: &Conv1dSpec, caps: &Caps) -> Result<Self, PlanError> {
-        let spec = Conv1dSpec { length: 1, channels_last: false, ..*spec };
+        spec.check()?;
+        let spec = Self::of_steps(spec);
         let Conv1dPlan { lanes, width, bias, silu, .. } = Conv1dPlan::new(&spec, caps)?;
         // All rows of y are taken as one, so that its vectors start at multiples of four.
         Ok(Self { lanes, width, storage: Storage::new(spec.dtype, caps.f16, true), bias, silu })
+    }
+}
+
+impl Conv1dStepPlan {
+    /// A convolution of one step of every sequence.
+    pub(crate) fn of_steps(spec: &Conv1dSpec) -> Conv1dSpec {
+        let batch = spec.states();
+        Conv1dSpec { batch, length: 1, sequences: false, packed: None, channels_last: false, ..*spec }
     }
 }
 

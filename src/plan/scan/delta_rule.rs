@@ -112,7 +112,7 @@ impl DeltaRulePlan {
     pub fn new(spec: &DeltaRuleSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         let of = spec.recurrence();
-        let chunked = ChunkedPlan::new(&of, caps)?;
+        let chunked = ChunkedPlan::whole(&of, caps)?;
         let plan = Self { chunked, key_lanes: lanes_down(of.b_dim), pass: DeltaPass::new(&of, caps) };
         let (chunks, room) = (chunked.chunks as usize, chunked.room as usize);
         let inverses = elements("the inverses of the chunks", &[chunks, of.heads, room, room])?;
@@ -216,7 +216,7 @@ impl DeltaRuleBackwardPlan {
         let forward = DeltaRulePlan::new(spec, caps)?;
         let of = spec.pairs(forward.chunked.chunk as usize);
         elements("two steps a token", &[of.tokens(), of.heads, of.x_dim.max(of.b_dim)])?;
-        let pairs = ChunkedBackwardPlan::new(ChunkedPlan::new(&of, caps)?, &of, caps)?;
+        let pairs = ChunkedBackwardPlan::new(ChunkedPlan::whole(&of, caps)?, &of, caps)?;
         fitting("the gradients of the delta rule", Self { forward, pairs }, caps)
     }
 

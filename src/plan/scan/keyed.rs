@@ -55,7 +55,7 @@ pub(crate) enum KeyedProduct {
 
 impl KeyedPlan {
     fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
-        let chunked = ChunkedPlan::new(of, caps)?;
+        let chunked = ChunkedPlan::whole(of, caps)?;
         let (chunks, room) = (chunked.chunks as usize, chunked.room as usize);
         let scores = elements("the scores of the chunks", &[chunks, of.heads, room, room])?;
         check_binding("the scores of the chunks", scores, DType::F32, caps)?;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::caps::{Bytes, Caps};
-use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
+use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_tensor, check_turns};
 use crate::shader::Storage;
 use crate::{DType, LongConvSpec, PlanError};
 
@@ -23,6 +23,8 @@ pub struct LongConvPlan {
     pub points: u32,
     /// Chunks of a sequence.
     pub chunks: u32,
+    /// Chunks that are bound at once: all, or as many as an adapter lets a kernel bind.
+    pub block: u32,
     /// Batches that are worked on at once, with scratch for them.
     pub slice_batch: u32,
     /// Channels that are worked on at once, with scratch for them.
@@ -69,11 +71,14 @@ const LEAST_POINTS: u32 = 8;
 /// are far below what an adapter can bind.
 const SLICE_BYTES: usize = 32 << 20;
 
+/// Numbers of room in a binding beside what is needed, since a part of a buffer starts where an adapter lets it.
+const PART_ROOM: usize = 128;
+
 /// Workgroups that fill a large GPU.
 const FULL: u32 = 1024;
 
 impl LongConvPlan {
-    /// Plans a convolution, with as large a tile as fits. Fails if the spec is wrong or a tensor exceeds a binding.
+    /// Plans a convolution, with as large a tile as fits. Fails if the spec is wrong or a tensor exceeds a buffer.
     pub fn new(spec: &LongConvSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         check_caps("a long convolution", caps)?;
@@ -107,17 +112,23 @@ impl LongConvPlan {
     }
 
     fn plan(spec: &LongConvSpec, tile: u32, bound: Bound, caps: &Caps) -> Result<Self, PlanError> {
-        let elements = spec.rows() * spec.length;
-        check_binding("u", elements, spec.dtype, caps)?;
-        check_binding("k", spec.channels * spec.taps, DType::F32, caps)?;
+        check_tensor("u", spec.rows() * spec.length, spec.dtype, caps)?;
+        check_tensor("k", spec.channels * spec.taps, DType::F32, caps)?;
         // Lines and columns of a transform are at most half a tile.
         let most = (u64::from(tile) * u64::from(tile) / 4).min(MOST_POINTS.into()).max(tile.into());
         let points = points_of(spec.length).min(most as u32);
         let chunks = spec.length.div_ceil(points as usize);
         // What is read from the tables is 2 f32 for each turn, and so is a number of a transform.
-        check_binding("the transforms of a sequence", chunks * points as usize * 2, DType::F32, caps)?;
-        let rows = (SLICE_BYTES / (chunks * points as usize * 8)).max(1);
+        check_binding("the transform of a chunk", points as usize * 2 + PART_ROOM, DType::F32, caps)?;
+        let room = (caps.binding_bytes.min(caps.buffer_bytes) as usize).saturating_sub(4 * PART_ROOM);
+        let of_chunk = points as usize * 8;
+        let block = chunks.min(room / of_chunk);
+        let rows = if block < chunks { 1 } else { (SLICE_BYTES.min(room) / (block * of_chunk)).max(1) };
         let slice_batch = rows.min(spec.batch);
+        // Channels of several batches lie apart, with all channels between them.
+        let apart = (slice_batch - 1) * spec.channels + (rows / slice_batch).min(spec.channels);
+        let fits = |rows: usize| rows * spec.length * spec.dtype.bytes() <= room;
+        let slice_batch = if fits(spec.rows()) || fits(apart) { slice_batch } else { 1 };
         let slice_channels = (rows / slice_batch).min(spec.channels);
         let by_fours = spec.length.is_multiple_of(4);
         let plan = Self {
@@ -125,6 +136,7 @@ impl LongConvPlan {
             tile,
             points,
             chunks: chunks as u32,
+            block: block as u32,
             slice_batch: slice_batch as u32,
             slice_channels: slice_channels as u32,
             storage: Storage::new(spec.dtype, caps.f16, by_fours),
@@ -136,6 +148,11 @@ impl LongConvPlan {
         };
         check_turns("a long convolution", plan.turns(1), caps)?;
         Ok(plan)
+    }
+
+    /// Blocks of chunks of a sequence.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.chunks.div_ceil(self.block)
     }
 
     /// Whether a transform fits in workgroup memory.
@@ -153,7 +170,7 @@ impl LongConvPlan {
         let per_lane = u64::from(self.tile / self.lanes);
         // Loads, a radix-2 stage, four radix-8 stages and products.
         let transform = per_lane / 2 + per_lane / 2 + 4 * (1 + per_lane / 8) + per_lane / 2;
-        (u64::from(share) * u64::from(self.chunks) + 2) * transform
+        (u64::from(share) * u64::from(self.block) + 2) * transform
     }
 
     /// Workgroups for the convolution of that many sequences.
@@ -161,7 +178,7 @@ impl LongConvPlan {
         if self.one_pass() {
             sequences.div_ceil(self.tile / self.points)
         } else {
-            sequences * self.chunks * (self.points / self.tile)
+            sequences * self.block * (self.points / self.tile)
         }
     }
 
@@ -226,13 +243,19 @@ impl LongConvBackwardPlan {
         let parts = batch.div_ceil(share);
         let conv = LongConvPlan { slice_batch: conv.slice_batch / share * share, ..conv };
         let plan = Self { conv, share, parts };
-        check_binding("the parts of dk", plan.part_elements(spec), DType::F32, caps)?;
-        check_turns("a long convolution's gradient", conv.turns(share).max(parts.into()), caps)?;
+        check_tensor("the parts of dk", plan.part_elements(spec), DType::F32, caps)?;
+        check_turns("a long convolution's gradient", conv.turns(share).max(plan.slice_parts().into()), caps)?;
         Ok(plan)
     }
 
-    fn part_elements(&self, spec: &LongConvSpec) -> usize {
-        self.parts as usize * spec.channels * spec.length
+    /// Parts of a slice.
+    pub(crate) fn slice_parts(&self) -> u32 {
+        self.conv.slice_batch / self.share
+    }
+
+    /// Elements of a slice's parts.
+    pub(crate) fn part_elements(&self, spec: &LongConvSpec) -> usize {
+        (self.slice_parts() * self.conv.slice_channels) as usize * spec.length
     }
 
     /// The adjoint of a gated convolution is one that runs backwards in time, with its gates exchanged; and so are the
@@ -332,7 +355,8 @@ impl Plan for LongConvBackwardPlan {
 
 impl fmt::Display for LongConvPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lanes, tile, points, chunks, slice_batch, slice_channels, storage, bound, .. } = self;
+        let Self { lanes, tile, points, chunks, block, slice_batch, slice_channels, storage, bound, .. } =
+            self;
         if self.one_pass() {
             write!(f, "one pass, transforms of {points} complex numbers, {} a workgroup", tile / points)?;
         } else {
@@ -341,6 +365,9 @@ impl fmt::Display for LongConvPlan {
         }
         if *chunks > 1 {
             write!(f, ", {chunks} chunks a sequence")?;
+        }
+        if block < chunks {
+            write!(f, ", {block} at once")?;
         }
         let memory = Bytes(u64::from(tile * 8));
         write!(f, "; slices of {slice_batch} × {slice_channels} sequences")?;

@@ -12,6 +12,7 @@ mod selective_scan;
 mod sum_terms;
 mod token;
 
+pub(crate) use chunked::TOKEN_ALIGNMENT;
 pub(crate) use chunked::{ChunkKernel, Mixed, record_words};
 pub use chunked::{ChunkedBackwardPlan, ChunkedPlan, Steps};
 pub use conv1d::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan};

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use crate::caps::Caps;
-use crate::plan::{Bound, Exchange, Footprint, Plan, check_binding, check_caps};
+use crate::plan::{
+    Bound, Exchange, Footprint, PART_ALIGNMENT, Plan, check_binding, check_caps, check_tensor,
+};
 use crate::shader::Storage;
 use crate::spec::{RowScan, ScanOperator};
 use crate::{AssociativeScanSpec, DType, LinearScanSpec, PlanError};
@@ -73,9 +75,7 @@ impl RowScanPlan {
     fn new(of: &RowScan, caps: &Caps, tensor: &'static str) -> Result<Self, PlanError> {
         check_caps("a scan", caps)?;
         let bytes = of.elements() as u64 * of.dtype.bytes() as u64;
-        if bytes > caps.buffer_bytes {
-            return Err(PlanError::Buffer { tensor, bytes, limit: caps.buffer_bytes });
-        }
+        check_tensor(tensor, of.elements(), of.dtype, caps)?;
         let items = NUMBERS / of.operator.value_words() as u32;
         let (length, rows) = (of.length as u32, of.rows as u32);
         let (lanes, row_lanes, bound) = lanes(rows, length, items, caps);
@@ -173,9 +173,6 @@ pub(crate) struct RowWindow {
     /// Where the part begins in bytes, and how many these are, if it is not all.
     pub part: Option<[u64; 2]>,
 }
-
-/// Where a part of a buffer may start that is bound: what every WebGPU implementation takes.
-const PART_ALIGNMENT: u64 = 256;
 
 impl RowWindow {
     /// Chunks of whole rows, or of one. A step reads its neighbours' values: there is one more on either side.

@@ -16,6 +16,9 @@ use crate::{DType, SpecError};
 /// With `sequences`, a row holds several sequences one after the other, and a tensor of shape (batch, length) says to
 /// which of them each step belongs: a step takes in only inputs of its own. The initial state belongs to the sequence
 /// of the first step; the last state holds zeros in place of inputs that belong to another sequence than the last step.
+///
+/// Where sequences are `packed`, so many lie end to end in the steps of a single batch, its channels innermost, and each
+/// has an initial and a last state of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
@@ -36,6 +39,8 @@ pub struct Conv1dSpec {
     pub silu: bool,
     /// Whether rows hold several sequences.
     pub sequences: bool,
+    /// How many sequences with states of their own the steps hold, if they are packed.
+    pub packed: Option<usize>,
     /// Whether an initial state is given.
     pub initial: bool,
     /// Whether channels lie innermost, and not steps.
@@ -54,6 +59,7 @@ impl Conv1dSpec {
             bias: false,
             silu: false,
             sequences: false,
+            packed: None,
             initial: false,
             channels_last: false,
         }
@@ -75,6 +81,12 @@ impl Conv1dSpec {
     #[must_use]
     pub fn sequences(self) -> Self {
         Self { sequences: true, ..self }
+    }
+
+    /// Takes so many packed sequences, each with states of its own.
+    #[must_use]
+    pub fn packed(self, count: usize) -> Self {
+        Self { sequences: true, packed: Some(count), ..self }
     }
 
     /// Takes an initial state.
@@ -113,14 +125,19 @@ impl Conv1dSpec {
         [self.channels]
     }
 
-    /// Shape of the tensor that names each step's sequence.
+    /// Shape of the tensor that names each step's sequence, where they are not packed.
     pub fn sequences_shape(&self) -> [usize; 2] {
         [self.batch, self.length]
     }
 
-    /// Shape of the initial and the last state.
+    /// How many initial and last states there are.
+    pub fn states(&self) -> usize {
+        self.packed.unwrap_or(self.batch)
+    }
+
+    /// Shape of the initial and the last states: in place of the batch the packed sequences, where there are any.
     pub fn state_shape(&self) -> [usize; 3] {
-        [self.batch, self.channels, self.width - 1]
+        [self.states(), self.channels, self.width - 1]
     }
 
     /// Independent rows.
@@ -139,6 +156,19 @@ impl Conv1dSpec {
         if !(2..=4).contains(&self.width) {
             return Err(wrong("width", &self.width, "2 to 4"));
         }
+        if let Some(count) = self.packed {
+            at_least_one(&[("packed sequences", count)])?;
+            if self.batch != 1 {
+                return Err(wrong("batch", &self.batch, "1, since its sequences are packed"));
+            }
+            if !self.channels_last {
+                let (found, expected) = ("one along rows", "channels that lie innermost");
+                return Err(wrong("a convolution of packed sequences", &found, expected));
+            }
+            if !self.sequences {
+                return Err(wrong("sequences", &false, "true, since there are packed ones"));
+            }
+        }
         elements("x", &self.shape())?;
         elements("the state", &self.state_shape()).map(drop)
     }
@@ -151,10 +181,11 @@ impl fmt::Display for Conv1dSpec {
         let options = [
             (self.bias, ", bias"),
             (self.silu, ", silu"),
-            (self.sequences, ", sequences"),
+            (self.sequences && self.packed.is_none(), ", sequences"),
             (self.initial, ", initial state"),
             (self.channels_last, ", channels last"),
         ];
-        options.iter().filter(|(on, _)| *on).try_for_each(|(_, name)| f.write_str(name))
+        options.iter().filter(|(on, _)| *on).try_for_each(|(_, name)| f.write_str(name))?;
+        self.packed.map_or(Ok(()), |count| write!(f, ", {count} packed sequences"))
     }
 }

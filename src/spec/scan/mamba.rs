@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::spec::{at_least_one, elements, wrong};
+use crate::spec::{at_least_one, elements};
 use crate::{Conv1dSpec, DType, SelectiveScanSpec, Sequences, Skip, SpecError, SsdSpec};
 
 /// The core of a Mamba block (Gu and Dao 2023), between its projections: `out = scan(silu(conv1d(x)))`, gated by
@@ -55,12 +55,13 @@ impl fmt::Display for MambaSpec {
 ///
 /// Tensors: `xbc` of shape (batch, length, channels) in the recurrence's `dtype`, its channels those of all heads of `x`,
 /// then those of all groups of `B`, then `C`'s; taps (channels, width), a bias (channels) and the inputs before the first
-/// step (batch, channels, width - 1) in f32; all else as in [`SsdSpec`].
+/// step (batch, channels, width - 1), or (sequences, channels, width - 1) where they are packed, in f32; all else as in
+/// [`SsdSpec`].
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Mamba2Spec {
-    /// The recurrence of what the convolution gives. Where it has initial states, so has the convolution; sequences that
-    /// indices name are the convolution's too, packed ones are not for it.
+    /// The recurrence of what the convolution gives. Where it has initial states, so has the convolution, and its sequences
+    /// are the convolution's too: of packed ones each has a state of its own in front of either.
     pub ssd: SsdSpec,
     /// Taps of the convolution, 2 to 4.
     pub width: usize,
@@ -93,18 +94,17 @@ impl Mamba2Spec {
         let SsdSpec { dtype, batch, length, initial, .. } = self.ssd;
         let channels = self.parts().iter().sum();
         let conv = Conv1dSpec::new(dtype, batch, channels, length, self.width).silu().channels_last();
-        let sequences = matches!(self.ssd.sequences, Sequences::Indexed(_));
-        Conv1dSpec { bias: self.conv_bias, initial, sequences, ..conv }
+        let conv = Conv1dSpec { bias: self.conv_bias, initial, ..conv };
+        match &self.ssd.sequences {
+            Sequences::Whole => conv,
+            Sequences::Indexed(_) => conv.sequences(),
+            Sequences::Packed(_) => conv.packed(self.ssd.sequences.states(batch)),
+        }
     }
 
-    /// Fails if the convolution or the recurrence makes no sense, or sequences are packed, since the convolution has a state
-    /// for each batch.
+    /// Fails if the convolution or the recurrence makes no sense.
     pub fn check(&self) -> Result<(), SpecError> {
         self.ssd.check()?;
-        if let Sequences::Packed(starts) = &self.ssd.sequences {
-            let found = format!("packed as {}", starts.len().saturating_sub(1));
-            return Err(wrong("the sequences of a Mamba-2 core", &found, "whole, or named by indices"));
-        }
         let SsdSpec { batch, length, .. } = self.ssd;
         at_least_one(&[("length", length)])?;
         // Before they are added up.
@@ -135,9 +135,12 @@ mod tests {
         assert_eq!(refused(ssd().groups(3)), "groups is 3, expected a divisor of the 4 heads");
         assert_eq!(refused(SsdSpec { length: 0, ..ssd() }), "length is 0, expected at least 1");
         assert_eq!(
-            refused(ssd().sequences(Sequences::Packed(vec![0, 4, 9]))),
-            "the sequences of a Mamba-2 core is packed as 2, expected whole, or named by indices"
+            refused(ssd().sequences(Sequences::Packed(vec![0, 4, 8]))),
+            "the last sequence's end is 8, expected the length, 9"
         );
+        let packed = Mamba2Spec { ssd: ssd().sequences(Sequences::Packed(vec![0, 4, 9])), ..spec.clone() };
+        assert_eq!(packed.conv().state_shape(), [2, 64, 3]);
+        assert!(packed.check().is_ok());
         let wide = Mamba2Spec { width: 5, ..spec.clone() }.check().unwrap_err().to_string();
         assert_eq!(wide, "width is 5, expected 2 to 4");
         let one = MambaSpec::new(DType::F32, 1, 0, 9, 4).check().unwrap_err().to_string();

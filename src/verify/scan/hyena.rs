@@ -13,14 +13,22 @@ use crate::{
 };
 
 /// Filters as long as the sequences and shorter ones.
+///
+/// In narrow types most of the error is that of storing what the short convolutions give, which any composition of them
+/// does: of 582 results in f16, the worst is the exact operator of what was stored, rounded once. What the largest of few
+/// such roundings comes to is luck, and where the plain ones cancel a bound of twice theirs says little: in f16 there are
+/// more of them.
 pub(super) fn cases(grid: Grid) -> Vec<HyenaSpec> {
     let spec = |dtype, length| HyenaSpec::new(dtype, 2, 3, length);
+    let short = |dtype| {
+        if dtype == DType::F16 { HyenaSpec::new(dtype, 8, 6, 97) } else { spec(dtype, 97) }
+    };
     match grid {
-        // What the largest of few narrow roundings comes to is luck: those types take a longer sequence.
-        Grid::Thin => vec![spec(DType::F32, 97), spec(DType::F16, 784), spec(DType::Bf16, 784)],
+        Grid::Thin => DType::ALL.map(short).to_vec(),
         Grid::Full => {
-            let of_type =
-                |dtype| [spec(dtype, 1).width(2), spec(dtype, 784), spec(dtype, 1025).width(4).taps(64)];
+            let of_type = |dtype| {
+                [spec(dtype, 1).width(2), short(dtype), spec(dtype, 784), spec(dtype, 1025).width(4).taps(64)]
+            };
             DType::ALL.into_iter().flat_map(of_type).collect()
         }
     }

@@ -39,8 +39,17 @@ pub(super) fn cases2(grid: Grid) -> Vec<Mamba2Spec> {
     let odd = |dtype, length| all(Mamba2Spec::new(dtype, 2, length, (4, 13), 7));
     let resets = odd(DType::F32, 97);
     let indices = Sequences::Indexed((0..2 * 97).map(|t| t / 31).collect());
+    // Sequences of every length up to the taps', and one of none.
+    let packed = |dtype| {
+        let spec = Mamba2Spec::new(dtype, 1, 203, (4, 13), 7);
+        let spec = if dtype == DType::F32 { all(spec) } else { spec };
+        let starts = Sequences::Packed(vec![0, 1, 3, 3, 6, 10, 75, 202, 203]);
+        Mamba2Spec { ssd: spec.ssd.sequences(starts), ..spec }
+    };
     let mut cases = vec![
         odd(DType::F32, 1),
+        packed(DType::F32),
+        packed(DType::F16),
         Mamba2Spec { width: 3, conv_bias: false, ..Mamba2Spec::new(DType::F16, 2, 75, (2, 16), 16) },
         Mamba2Spec { ssd: resets.ssd.sequences(indices), ..resets },
         odd(DType::Bf16, 61),
@@ -241,7 +250,11 @@ async fn run2<T: Element>(gpu: &Gpu, spec: &Mamba2Spec) -> Result<Vec<Outcome>, 
     let mut inputs = Inputs::new((ssd.tokens() * conv.channels) as u64);
     let sequences = match &ssd.sequences {
         Sequences::Indexed(indices) => Some(indices.iter().map(|&index| index as i32).collect()),
-        _ => None,
+        Sequences::Packed(_) => {
+            let runs = ssd.sequences.runs(ssd.batch, ssd.length);
+            Some((0..).zip(&runs).flat_map(|(i, run)| vec![i; run.steps]).collect())
+        }
+        Sequences::Whole => None,
     };
     let front = Front::new::<T>(&mut inputs, &conv, sequences);
     let dt = rounded::<T>(&inputs.uniform(count(&ssd.dt_shape()), -4.0, 0.0));

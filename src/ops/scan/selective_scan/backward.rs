@@ -126,7 +126,7 @@ impl<T: Element> SelectiveScanGradients<T> {
         })
     }
 
-    fn check(&self, gpu: &Gpu, spec: &SelectiveScanSpec) -> Result<(), Error> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &SelectiveScanSpec) -> Result<(), Error> {
         let (dtype, shape) = (spec.dtype, spec.shape());
         let (skip, bias) = (self.dskip.as_ref(), self.ddelta_bias.as_ref());
         self.du.expect(gpu, "du", dtype, &shape)?;
