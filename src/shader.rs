@@ -400,6 +400,7 @@ files![
     "baseline/transpose",
     "bench/copy",
     "bench/fma",
+    "bench/matrix",
     "butterfly/apply_blocks",
     "butterfly/apply_pairs",
     "butterfly/bias",

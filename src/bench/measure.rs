@@ -20,6 +20,8 @@ pub async fn measure(
     Ok(Report {
         family: workload.family(),
         workload: workload.to_string(),
+        case: workload.case(),
+        pass: workload.pass(),
         #[cfg(feature = "serde")]
         spec: workload.fields(),
         dtype: workload.dtype(),
@@ -78,7 +80,7 @@ impl Bench<'_> {
             flops_per_second: flops / seconds,
             bytes_per_second: bytes as f64 / seconds,
             copy_fraction: bytes as f64 / seconds / self.ceilings.copy_bytes_per_second,
-            ceiling_fraction: self.ceilings.floor(flops, bytes) / seconds,
+            ceiling_fraction: self.ceilings.floor(self.workload.dtype(), flops, bytes) / seconds,
         })
     }
 
@@ -88,13 +90,13 @@ impl Bench<'_> {
         figures: impl AsyncFnOnce() -> Result<Figures, Error>,
     ) -> Result<Yardstick, Error> {
         let measured = match figures().await {
-            Ok(figures) => Measured::Figures(figures),
+            Ok(figures) => Measured::Figures(Box::new(figures)),
             Err(refused @ (Error::Plan(_) | Error::Allocation { .. })) => {
                 Measured::Refused(refused.to_string())
             }
             Err(error) => return Err(error),
         };
-        Ok(Yardstick { name, measured })
+        Ok(Yardstick { name: name.to_owned(), measured })
     }
 }
 

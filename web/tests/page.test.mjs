@@ -131,7 +131,9 @@ for (const name of ['chromium', 'firefox']) {
       await page.click('#bench-start');
       await reads(page, '#bench-state', /workloads measured/);
       const record = JSON.parse(await page.$eval('#bench-download', async (link) => (await fetch(link.href)).text()));
-      const keys = ['adapter', 'caps', 'ceilings', 'date', 'failed', 'refused', 'reports', 'shader_checks', 'versions'];
+      const keys = [
+        'adapter', 'caps', 'ceilings', 'date', 'engine', 'failed', 'note', 'refused', 'reports', 'schema', 'shader_checks', 'suite', 'version',
+      ];
       assert.deepEqual(Object.keys(record).sort(), keys);
       assert.match(record.date, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
       assert.deepEqual(record.failed, []);
