@@ -130,7 +130,7 @@ fn what_stands_beside_no_unfused_product_is_measured_too() {
     let suite = bench::suite(Family::Attention, Scale::by_arithmetic(&CEILINGS), Depth::Standard).into_iter();
     let backward = suite.filter(|workload| workload.to_string().ends_with("backward"));
     let backward: Vec<_> = backward.map(|workload| ("unfused", workload)).collect();
-    assert_eq!(backward.len(), 2);
+    assert_eq!(backward.len(), 4);
     for (yardstick, workload) in workloads.into_iter().chain(backward) {
         let report = block_on(bench::measure(&gpu, &*workload, ONCE, &CEILINGS)).unwrap();
         assert_eq!(report.yardsticks[0].name, yardstick, "{workload}");

@@ -74,9 +74,11 @@ pub fn suite(family: Family, scale: Scale, depth: Depth) -> Vec<Box<dyn Workload
         Family::Butterfly => butterfly::suite(scale, depth),
         Family::Scan => scan::suite(scale, depth),
     };
-    let mut suite = of(scale, depth);
     let larger = if depth == Depth::Full { scale.next() } else { None };
-    for workload in larger.into_iter().flat_map(|larger| of(larger, Depth::Quick)) {
+    let larger = larger.into_iter().flat_map(|larger| of(larger, Depth::Quick));
+    let mut suite: Vec<Box<dyn Workload>> = Vec::new();
+    // A row of a table may be a point of a sweep too, and one of two scales.
+    for workload in of(scale, depth).into_iter().chain(larger) {
         if !suite.iter().any(|known| known.to_string() == workload.to_string()) {
             suite.push(workload);
         }
