@@ -162,7 +162,7 @@ pub struct Figures {
     pub plan: String,
     /// How long it takes.
     pub timing: Timing,
-    /// The most memory it takes at once beyond the inputs: outputs and scratch, in bytes.
+    /// The most memory it takes at once beyond the inputs: outputs and scratch, in bytes. 0 where a peer does not tell.
     pub peak_bytes: u64,
     /// The operations of the workload, each second.
     pub flops_per_second: f64,

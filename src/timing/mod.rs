@@ -24,7 +24,7 @@ pub struct Timing {
     /// How many runs were measured.
     pub runs: usize,
     /// By which share of the median the last quarter of the runs took longer than the first, on the clock that counts;
-    /// absent with fewer than eight runs.
+    /// absent with fewer than twelve runs.
     pub drift: Option<f64>,
     /// Why this may not be what the machine gives; empty if nothing speaks against it.
     pub doubts: Vec<Doubt>,

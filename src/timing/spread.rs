@@ -113,8 +113,8 @@ fn outer_rank(runs: usize) -> Option<usize> {
 pub enum Doubt {
     /// Quartiles lie more than a tenth of the median apart: something else kept the machine busy.
     Noisy,
-    /// The last quarter of the runs took more than a twentieth longer or less long than the first: clocks changed, as they
-    /// do with heat.
+    /// The last quarter of the runs took more than a twentieth longer or less long than the first, and more than quartiles
+    /// lie apart: clocks changed, as they do with heat.
     Drifting,
     /// When time was up, the interval of the median was still wider than asked for.
     Unsettled,
@@ -133,9 +133,11 @@ impl fmt::Display for Doubt {
 /// What speaks against a median.
 pub(super) fn doubts(spread: &Spread, drift: Option<f64>, within: f64) -> Vec<Doubt> {
     let [lower, median, upper] = [spread.lower, spread.median, spread.upper].map(|time| time.as_secs_f64());
+    // A trend makes quarters differ by one and a half times as much as quartiles, chance by less.
+    let trend = ((upper - lower) / median.max(1e-9)).max(0.05);
     [
         (upper - lower > 0.1 * median, Doubt::Noisy),
-        (drift.is_some_and(|drift| drift.abs() > 0.05), Doubt::Drifting),
+        (drift.is_some_and(|drift| drift.abs() > trend), Doubt::Drifting),
         (within.is_finite() && spread.reach() > within, Doubt::Unsettled),
     ]
     .into_iter()
@@ -146,7 +148,7 @@ pub(super) fn doubts(spread: &Spread, drift: Option<f64>, within: f64) -> Vec<Do
 /// See [`Timing::drift`](super::Timing::drift); runs are in the order in which they were measured.
 pub(super) fn drift(runs: &[Duration]) -> Option<f64> {
     let quarter = runs.len() / 4;
-    if quarter < 2 {
+    if quarter < 3 {
         return None;
     }
     let median = |runs: &[Duration]| Spread::of(runs).map(|spread| spread.median.as_secs_f64());
@@ -221,6 +223,6 @@ mod tests {
         let noisy = micros([100, 150, 80].repeat(8));
         assert_eq!(of(&noisy), [Doubt::Noisy, Doubt::Unsettled]);
         assert_eq!(of(&micros([100; 5])), [Doubt::Unsettled], "no interval at all");
-        assert!(drift(&micros([1; 7])).is_none());
+        assert!(drift(&micros([1; 11])).is_none());
     }
 }

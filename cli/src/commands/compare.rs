@@ -265,7 +265,7 @@ fn in_words(comparison: &Comparison) -> String {
     }
     let count = |verdict| comparison.changes.iter().filter(|change| change.verdict == verdict).count();
     let (slower, faster, same) = (count(Verdict::Slower), count(Verdict::Faster), count(Verdict::Same));
-    let threshold = 100.0 * comparison.threshold;
+    let threshold = (1e5 * comparison.threshold).round() / 1e3;
     let gone: String = comparison
         .gone
         .iter()
@@ -275,7 +275,7 @@ fn in_words(comparison: &Comparison) -> String {
         })
         .collect();
     format!(
-        "{table}\n{gone}{slower} slower and {faster} faster by more than {threshold:.3} %, {same} the same\n"
+        "{table}\n{gone}{slower} slower and {faster} faster by more than {threshold} %, {same} the same\n"
     )
 }
 

@@ -94,7 +94,11 @@ fn numbers(contents: &Contents) -> String {
         return "<p>These machines have no case in common.</p>\n".to_owned();
     };
     let card = |name: &str, value: f64| format!("<div><b>{}</b>{}</div>\n", percent(value), escape(name));
-    let families = portability.families.iter().map(|score| card(&score.name, score.value));
+    let families = portability
+        .where_all_run
+        .iter()
+        .chain(&portability.families)
+        .map(|score| card(&score.name, score.value));
     let over = format!("all {} cases on {}", portability.cases.len(), portability.machines.join(", "));
     format!("<div class=\"numbers\">\n{}{}</div>\n", card(&over, overall), families.collect::<String>())
 }

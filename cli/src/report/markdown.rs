@@ -14,7 +14,7 @@ pub fn text(contents: &Contents) -> String {
         |overall| {
             let over =
                 format!("all {} cases on {}", portability.cases.len(), portability.machines.join(", "));
-            let families = portability.families.iter();
+            let families = portability.where_all_run.iter().chain(&portability.families);
             let families = families.map(|score| format!("{} {}", score.name, percent(score.value)));
             let families: Vec<_> = families.collect();
             format!("**{}** over {over}; {}.", percent(overall), families.join(", "))

@@ -20,6 +20,8 @@ pub struct Portability {
     pub machines: Vec<String>,
     /// Of all cases; absent if there are none that every machine's run has.
     pub overall: Option<f64>,
+    /// Of those cases alone that run on every machine, where that is another number.
+    pub where_all_run: Option<Score>,
     /// Of each family.
     pub families: Vec<Score>,
     /// Of each case, the worst first.
@@ -53,11 +55,19 @@ impl Portability {
             Some(Score { name: family.name().to_owned(), value: mean(Some(family))?, least: None })
         };
         let (overall, families) = (mean(None), Family::ALL.into_iter().filter_map(family).collect());
+        let positive = scored.iter().map(|(_, score)| score.value).filter(|value| *value > 0.0);
+        let positive: Vec<_> = positive.collect();
+        let where_all_run = (positive.len() < scored.len() && !positive.is_empty()).then(|| Score {
+            name: format!("the {} that run everywhere", positive.len()),
+            value: harmonic(positive),
+            least: None,
+        });
         let mut cases: Vec<_> = scored.into_iter().map(|(_, score)| score).collect();
         cases.sort_by(|a, b| a.value.total_cmp(&b.value));
         Self {
             machines: ours.iter().map(|machine| machine.letter.clone()).collect(),
             overall,
+            where_all_run,
             families,
             cases,
         }

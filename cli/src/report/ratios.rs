@@ -76,6 +76,8 @@ impl Ratio {
             svg.text("end", [left - 10.0, y + 4.0], &case.name);
             svg.line("row", [left, y], [left + WIDTH, y]);
             for (at, report, ratio) in points {
+                // Machines that agree would hide one another.
+                let y = y + 2.5 * (*at as f64 - (machines.len() as f64 - 1.0) / 2.0).clamp(-3.0, 3.0);
                 let tip = format!("{}\n{}\n{ratio:.2} {}", machines[*at].label(), report.workload, self.axis);
                 svg.point(&format!("c{}", at % 8), [x.at(*ratio), y], 5.0, &tip);
             }

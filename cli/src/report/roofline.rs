@@ -78,7 +78,7 @@ fn axes(svg: &mut Svg, x: &Axis, y: &Axis) {
         [f64::midpoint(LEFT, RIGHT), BOTTOM + 33.0],
         "operations for each byte that must move",
     );
-    svg.upward("soft", [14.0, f64::midpoint(TOP, BOTTOM)], "operations a second");
+    svg.rising("soft", [14.0, f64::midpoint(TOP, BOTTOM)], 90.0, "operations a second");
 }
 
 /// The slope of the memory, and the flat roofs of arithmetic behind where it meets them.
@@ -112,7 +112,12 @@ fn roofs(svg: &mut Svg, ceilings: &Ceilings, x: &Axis, y: &Axis) {
     if let Some(rate) = matrix {
         label(rate, "f16 matrix units");
     }
-    svg.text("soft small", [LEFT + 8.0, TOP + 16.0], &format!("copies {}B/s", spaced(copy)));
+    // Above the middle of the slope, along it.
+    let middle = (from * (fma / copy).clamp(from, high)).sqrt();
+    let [a, b] = [from, middle].map(|at| [x.at(at), y.at(at * copy)]);
+    let rise = (a[1] - b[1]).atan2((b[0] - a[0]).max(1.0));
+    let above = [b[0] - 7.0 * rise.sin(), b[1] - 7.0 * rise.cos()];
+    svg.rising("soft small", above, rise.to_degrees(), &format!("copies {}B/s", spaced(copy)));
 }
 
 fn spaced(rate: f64) -> String {
@@ -127,5 +132,7 @@ fn legend(svg: &mut Svg) {
         svg.text("small", [at + 14.0, 36.0], family.name());
         at += 88.0;
     }
-    svg.text("small soft", [at, 36.0], "large: forward · small: backward · hollow: unfused");
+    svg.point("hollow c3", [at + 5.0, 32.0], 3.0, "");
+    svg.text("small", [at + 14.0, 36.0], "unfused");
+    svg.text("small soft", [at + 76.0, 36.0], "small: backward");
 }

@@ -82,18 +82,19 @@ impl Svg {
         let _ = writeln!(self.body, r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{text}</text>"#);
     }
 
-    /// A text that goes upwards, with its middle at the place.
-    pub fn upward(&mut self, class: &str, [x, y]: [f64; 2], text: &str) {
+    /// A text that rises by so many degrees, with its middle at the place.
+    pub fn rising(&mut self, class: &str, [x, y]: [f64; 2], degrees: f64, text: &str) {
         let text = escape(text);
         let _ = writeln!(
             self.body,
-            r#"<text class="middle {class}" transform="translate({x:.1} {y:.1}) rotate(-90)">{text}</text>"#
+            r#"<text class="middle {class}" transform="translate({x:.1} {y:.1}) rotate({:.1})">{text}</text>"#,
+            -degrees
         );
     }
 
     /// For a page that has the [`STYLE`].
     pub fn inline(&self) -> String {
-        self.element("", "")
+        self.element(&format!(r#" style="max-width: {:.0}px""#, self.size[0]), "")
     }
 
     /// A file of its own.
@@ -181,6 +182,7 @@ impl Axis {
 /// A value with three digits and the letter of its thousands.
 pub fn short(value: f64) -> String {
     let (scale, letter) = match value.abs() {
+        1e15.. => (1e15, "P"),
         1e12.. => (1e12, "T"),
         1e9.. => (1e9, "G"),
         1e6.. => (1e6, "M"),

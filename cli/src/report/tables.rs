@@ -16,15 +16,11 @@ pub fn machines(machines: &[Machine]) -> Sheet {
     let mut sheet = Sheet::new([
         "",
         "machine",
-        "kind",
-        "interface",
-        "driver",
+        "adapter",
         "measured by",
-        "suite",
-        "date",
         "copies, B/s",
         "f32, FLOP/s",
-        "matrix units, FLOP/s",
+        "matrices, FLOP/s",
         "a dispatch, µs",
         "doubtful",
         "note",
@@ -35,20 +31,19 @@ pub fn machines(machines: &[Machine]) -> Sheet {
         let doubtful = record.reports.iter().filter(|report| !report.fused.timing.doubts.is_empty()).count();
         let rate =
             |rate: Option<f64>| rate.map_or_else(|| "–".into(), |rate| Cell::number(rate, short(rate)));
-        let micros = ceilings.dispatch_seconds.map(|seconds| seconds * 1e6);
+        let suite = record.suite.as_ref().map_or_else(|| "suite not told".to_owned(), suite);
+        let device: &str = &adapter.device_type;
+        let told = [device, &adapter.backend, &adapter.driver()].map(str::to_owned);
+        let told: Vec<_> = told.into_iter().filter(|text| !text.is_empty()).collect();
         sheet.row([
             (&machine.letter).into(),
             (&machine.name).into(),
-            (&adapter.device_type).into(),
-            (&adapter.backend).into(),
-            adapter.driver().into(),
-            format!("{} {}, {}", engine.name, engine.version, engine.on).into(),
-            record.suite.as_ref().map_or_else(|| "not told".to_owned(), suite).into(),
-            (&record.date).into(),
+            told.join(", ").into(),
+            format!("{} {}, {}; {suite}; {}", engine.name, engine.version, engine.on, record.date).into(),
             rate(Some(ceilings.copy_bytes_per_second)),
             rate(Some(ceilings.fma_flops_per_second)),
             rate(ceilings.matrix_flops_per_second),
-            rate(micros),
+            rate(ceilings.dispatch_seconds.map(|seconds| seconds * 1e6)),
             Cell::number(doubtful as f64, format!("{doubtful} of {}", record.reports.len())),
             record.note.as_deref().unwrap_or("").into(),
         ]);
@@ -59,7 +54,7 @@ pub fn machines(machines: &[Machine]) -> Sheet {
 fn suite(suite: &Suite) -> String {
     let depth = format!("{:?}", suite.depth).to_lowercase();
     let stopped = if suite.complete { "" } else { ", stopped early" };
-    format!("{}, {depth}, {}{stopped}", suite.version, suite.scale)
+    format!("suite {}, {depth}, {}{stopped}", suite.version, suite.scale)
 }
 
 /// A row a case, a column a machine: the share of the ceiling.
