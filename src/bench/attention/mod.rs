@@ -254,7 +254,10 @@ impl Alone {
     }
 }
 
-/// The oracle's answer for some queries of some heads.
+/// How many elements of keys the sampled queries of a workload look at, about: as many as an oracle meets in a second or two.
+const SAMPLED: usize = 1 << 25;
+
+/// The oracle's answer for some queries of some heads: 24, or 4 where their keys are very many.
 struct Sample {
     spec: AttentionSpec,
     /// Batch, head and query of each.
@@ -280,8 +283,9 @@ impl Sample {
         seen: impl Fn(usize) -> Vec<usize>,
     ) -> Self {
         let total = spec.batch * spec.heads * spec.q_len;
+        let count = (SAMPLED / (spec.k_len * spec.head_dim)).clamp(4, 24);
         let place = |i| [i / spec.q_len / spec.heads, i / spec.q_len % spec.heads, i % spec.q_len];
-        let queries: Vec<_> = spread(total, 24).into_iter().map(place).collect();
+        let queries: Vec<_> = spread(total, count).into_iter().map(place).collect();
         let (reference, plain) = queries
             .iter()
             .map(|&query| Alone::seeing(spec, [q, k, v], query, &seen(query[2])).both())
