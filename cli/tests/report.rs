@@ -311,7 +311,7 @@ fn records_without_a_workload_in_common_are_refused() {
     );
 }
 
-/// What is published was written by this format's writers: the command line, the page in two browsers, and PyTorch.
+/// What is published was written by this format's writers: the command line, the page in two browsers, and a peer.
 #[test]
 fn the_published_results_are_records() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results");
