@@ -166,9 +166,10 @@ impl Axis {
         let [low, high] = self.values.map(|value| value.ln() / self.base.ln());
         let decades = high - low;
         let every = (decades / 7.0).ceil().max(1.0);
-        let between: &[f64] = match (self.base > 2.0, decades) {
-            (true, ..1.0) => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
-            (true, ..2.3) => &[1.0, 2.0, 5.0],
+        // As many as there is room for.
+        let between: &[f64] = match (self.base > 2.0, (self.places[1] - self.places[0]).abs() / decades) {
+            (true, 300.0..) => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
+            (true, 100.0..) => &[1.0, 2.0, 5.0],
             _ => &[1.0],
         };
         let first = (low / every).floor() as i32;
@@ -234,7 +235,7 @@ mod tests {
         assert!(axis.at(2.0) > 0.0 && axis.at(3000.0) < 100.0);
         assert!((axis.at(100.0) - axis.at(10.0) - (axis.at(1000.0) - axis.at(100.0))).abs() < 1e-9);
         assert!((axis.at(1e9) - 100.0).abs() < 1e-9);
-        let narrow = Axis::around([1.0, 4.0], [0.0, 100.0]).ticks();
+        let narrow = Axis::around([1.0, 4.0], [0.0, 400.0]).ticks();
         assert!(narrow.len() >= 3, "{narrow:?}");
         let wide = Axis::of_lengths([512.0, 1_048_576.0], [0.0, 100.0]).ticks();
         assert!(
