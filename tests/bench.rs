@@ -50,6 +50,26 @@ fn floors_are_the_rooflines() {
     assert!((floor(DType::F16, 1e11, 5_000_000_000) - 0.5).abs() < 1e-9);
 }
 
+/// Of two measurements the better counts, and shares are said anew.
+#[test]
+fn reports_are_held_against_the_better_ceilings() {
+    let Some(gpu) = common::open(None) else { return };
+    let workload = MonarchSpec::square(DType::F32, 33, 12);
+    let mut report = block_on(bench::measure(&gpu, &workload, ONCE, &CEILINGS)).unwrap();
+    let before = report.clone();
+    let faster = Ceilings { copy_bytes_per_second: 4e10, fma_flops_per_second: 4e11, ..CEILINGS };
+    let slower = Ceilings { copy_bytes_per_second: 1.0, dispatch_seconds: Some(1e-6), ..CEILINGS };
+    let better = slower.or_better(faster);
+    assert_eq!(better, Ceilings { dispatch_seconds: Some(1e-6), ..faster });
+    report.hold_against(&better);
+    for (now, then) in
+        [(&report.fused, &before.fused), (report.unfused().unwrap(), before.unfused().unwrap())]
+    {
+        assert!((now.ceiling_fraction - then.ceiling_fraction / 4.0).abs() < 1e-6 * then.ceiling_fraction);
+        assert!((now.copy_fraction - then.copy_fraction / 4.0).abs() < 1e-6 * then.copy_fraction);
+    }
+}
+
 /// Memory is asked for and given back.
 #[test]
 fn memory_is_told_as_far_as_it_is_asked_for() {

@@ -73,15 +73,17 @@ impl Bench<'_> {
         let timing = timing::measure(self.gpu, self.effort, |encoder| record(encoder, &state)).await?;
         let (flops, bytes) = (self.workload.flops(), self.workload.least_bytes());
         let seconds = timing.median().as_secs_f64().max(1e-9);
-        Ok(Figures {
+        let mut figures = Figures {
             plan: plan.to_string(),
             timing,
             peak_bytes,
             flops_per_second: flops / seconds,
             bytes_per_second: bytes as f64 / seconds,
-            copy_fraction: bytes as f64 / seconds / self.ceilings.copy_bytes_per_second,
-            ceiling_fraction: self.ceilings.floor(self.workload.dtype(), flops, bytes) / seconds,
-        })
+            copy_fraction: 0.0,
+            ceiling_fraction: 0.0,
+        };
+        figures.hold_against(self.ceilings, self.workload.dtype(), flops, bytes);
+        Ok(figures)
     }
 
     /// A yardstick that may be more than the adapter holds: that is a result. A wrong answer is a failure.

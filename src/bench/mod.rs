@@ -51,6 +51,20 @@ impl Ceilings {
         matrix.unwrap_or(0.0).max(self.fma_flops_per_second)
     }
 
+    /// The better of two measurements in each respect: whatever else keeps a machine busy can only make it slower.
+    #[must_use]
+    pub fn or_better(self, other: Self) -> Self {
+        let least = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::min);
+        let most = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
+        Self {
+            copy_bytes_per_second: self.copy_bytes_per_second.max(other.copy_bytes_per_second),
+            fma_flops_per_second: self.fma_flops_per_second.max(other.fma_flops_per_second),
+            matrix_flops_per_second: most(self.matrix_flops_per_second, other.matrix_flops_per_second),
+            submission_seconds: least(self.submission_seconds, other.submission_seconds),
+            dispatch_seconds: least(self.dispatch_seconds, other.dispatch_seconds),
+        }
+    }
+
     /// The least time in seconds for that much arithmetic and traffic, whichever takes longer (the roofline of Williams,
     /// Waterman and Patterson, 2009).
     pub fn floor(&self, dtype: DType, flops: f64, bytes: u64) -> f64 {
@@ -240,7 +254,28 @@ pub struct Report {
     pub yardsticks: Vec<Yardstick>,
 }
 
+impl Figures {
+    /// What is said of a workload's time under these ceilings.
+    fn hold_against(&mut self, ceilings: &Ceilings, dtype: DType, flops: f64, bytes: u64) {
+        let seconds = self.timing.median().as_secs_f64().max(1e-9);
+        self.copy_fraction = bytes as f64 / seconds / ceilings.copy_bytes_per_second;
+        self.ceiling_fraction = ceilings.floor(dtype, flops, bytes) / seconds;
+    }
+}
+
 impl Report {
+    /// Says all shares anew, of other ceilings than those that were known when it was measured.
+    pub fn hold_against(&mut self, ceilings: &Ceilings) {
+        let Self { dtype, flops, least_bytes, fused, yardsticks, .. } = self;
+        let others = yardsticks.iter_mut().filter_map(|yardstick| match &mut yardstick.measured {
+            Measured::Figures(figures) => Some(&mut **figures),
+            Measured::Refused(_) => None,
+        });
+        for figures in std::iter::once(fused).chain(others) {
+            figures.hold_against(ceilings, *dtype, *flops, *least_bytes);
+        }
+    }
+
     /// The unfused version's figures, if it runs here.
     pub fn unfused(&self) -> Option<&Figures> {
         self.yardsticks.first().and_then(|yardstick| yardstick.measured.figures())

@@ -115,6 +115,14 @@ impl Record {
                 Err(error) => record.failed.push(unmeasured(error)),
             }
         }
+        if complete {
+            watcher.tell(Progress::Ceilings);
+            record.ceilings = record.ceilings.or_better(ceilings(gpu, effort).await?);
+            let Self { ceilings, reports, .. } = &mut record;
+            for report in reports {
+                report.hold_against(ceilings);
+            }
+        }
         record.suite = Some(Suite {
             version: SUITE_VERSION,
             depth: protocol.depth,
