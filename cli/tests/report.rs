@@ -205,6 +205,22 @@ fn what_cannot_run_on_a_machine_is_not_portable() {
     assert!((fewer["overall"].as_f64().expect("a number") - 0.5).abs() < 1e-9);
 }
 
+/// A browser that tells no name, has no timestamps, and takes long to submit anything.
+#[test]
+fn what_a_browser_hides_is_said() {
+    let mut hidden = on("", 0.5);
+    hidden["engine"]["on"] = json!("wgpu 30.0.1 in Firefox 153.0");
+    hidden["ceilings"]["submission_seconds"] = json!(0.1);
+    for report in reports(&mut hidden) {
+        report["fused"]["timing"]["device"] = Value::Null;
+    }
+    let (_folder, [hidden, plain]) = files([&hidden, &record()]);
+    let markdown = stdout(["report", &hidden]);
+    assert!(markdown.contains("software on the CPU in Firefox 153.0"), "{markdown}");
+    assert!(markdown.contains("to submit anything takes 100 ms"), "{markdown}");
+    assert!(!stdout(["report", &plain]).contains("to submit anything"));
+}
+
 #[test]
 fn peers_stand_beside_us() {
     let mut peer = record();

@@ -13,6 +13,7 @@ mod sheet;
 mod svg;
 mod tables;
 
+use tilewise::bench::Report;
 use tilewise_named::record::Record;
 
 pub use model::Machine;
@@ -81,6 +82,17 @@ impl Contents {
     }
 }
 
+/// What a submission takes, in seconds, where it is a fifth or more of what a third of the workloads take.
+fn drowned(machine: &Machine) -> Option<f64> {
+    let record = &machine.record;
+    let overhead = record.ceilings.submission_seconds?;
+    let short = |report: &&Report| {
+        let timing = &report.fused.timing;
+        timing.device.is_none() && timing.median().as_secs_f64() < 5.0 * overhead
+    };
+    (3 * record.reports.iter().filter(short).count() > record.reports.len()).then_some(overhead)
+}
+
 /// What a reader should know before comparing.
 fn warnings(machines: &[Machine]) -> Vec<String> {
     let mut words = Vec::new();
@@ -94,6 +106,14 @@ fn warnings(machines: &[Machine]) -> Vec<String> {
         if 3 * doubtful > record.reports.len() {
             let (letter, all) = (&machine.letter, record.reports.len());
             words.push(format!("{letter}: {doubtful} of {all} medians are doubtful. The machine was busy or hot; measure again."));
+        }
+        if let Some(overhead) = drowned(machine) {
+            words.push(format!(
+                "{}: there are no device timestamps, and to submit anything takes {} ms: the times of short kernels \
+                 are mostly that.",
+                machine.letter,
+                svg::short(1e3 * overhead)
+            ));
         }
         if record.suite.as_ref().is_some_and(|suite| !suite.complete) {
             words.push(format!("{}: the measurement was stopped before its end.", machine.letter));

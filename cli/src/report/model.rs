@@ -52,10 +52,12 @@ impl Machine {
 }
 
 fn name(record: &Record) -> String {
-    let (adapter, engine) = (&record.adapter.name, &record.engine);
+    let (adapter, engine) = (&record.adapter, &record.engine);
+    // Some browsers tell no names.
+    let adapter: &str = if adapter.name.is_empty() { &adapter.device_type } else { &adapter.name };
     match (engine.name.as_str(), engine.on.split_once(" in ")) {
         ("tilewise", Some((_, browser))) => format!("{adapter} in {browser}"),
-        ("tilewise", None) => adapter.clone(),
+        ("tilewise", None) => adapter.to_owned(),
         (peer, _) => format!("{peer} on {adapter}"),
     }
 }
