@@ -36,6 +36,53 @@ pub use scan::{
     SsdScratch, UnfusedConv1d, UnfusedSelectiveScan, UnfusedSelectiveScanPlan, UnfusedSsd, UnfusedSsdPlan,
 };
 
+use crate::shader::{Files, Linker, files};
+
+/// The shader files of this module alone.
+pub const FILES: Files = files![
+    "baseline/butterfly_factor",
+    "baseline/conv1d_activate",
+    "baseline/conv1d_inputs",
+    "baseline/conv1d_sequential",
+    "baseline/conv1d_tap",
+    "baseline/conv_direct",
+    "baseline/conv_gate",
+    "baseline/conv_pad",
+    "baseline/conv_product",
+    "baseline/fft_pass",
+    "baseline/matmul",
+    "baseline/matmul_matrix",
+    "baseline/matmul_operands",
+    "baseline/recurrence",
+    "baseline/recurrence_pairs",
+    "baseline/recurrence_results",
+    "baseline/recurrence_sequential",
+    "baseline/recurrence_steps",
+    "baseline/scan_apply",
+    "baseline/scan_backward_apply",
+    "baseline/scan_backward_pairs",
+    "baseline/scan_backward_sequential",
+    "baseline/scan_before",
+    "baseline/scan_double",
+    "baseline/scan_pairs",
+    "baseline/scan_sequential",
+    "baseline/softmax",
+    "baseline/softmax_backward",
+    "baseline/ssd_expand",
+    "baseline/ssd_finish",
+    "baseline/ssd_mask",
+    "baseline/ssd_params",
+    "baseline/ssd_pass",
+    "baseline/ssd_steps",
+    "baseline/ssd_weigh",
+    "baseline/transpose",
+];
+
+/// Links a kernel of [`FILES`], whose modules may be those of operations too.
+fn yardstick(kernel: &'static str) -> Linker {
+    Linker::among(FILES, kernel)
+}
+
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::backward_shaders as attention_backward;

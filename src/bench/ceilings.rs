@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use half::f16;
 
-use super::Ceilings;
+use super::{Ceilings, FILES};
 use crate::caps::MatrixUnits;
 use crate::kernel::{Kernel, params};
 use crate::plan::{Footprint, Plan};
@@ -85,10 +85,10 @@ impl fmt::Display for CeilingsPlan {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &CeilingsPlan) -> Result<Vec<Shader>, ShaderError> {
-    let copy = Linker::new("bench/copy").set("ITEMS", ITEMS).set("LANES", plan.lanes);
-    let fma = Linker::new("bench/fma").set("STEPS", STEPS).set("LANES", plan.lanes);
+    let copy = Linker::among(FILES, "bench/copy").set("ITEMS", ITEMS).set("LANES", plan.lanes);
+    let fma = Linker::among(FILES, "bench/fma").set("STEPS", STEPS).set("LANES", plan.lanes);
     let matrix = plan.matrices.map(|(units, subgroups)| {
-        Linker::new("bench/matrix")
+        Linker::among(FILES, "bench/matrix")
             .module("common/lane_subgroup")
             .module(if units.side == 16 { "common/matrix_16" } else { "common/matrix_8" })
             .set("SUBGROUPS", subgroups)

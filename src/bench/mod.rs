@@ -23,9 +23,13 @@ pub use suite::{SUITE_VERSION, Scale, suite};
 use std::fmt;
 use std::pin::Pin;
 
+use crate::shader::{Files, files};
 use crate::timing::Timing;
 use crate::verify::Family;
 use crate::{Bytes, DType, Error};
+
+/// The shader files of this module alone.
+pub const FILES: Files = files!["bench/copy", "bench/fma", "bench/matrix",];
 
 /// What this adapter can do at all, measured on it with kernels that do nothing else.
 #[derive(Clone, Copy, Debug, PartialEq)]

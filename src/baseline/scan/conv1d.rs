@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::spec::wrong;
 use crate::{Caps, Conv1dInputs, Conv1dOutputs, Conv1dSpec, DType, Element, Error, Gpu, PlanError, Tensor};
 
@@ -109,7 +110,7 @@ params! {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &PlainConv1dPlan) -> Result<Vec<Shader>, ShaderError> {
     let linker = |kernel| {
-        let linker = Linker::new(kernel).module("baseline/conv1d_inputs").set("LANES", plan.lanes);
+        let linker = yardstick(kernel).module("baseline/conv1d_inputs").set("LANES", plan.lanes);
         linker.set("WIDTH", plan.width).set("HAS_INITIAL", plan.initial).tensor("x", plan.storage)
     };
     let activated = |kernel| {

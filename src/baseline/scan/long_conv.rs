@@ -4,9 +4,10 @@
 use std::f64::consts::TAU;
 use std::fmt;
 
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding, check_turns};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::{Caps, DType, Element, Error, Gpu, LongConvInputs, LongConvSpec, PlanError, Tensor};
 
 /// How to run a [`LongConvSpec`] unfused.
@@ -104,7 +105,7 @@ params! {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &UnfusedLongConvPlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = |kernel| Linker::new(kernel).set("LANES", plan.lanes);
+    let linker = |kernel| yardstick(kernel).set("LANES", plan.lanes);
     let pad = |gated: bool, storage| {
         linker("baseline/conv_pad").set("HAS_GATE", gated).tensor("x", storage).tensor("gate", storage).link()
     };
@@ -290,7 +291,7 @@ impl fmt::Display for DirectLongConvPlan {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn direct_shaders(plan: &DirectLongConvPlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = Linker::new("baseline/conv_direct")
+    let linker = yardstick("baseline/conv_direct")
         .set("LANES", plan.lanes)
         .set("HAS_SKIP", plan.skip)
         .set("HAS_PRE", plan.pre_gate)
