@@ -11,6 +11,7 @@ use std::fmt;
 /// WGSL does not say which size a kernel gets, so plans may rely on `min` alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Subgroups {
     /// The smallest size.
     pub min: u32,
@@ -21,6 +22,7 @@ pub struct Subgroups {
 /// One shape of cooperative matrix product, `m × k` by `k × n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MatrixShape {
     /// Rows of the result.
     pub m: u32,
@@ -45,6 +47,7 @@ pub struct MatrixUnits {
 /// The capabilities of an adapter that plans depend on. Sizes are in bytes unless the name says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Caps {
     /// Workgroup (shared) memory of one workgroup.
     pub workgroup_bytes: u32,

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use pollster::block_on;
-use tilewise::bench::{self, Attempt, Backward, Ceilings, Depth, Measured, Workload};
+use tilewise::bench::{self, Attempt, Backward, Ceilings, Depth, Measured, Scale, Workload};
 use tilewise::timing::Effort;
 use tilewise::verify::Family;
 use tilewise::{
@@ -17,9 +17,15 @@ use tilewise::{
 };
 
 /// One run each: these tests are about what is reported, not about how fast it is.
-const ONCE: Effort = Effort { warm_up: Duration::ZERO, runs: 1, budget: Duration::from_secs(1) };
+const ONCE: Effort = Effort::fixed(Duration::ZERO, 1, Duration::ZERO);
 
-const CEILINGS: Ceilings = Ceilings { copy_bytes_per_second: 1e10, fma_flops_per_second: 1e11 };
+const CEILINGS: Ceilings = Ceilings {
+    copy_bytes_per_second: 1e10,
+    fma_flops_per_second: 1e11,
+    matrix_flops_per_second: None,
+    submission_seconds: None,
+    dispatch_seconds: None,
+};
 
 #[test]
 fn ceilings_are_those_of_a_machine() {
@@ -28,6 +34,50 @@ fn ceilings_are_those_of_a_machine() {
     // From a slow core to many times the largest GPU of today.
     assert!((1e8..1e14).contains(&ceilings.copy_bytes_per_second), "{ceilings}");
     assert!((1e8..1e16).contains(&ceilings.fma_flops_per_second), "{ceilings}");
+    assert_eq!(ceilings.matrix_flops_per_second.is_some(), gpu.caps().matrix_units().is_some());
+    assert!(ceilings.matrix_flops_per_second.is_none_or(|rate| (1e7..1e17).contains(&rate)), "{ceilings}");
+    let [submission, dispatch] = [ceilings.submission_seconds, ceilings.dispatch_seconds].map(Option::unwrap);
+    assert!((1e-7..1.0).contains(&submission) && (0.0..1e-2).contains(&dispatch), "{ceilings}");
+}
+
+/// Arithmetic is held against matrix units only in the type that they take, and against whichever bound is nearer.
+#[test]
+fn floors_are_the_rooflines() {
+    let ceilings = Ceilings { matrix_flops_per_second: Some(1e12), ..CEILINGS };
+    let floor = |dtype, flops, bytes| ceilings.floor(dtype, flops, bytes);
+    assert!((floor(DType::F32, 1e11, 1) - 1.0).abs() < 1e-9);
+    assert!((floor(DType::F16, 1e11, 1) - 0.1).abs() < 1e-9);
+    assert!((floor(DType::Bf16, 1e11, 1) - 1.0).abs() < 1e-9);
+    assert!((floor(DType::F16, 1e11, 5_000_000_000) - 0.5).abs() < 1e-9);
+}
+
+/// Of two measurements the better counts, and shares are said anew.
+#[test]
+fn reports_are_held_against_the_better_ceilings() {
+    let Some(gpu) = common::open(None) else { return };
+    let workload = MonarchSpec::square(DType::F32, 33, 12);
+    let mut report = block_on(bench::measure(&gpu, &workload, ONCE, &CEILINGS)).unwrap();
+    let before = report.clone();
+    let faster = Ceilings { copy_bytes_per_second: 4e10, fma_flops_per_second: 4e11, ..CEILINGS };
+    let slower = Ceilings { copy_bytes_per_second: 1.0, dispatch_seconds: Some(1e-6), ..CEILINGS };
+    let better = slower.or_better(faster);
+    assert_eq!(better, Ceilings { dispatch_seconds: Some(1e-6), ..faster });
+    report.hold_against(&better);
+    for (now, then) in
+        [(&report.fused, &before.fused), (report.unfused().unwrap(), before.unfused().unwrap())]
+    {
+        assert!((now.ceiling_fraction - then.ceiling_fraction / 4.0).abs() < 1e-6 * then.ceiling_fraction);
+        assert!((now.copy_fraction - then.copy_fraction / 4.0).abs() < 1e-6 * then.copy_fraction);
+    }
+}
+
+/// Memory is asked for and given back.
+#[test]
+fn memory_is_told_as_far_as_it_is_asked_for() {
+    let Some(gpu) = common::open(None) else { return };
+    let before = gpu.memory().live();
+    assert_eq!(block_on(bench::memory(&gpu, 256 << 20)).unwrap(), 256 << 20);
+    assert_eq!(gpu.memory().live(), before);
 }
 
 #[test]
@@ -118,10 +168,10 @@ fn what_stands_beside_no_unfused_product_is_measured_too() {
         ("dense", Box::new(ButterflyLinearSpec::new(DType::F32, 33, 50, 100))),
         ("dense", Box::new(ButterflyLinearSpec::new(DType::F16, 33, 64, 64).without_bias())),
     ];
-    let suite = bench::suite(Family::Attention, &CEILINGS, Depth::Standard).into_iter();
+    let suite = bench::suite(Family::Attention, Scale::by_arithmetic(&CEILINGS), Depth::Standard).into_iter();
     let backward = suite.filter(|workload| workload.to_string().ends_with("backward"));
     let backward: Vec<_> = backward.map(|workload| ("unfused", workload)).collect();
-    assert_eq!(backward.len(), 2);
+    assert_eq!(backward.len(), 4);
     for (yardstick, workload) in workloads.into_iter().chain(backward) {
         let report = block_on(bench::measure(&gpu, &*workload, ONCE, &CEILINGS)).unwrap();
         assert_eq!(report.yardsticks[0].name, yardstick, "{workload}");
@@ -164,8 +214,8 @@ fn sparse_layers_are_measured_beside_dense() {
 #[test]
 fn every_width_from_256_to_16384_is_measured() {
     for fma_flops_per_second in [4e10, 4e11, 8e12, 4e13] {
-        let ceilings = Ceilings { copy_bytes_per_second: 1e10, fma_flops_per_second };
-        let suite = bench::suite(Family::Butterfly, &ceilings, Depth::Standard);
+        let ceilings = Ceilings { copy_bytes_per_second: 1e10, fma_flops_per_second, ..CEILINGS };
+        let suite = bench::suite(Family::Butterfly, Scale::by_arithmetic(&ceilings), Depth::Standard);
         let widths = |kind: &str, dtype| {
             let of = suite.iter().filter(|workload| workload.kind() == kind && workload.dtype() == dtype);
             let mut widths: Vec<_> = of.filter_map(|workload| workload.width()).collect();

@@ -7,7 +7,7 @@ use tilewise::caps::{self, Profile};
 use tilewise::verify::Family;
 use tilewise::{Gpu, GpuOptions};
 
-use crate::commands::{bench, plan, project, run, shader, verify};
+use crate::commands::{bench, compare, plan, project, report, run, shader, verify};
 use crate::failure::{EXIT_CODES, Failure};
 use tilewise_named::ops::OPERATIONS;
 
@@ -59,6 +59,8 @@ pub enum Command {
     Shader(shader::Shader),
     Verify(verify::Verify),
     Bench(bench::Bench),
+    Report(report::Report),
+    Compare(compare::Compare),
     Run(run::Run),
     Project(project::Project),
 }

@@ -15,6 +15,8 @@ pub enum Failure {
     Check(String),
     /// The library's error; its kind decides the exit code.
     Library(Error),
+    /// The user stopped it, and what was done until then is kept.
+    Stopped(String),
     /// Whoever read the output has read enough, as `head` does. Not an error.
     PipeClosed,
 }
@@ -24,7 +26,8 @@ pub const EXIT_CODES: &str = "Exit codes:
   0  all is well
   1  a check failed, or the GPU did
   2  the input, an option or an output path is wrong
-  3  no adapter was found";
+  3  no adapter was found
+130  it was stopped by Ctrl-C";
 
 impl Failure {
     /// The process's exit code.
@@ -32,6 +35,7 @@ impl Failure {
         match self {
             Self::PipeClosed => 0,
             Self::Check(_) => 1,
+            Self::Stopped(_) => 130,
             Self::Input(_) => 2,
             Self::Library(error) => match error {
                 Error::NoAdapter(_) => 3,
@@ -52,7 +56,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Input(message) | Self::Check(message) => f.write_str(message),
+            Self::Input(message) | Self::Check(message) | Self::Stopped(message) => f.write_str(message),
             Self::Library(error @ Error::NoAdapter(_)) => write!(
                 f,
                 "{error}\nA software adapter will do: Mesa's lavapipe (mesa-vulkan-drivers on Debian), or Windows' own \
@@ -114,6 +118,7 @@ mod tests {
         for (failure, code) in [
             (Failure::PipeClosed, 0),
             (Failure::Check(gone()), 1),
+            (Failure::Stopped(gone()), 130),
             (Error::DeviceLost(gone()).into(), 1),
             (refused.into(), 1),
             (Failure::Input(gone()), 2),

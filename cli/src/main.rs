@@ -5,8 +5,10 @@ mod commands;
 mod draft;
 mod failure;
 mod files;
+mod interrupt;
 mod output;
 mod progress;
+mod report;
 mod table;
 
 use std::process::ExitCode;
@@ -41,6 +43,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Shader(shader) => shader.run(global),
         Command::Verify(verify) => verify.run(global),
         Command::Bench(bench) => bench.run(global),
+        Command::Report(report) => report.run(global),
+        Command::Compare(compare) => compare.run(global),
         Command::Run(run) => run.run(global),
         Command::Project(project) => project.run(global),
     }

@@ -3,9 +3,19 @@
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use std::time::Duration;
 
-/// A bar of that many steps; it disappears when dropped.
+/// A bar of that many steps, with the time left; it disappears when dropped.
 pub fn bar(steps: usize, what: impl Into<String>) -> ProgressBar {
-    let template = "{prefix} {wide_bar} {pos}/{len} {eta}";
+    styled(steps, what, "{prefix} {wide_bar} {pos}/{len} {eta}")
+}
+
+/// The same for steps that take long: it names the one under way, its message, and its clock goes on meanwhile.
+pub fn steps(steps: usize, what: impl Into<String>) -> ProgressBar {
+    let bar = styled(steps, what, "{prefix} {bar:30} {pos}/{len}, {eta} left  {wide_msg}");
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+fn styled(steps: usize, what: impl Into<String>, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     // A bar on anything but a terminal is hidden by indicatif itself.
     ProgressBar::new(steps as u64)

@@ -1,11 +1,15 @@
 //! Which adapter it was: what every record of a result or a measurement says.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use tilewise::Gpu;
 use tilewise::wgpu::{AdapterInfo, DeviceType};
 
 /// An adapter in its driver's words.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Adapter {
     /// Its name.
     pub name: String,
@@ -16,7 +20,7 @@ pub struct Adapter {
     /// The driver's version.
     pub driver_info: String,
     /// What kind of device it is, in words.
-    pub device_type: &'static str,
+    pub device_type: Cow<'static, str>,
     /// The vendor's PCI identifier.
     pub vendor: u32,
     /// The device's PCI identifier.
@@ -47,7 +51,7 @@ impl From<AdapterInfo> for Adapter {
         };
         Self {
             backend: info.backend.to_string(),
-            device_type,
+            device_type: device_type.into(),
             vendor: info.vendor,
             device: info.device,
             name: info.name,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Bench, Contest, Workload};
+use super::{Bench, Contest, Pass, Workload};
 use crate::DType;
 use crate::verify::Family;
 
@@ -45,8 +45,16 @@ impl<S: Trainable> Workload for Backward<S> {
         self.0.backward_least_bytes()
     }
 
+    fn pass(&self) -> Pass {
+        Pass::Backward
+    }
+
     fn kind(&self) -> String {
         format!("{}, backward,", self.0.kind())
+    }
+
+    fn case(&self) -> String {
+        format!("{}, backward", self.0.case())
     }
 
     fn length(&self) -> Option<usize> {

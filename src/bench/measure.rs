@@ -20,6 +20,8 @@ pub async fn measure(
     Ok(Report {
         family: workload.family(),
         workload: workload.to_string(),
+        case: workload.case(),
+        pass: workload.pass(),
         #[cfg(feature = "serde")]
         spec: workload.fields(),
         dtype: workload.dtype(),
@@ -71,15 +73,17 @@ impl Bench<'_> {
         let timing = timing::measure(self.gpu, self.effort, |encoder| record(encoder, &state)).await?;
         let (flops, bytes) = (self.workload.flops(), self.workload.least_bytes());
         let seconds = timing.median().as_secs_f64().max(1e-9);
-        Ok(Figures {
+        let mut figures = Figures {
             plan: plan.to_string(),
             timing,
             peak_bytes,
             flops_per_second: flops / seconds,
             bytes_per_second: bytes as f64 / seconds,
-            copy_fraction: bytes as f64 / seconds / self.ceilings.copy_bytes_per_second,
-            ceiling_fraction: self.ceilings.floor(flops, bytes) / seconds,
-        })
+            copy_fraction: 0.0,
+            ceiling_fraction: 0.0,
+        };
+        figures.hold_against(self.ceilings, self.workload.dtype(), flops, bytes);
+        Ok(figures)
     }
 
     /// A yardstick that may be more than the adapter holds: that is a result. A wrong answer is a failure.
@@ -88,13 +92,13 @@ impl Bench<'_> {
         figures: impl AsyncFnOnce() -> Result<Figures, Error>,
     ) -> Result<Yardstick, Error> {
         let measured = match figures().await {
-            Ok(figures) => Measured::Figures(figures),
+            Ok(figures) => Measured::Figures(Box::new(figures)),
             Err(refused @ (Error::Plan(_) | Error::Allocation { .. })) => {
                 Measured::Refused(refused.to_string())
             }
             Err(error) => return Err(error),
         };
-        Ok(Yardstick { name, measured })
+        Ok(Yardstick { name: name.to_owned(), measured })
     }
 }
 

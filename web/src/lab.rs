@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use clap::Parser;
-use js_sys::{Array, Function, Promise};
-use tilewise::bench::{Ceilings, Measured, measure};
+use js_sys::{Array, Function, Promise, Reflect};
+use tilewise::bench::{Ceilings, Depth, Measured, measure};
 use tilewise::timing::Effort;
 use tilewise::verify::{self, Family, Grid};
-use tilewise::{AttentionSpec, DType, Error, wgpu};
+use tilewise::{AttentionSpec, DType, Error, Gpu, wgpu};
 use tilewise_named::ops::SizedOp;
-use tilewise_named::record::{Progress, Record, Thoroughness};
+use tilewise_named::record::{Progress, Protocol, Record, Watcher};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::future_to_promise;
@@ -50,11 +50,16 @@ pub fn cases(name: &str) -> Result<Array, JsValue> {
 }
 
 /// A few runs: a race shows ratios, the benchmark measures.
-const RACE: Effort = Effort { warm_up: Duration::ZERO, runs: 3, budget: Duration::from_millis(500) };
+const RACE: Effort = Effort::fixed(Duration::ZERO, 3, Duration::from_millis(500));
 
 /// A race shows times and memory, and asks for no ceilings.
-const NO_CEILINGS: Ceilings =
-    Ceilings { copy_bytes_per_second: f64::INFINITY, fma_flops_per_second: f64::INFINITY };
+const NO_CEILINGS: Ceilings = Ceilings {
+    copy_bytes_per_second: f64::INFINITY,
+    fma_flops_per_second: f64::INFINITY,
+    matrix_flops_per_second: None,
+    submission_seconds: None,
+    dispatch_seconds: None,
+};
 
 #[wasm_bindgen]
 impl Engine {
@@ -136,22 +141,51 @@ impl Engine {
                 Some(name) => vec![family(&name)?],
                 None => Family::ALL.to_vec(),
             };
-            let thoroughness = if quick { Thoroughness::QUICK } else { Thoroughness::standard() };
-            let tell = |progress: Progress<'_>| {
-                let (measured, all, next) = match progress {
-                    Progress::Ceilings => (0, 0, "copy bandwidth and FMA rate".to_owned()),
-                    Progress::Before { workload, measured, all } => (measured, all, workload.to_string()),
-                    Progress::Measured(_) => return,
-                };
-                device.gpu.free_dropped();
-                // What the page does with it is its own concern.
-                let _ = tell.call3(&JsValue::NULL, &measured.into(), &all.into(), &next.into());
-            };
-            let now =
-                || date.call0(&JsValue::NULL).ok().and_then(|date| date.as_string()).unwrap_or_default();
-            let record = Record::measure(&device.gpu, &families, thoroughness, tell, now).await;
-            let text = serde_json::to_string_pretty(&record.map_err(error)?).map_err(error)?;
-            Ok(format!("{text}\n").into())
+            let depth = if quick { Depth::Quick } else { Depth::Standard };
+            let protocol = Protocol { families, depth, note: None, browser: Some(browser()) };
+            let mut page = Page { gpu: &device.gpu, date, tell };
+            let record = Record::measure(&device.gpu, &protocol, &mut page).await;
+            Ok(record.map_err(error)?.to_json().map_err(error)?.into())
         })
+    }
+}
+
+/// Name and version of the browser, as far as it tells them.
+fn browser() -> String {
+    let field = |of: &JsValue, name: &str| Reflect::get(of, &name.into()).unwrap_or_default();
+    let agent = field(&field(&js_sys::global(), "navigator"), "userAgent").as_string().unwrap_or_default();
+    // Browsers name those before them too, so that the first of these that one names is its own.
+    let marks = [("Firefox/", "Firefox"), ("Edg/", "Edge"), ("Chrome/", "Chromium"), ("Version/", "Safari")];
+    let found = marks.iter().find_map(|(mark, name)| Some((name, agent.split_once(mark)?.1)));
+    found.map_or_else(
+        || "a browser".to_owned(),
+        |(name, rest)| {
+            let version: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+            format!("{name} {version}")
+        },
+    )
+}
+
+/// The page that a benchmark runs for.
+struct Page<'a> {
+    gpu: &'a Gpu,
+    date: Function,
+    tell: Function,
+}
+
+impl Watcher for Page<'_> {
+    fn tell(&mut self, progress: Progress<'_>) {
+        let (measured, all, next) = match progress {
+            Progress::Ceilings => (0, 0, "what the adapter can do at all".to_owned()),
+            Progress::Before { workload, measured, all } => (measured, all, workload.to_string()),
+            Progress::Measured(_) => return,
+        };
+        self.gpu.free_dropped();
+        // What the page does with it is its own concern.
+        let _ = self.tell.call3(&JsValue::NULL, &measured.into(), &all.into(), &next.into());
+    }
+
+    fn now(&self) -> String {
+        self.date.call0(&JsValue::NULL).ok().and_then(|date| date.as_string()).unwrap_or_default()
     }
 }

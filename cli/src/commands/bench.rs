@@ -4,47 +4,81 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use tilewise::bench::{Attempt, Ceilings, Figures, Measured, Reach, Report, longest};
-use tilewise::timing::Spread;
+use indicatif::ProgressBar;
+use tilewise::bench::{Attempt, Ceilings, Depth, Figures, Measured, Reach, Report, longest};
+use tilewise::timing::{Doubt, Spread};
 use tilewise::verify::Family;
 use tilewise::{Bytes, Gpu};
-use tilewise_named::record::{Progress, Record, Thoroughness, Unmeasured, Versions};
+use tilewise_named::record::{Engine, Progress, Protocol, Record, Suite, Unmeasured, Watcher};
 
 use crate::args::{Global, families, family_parser};
 use crate::draft::Draft;
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::output::{note, print, print_json};
 use crate::progress;
 use crate::table::{Cell, Column, Table};
 use tilewise_named::adapter::Adapter;
 
-/// Fused kernels beside unfused ones, beside this adapter's own copy bandwidth and FMA rate
+/// Fused kernels beside unfused ones, beside what this adapter can do at all
 ///
-/// Every answer is checked before it is timed. Times are medians: on the device's clock where it has one, and on the
-/// host's from submission to completion. Memory is what is allocated beyond the inputs.
+/// A fixed suite, of sizes that suit the adapter. Every answer is checked before it is timed. Times are medians, on the
+/// device's clock where it has one and on the host's from submission to completion; runs go on until the 95 % interval of
+/// the median is narrow, or time is up. Memory is what is allocated beyond the inputs. Ctrl-C stops after the workload under
+/// way and keeps what was measured.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tilewise bench --quick
   tilewise bench attention -o attention.json
+  tilewise bench -o mine.json && tilewise report mine.json theirs.json -o report.html
   tilewise bench attention --longest
   tilewise bench --json | jq '.reports[].fused.timing'")]
 pub struct Bench {
     /// Only this family
     #[arg(value_parser = family_parser())]
     family: Option<Family>,
-    /// Few workloads and few runs
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    depth: DepthFlags,
     /// At which length attention stops on this adapter: fused, its gradients, and unfused (one batch, four heads of 64, f16)
-    #[arg(long, conflicts_with_all = ["quick", "output"])]
+    #[arg(long, conflicts_with_all = ["quick", "full", "output", "note"])]
     longest: bool,
     /// Write the record of the measurement to this file, as JSON
     #[arg(short, long, value_name = "FILE.json")]
     output: Option<PathBuf>,
+    /// What readers of the record should know, such as that the machine was busy
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    /// Print the JSON Schema of records, and measure nothing
+    #[arg(long, exclusive = true)]
+    schema: bool,
+}
+
+/// How many workloads, and how thoroughly.
+#[derive(Debug, Args)]
+struct DepthFlags {
+    /// Few workloads, medians to within 5 %
+    #[arg(long)]
+    quick: bool,
+    /// More and larger workloads, medians to within 1 % instead of 2
+    #[arg(long, conflicts_with = "quick")]
+    full: bool,
+}
+
+impl DepthFlags {
+    fn depth(&self) -> Depth {
+        match (self.quick, self.full) {
+            (true, _) => Depth::Quick,
+            (_, true) => Depth::Full,
+            _ => Depth::Standard,
+        }
+    }
 }
 
 impl Bench {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
+        if self.schema {
+            return print_json(&Record::json_schema());
+        }
         if self.longest {
             return self.longest(global);
         }
@@ -52,18 +86,21 @@ impl Bench {
         let gpu = global.open()?;
         let record = self.measure(&gpu)?;
         if let (Some(draft), Some(path)) = (draft, &self.output) {
-            let text = serde_json::to_string_pretty(&record).map_err(std::io::Error::from)?;
-            draft.write(format!("{text}\n").as_bytes())?;
+            draft.write(record.to_json().map_err(std::io::Error::from)?.as_bytes())?;
             note(&format!("written to {}", path.display()));
         }
-        for Unmeasured { workload, reason } in record.refused.iter().chain(&record.failed) {
+        for Unmeasured { workload, reason, .. } in record.refused.iter().chain(&record.failed) {
             note(&format!("not measured: {workload}: {reason}"));
         }
         let printed = if global.json { print_json(&record) } else { print(&in_words(&record)) };
         // A wrong result matters more than whether anyone read the table.
-        match record.failed.len() {
-            0 => printed,
-            failed => Err(Failure::Check(format!("{failed} workloads went wrong"))),
+        match (record.failed.len(), &record.suite) {
+            (0, Some(Suite { complete: false, workloads, .. })) => Err(Failure::Stopped(format!(
+                "stopped: {} of {workloads} workloads measured",
+                record.reports.len()
+            ))),
+            (0, _) => printed,
+            (failed, _) => Err(Failure::Check(format!("{failed} workloads went wrong"))),
         }
     }
 
@@ -81,30 +118,86 @@ impl Bench {
     }
 
     fn measure(&self, gpu: &Gpu) -> Result<Record, Failure> {
-        let thoroughness = if self.quick { Thoroughness::QUICK } else { Thoroughness::standard() };
-        let mut bar = None;
-        let tell = |progress: Progress<'_>| match progress {
-            Progress::Ceilings => bar = Some(progress::spinner("copy bandwidth and FMA rate")),
-            Progress::Before { measured: 0, all, .. } => bar = Some(progress::bar(all, "bench")),
-            Progress::Before { .. } => bar.iter().for_each(|bar| bar.inc(1)),
+        let (families, depth) = (families(self.family), self.depth.depth());
+        let protocol = Protocol { families, depth, note: self.note.clone(), browser: None };
+        let mut terminal = Terminal { interrupt: Interrupt::listen()?, bar: None };
+        Ok(pollster::block_on(Record::measure(gpu, &protocol, &mut terminal))?)
+    }
+}
+
+/// The person at the terminal.
+struct Terminal {
+    interrupt: Interrupt,
+    bar: Option<ProgressBar>,
+}
+
+impl Watcher for Terminal {
+    fn tell(&mut self, progress: Progress<'_>) {
+        match progress {
+            Progress::Ceilings => self.bar = Some(progress::spinner("what the adapter can do at all")),
+            Progress::Before { workload, measured, all } => {
+                if measured == 0 {
+                    self.bar = Some(progress::steps(all, "bench"));
+                }
+                if let Some(bar) = &self.bar {
+                    bar.set_position(measured as u64);
+                    bar.set_message(workload.to_string());
+                }
+            }
             Progress::Measured(_) => {}
-        };
-        let now = || jiff::Timestamp::now().strftime("%FT%TZ").to_string();
-        Ok(pollster::block_on(Record::measure(gpu, &families(self.family), thoroughness, tell, now))?)
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.interrupt.is_pressed()
+    }
+
+    fn now(&self) -> String {
+        jiff::Timestamp::now().strftime("%FT%TZ").to_string()
     }
 }
 
 fn in_words(record: &Record) -> String {
-    let Record { adapter, versions, date, ceilings, reports, .. } = record;
+    let Record { adapter, engine, date, ceilings, reports, .. } = record;
     let (name, driver) = (&adapter.name, adapter.driver());
-    let Versions { tilewise, wgpu } = versions;
+    let Engine { name: by, version, on } = engine;
     let checks = if record.shader_checks { ", with shader checks" } else { "" };
     format!(
-        "on {name} ({driver}), tilewise {tilewise}, wgpu {wgpu}, {date}{checks}\nceilings: {ceilings}\n\n{}{}{}",
+        "on {name} ({driver}), {by} {version}, {on}, {date}{checks}\n{}ceilings: {ceilings}\n\n{}{}{}{}",
+        record.suite.as_ref().map(suite_in_words).unwrap_or_default(),
         table(reports),
         against_dense(reports),
-        by_length(reports, ceilings)
+        by_length(reports, ceilings),
+        doubts(reports),
     )
+}
+
+fn suite_in_words(suite: &Suite) -> String {
+    let Suite { version, depth, scale, within, .. } = suite;
+    let depth = format!("{depth:?}").to_lowercase();
+    let percent = 100.0 * within;
+    format!("suite {version}, {depth}, sized for {scale} adapters, medians to within {percent} % at 95 %\n")
+}
+
+/// How many medians are doubtful, and why.
+fn doubts(reports: &[Report]) -> String {
+    let each = |report: &Report| report.fused.timing.doubts.clone();
+    let all: Vec<_> = reports.iter().map(each).filter(|doubts| !doubts.is_empty()).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let count = |doubt| all.iter().filter(|doubts| doubts.contains(&doubt)).count();
+    let parts = [
+        (count(Doubt::Noisy), "noisy (quartiles a tenth of the median apart)"),
+        (
+            count(Doubt::Drifting),
+            "drifting (slower or faster at the end than at the beginning, as with heat)",
+        ),
+        (count(Doubt::Unsettled), "unsettled (time was up before the median was as sure as asked for)"),
+    ];
+    let parts: Vec<_> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    format!("\nof {} fused medians {} are doubtful: {}\n", reports.len(), all.len(), parts.join(", "))
 }
 
 /// A width, and how many times faster than dense something is there; `None` where dense was not timed.
@@ -162,7 +255,7 @@ fn by_length(reports: &[Report], ceilings: &Ceilings) -> String {
     let times = |over: Option<f64>| over.map_or_else(|| "-".to_owned(), |over| format!("{over:.1}×"));
     let mut any = false;
     for report in reports {
-        let Some(length) = report.length else { continue };
+        let Some(length) = report.length.filter(|_| report.family == Family::Scan) else { continue };
         any = true;
         let Figures { timing, bytes_per_second, .. } = &report.fused;
         table.row([
@@ -249,9 +342,9 @@ pub fn table(reports: &[Report]) -> Table {
         table.row(row(&report.workload, "fused", &report.fused));
         for yardstick in &report.yardsticks {
             match &yardstick.measured {
-                Measured::Figures(figures) => table.row(row("", yardstick.name, figures)),
+                Measured::Figures(figures) => table.row(row("", &yardstick.name, figures)),
                 Measured::Refused(_) => {
-                    let mut cells = ["", yardstick.name, "", "", "", "", "", "", "", ""].map(Cell::from);
+                    let mut cells = ["", &yardstick.name, "", "", "", "", "", "", "", ""].map(Cell::from);
                     cells[2] = Cell::from("none");
                     table.row(cells);
                 }

@@ -4,7 +4,9 @@ use std::fmt::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tilewise::bench::{Ceilings, Depth, Figures, Measured, Report, Yardstick, ceilings, measure, suite};
+use tilewise::bench::{
+    Ceilings, Depth, Figures, Measured, Report, Scale, Yardstick, ceilings, measure, suite,
+};
 use tilewise::timing::Effort;
 use tilewise::verify::{self, Family, Grid};
 use tilewise::{Bytes, Error, Gpu};
@@ -21,8 +23,7 @@ use tilewise_named::adapter::Adapter;
 const CHECKS: Duration = Duration::from_secs(8);
 
 /// Few runs: a tour shows ratios, `bench` measures.
-const EFFORT: Effort =
-    Effort { warm_up: Duration::from_millis(200), runs: 5, budget: Duration::from_secs(1) };
+const EFFORT: Effort = Effort::fixed(Duration::from_millis(200), 5, Duration::from_secs(1));
 
 /// Everything that was shown.
 #[derive(Debug, Serialize)]
@@ -98,7 +99,7 @@ pub fn run(global: &Global) -> Result<(), Failure> {
 impl Stop {
     /// Times the family's workload; its checks are to follow.
     fn time(gpu: &Gpu, family: Family, ceilings: &Ceilings) -> Result<Self, Failure> {
-        let suite = suite(family, ceilings, Depth::Quick);
+        let suite = suite(family, Scale::by_arithmetic(ceilings), Depth::Quick);
         let nothing = || Failure::Check(format!("a bug of tilewise: no workload shows what {family} does"));
         let workload = suite.first().ok_or_else(nothing)?;
         let _progress = progress::spinner(format!("measuring {workload}"));

@@ -72,3 +72,17 @@ pub fn file(tensors: &[Named<'_>]) -> Vec<u8> {
         tensors.iter().map(|(name, dtype, shape, bytes)| view((*name, *dtype, shape.to_vec(), bytes)));
     safetensors::serialize(views, None).expect("a file")
 }
+
+/// The JSON Schema of records, as it is published.
+pub fn published_schema() -> serde_json::Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmark.schema.json");
+    serde_json::from_str(&std::fs::read_to_string(path).expect("docs/benchmark.schema.json")).expect("JSON")
+}
+
+/// Fails with everything in the record that the published schema does not allow.
+pub fn assert_record(record: &serde_json::Value) {
+    let schema = jsonschema::validator_for(&published_schema()).expect("a schema");
+    let errors: Vec<_> =
+        schema.iter_errors(record).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
+}

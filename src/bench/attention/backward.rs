@@ -11,24 +11,30 @@ use crate::{
     by_dtype,
 };
 
-/// The long workload of the forward suite, and on a large GPU the lengths of published tables.
+/// A length that every adapter manages, in both types, and longer ones; on a large GPU those of published tables.
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Backward<AttentionSpec>> {
-    if depth == Depth::Quick {
-        return vec![];
-    }
-    let square = |batch, length, heads, dim| {
-        let spec = AttentionSpec::new(DType::F16, batch, (length, length), heads, dim);
-        [Backward(spec), Backward(spec.causal())]
+    let square =
+        |dtype, batch, length, heads, dim| AttentionSpec::new(dtype, batch, (length, length), heads, dim);
+    let (batch, heads) = match scale {
+        Scale::Software => (1, 1),
+        Scale::Modest => (1, 8),
+        Scale::Large => (4, 32),
     };
-    match scale {
-        Scale::Software => square(1, 1024, 1, 64).to_vec(),
-        Scale::Modest => square(1, 2048, 8, 64).to_vec(),
-        Scale::Large => {
-            let published = [(1024, 64), (4096, 64), (4096, 128), (16_384, 128)];
-            let of = |(length, dim)| square(16_384 / length, length, 2048 / dim, dim);
-            published.into_iter().flat_map(of).collect()
-        }
+    let both = |spec: AttentionSpec| [Backward(spec), Backward(spec.causal())];
+    let [f32, f16] = [DType::F32, DType::F16].map(|dtype| square(dtype, batch, 1024, heads, 64));
+    if depth == Depth::Quick {
+        return vec![Backward(f32), Backward(f16)];
     }
+    let mut suite = [both(f32), both(f16)].concat();
+    if scale == Scale::Modest {
+        suite.extend(both(square(DType::F16, batch, 2048, heads, 64)));
+    }
+    if scale == Scale::Large {
+        let published = [(1024, 64), (4096, 64), (4096, 128), (16_384, 128)];
+        let of = |(length, dim)| both(square(DType::F16, 16_384 / length, length, 2048 / dim, dim));
+        suite.extend(published.into_iter().flat_map(of));
+    }
+    suite
 }
 
 /// Of an attention whose forward pass is done.

@@ -59,6 +59,11 @@ impl Workload for CachedAttentionSpec {
         self.least_bytes()
     }
 
+    fn case(&self) -> String {
+        let kept = if self.cache.int8 { "8-bit pages" } else { "pages" };
+        format!("{}, in {kept}", self.attention.case())
+    }
+
     #[cfg(feature = "serde")]
     fn fields(&self) -> serde_json::Value {
         fields(self)

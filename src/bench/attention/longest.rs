@@ -187,7 +187,7 @@ impl Given {
 }
 
 /// A run to warm up, and a few that count.
-const EFFORT: Effort = Effort { warm_up: Duration::ZERO, runs: 3, budget: Duration::from_secs(1) };
+const EFFORT: Effort = Effort::fixed(Duration::ZERO, 3, Duration::from_secs(1));
 
 async fn forward(gpu: &Gpu, spec: AttentionSpec, waits: bool) -> Result<Option<Seconds>, Error> {
     let attention = Attention::new(gpu, spec)?;

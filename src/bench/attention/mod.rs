@@ -44,7 +44,7 @@ impl<T: Element> Given<T> {
 
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
     let mut suite = boxed(forward_suite(scale, depth));
-    if depth == Depth::Standard {
+    if depth >= Depth::Standard {
         suite.extend(boxed(decoding_suite(scale)));
     }
     suite.extend(boxed(cached::suite(scale, depth)));
@@ -114,6 +114,20 @@ impl Workload for AttentionSpec {
 
     fn least_bytes(&self) -> u64 {
         self.least_bytes()
+    }
+
+    fn length(&self) -> Option<usize> {
+        Some(self.k_len)
+    }
+
+    /// Batches and heads only fill the adapter; how many heads share a key head matters.
+    fn case(&self) -> String {
+        let Self { dtype, q_len, k_len, head_dim, .. } = self;
+        let keys = if q_len == k_len { String::new() } else { format!(" × {k_len}") };
+        let group = self.heads / self.kv_heads;
+        let shared = if group > 1 { format!(", {group} heads a key head") } else { String::new() };
+        let causal = if self.causal { ", causal" } else { "" };
+        format!("attention {dtype} s {q_len}{keys} d {head_dim}{shared}{causal}")
     }
 
     #[cfg(feature = "serde")]

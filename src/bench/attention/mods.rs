@@ -57,11 +57,16 @@ pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Masked> {
 
 impl fmt::Display for Masked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { spec, mask } = self;
-        match mask {
-            Mask::Blocks => write!(f, "{spec}, a quarter of blocks of {BLOCK} × {BLOCK}"),
-            Mask::Causal => write!(f, "{spec}, causal by a mod"),
-            Mask::Documents => write!(f, "{spec}, documents of {DOCUMENT} by a mod"),
+        write!(f, "{}, {}", self.spec, self.mask)
+    }
+}
+
+impl fmt::Display for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blocks => write!(f, "a quarter of blocks of {BLOCK} × {BLOCK}"),
+            Self::Causal => write!(f, "causal by a mod"),
+            Self::Documents => write!(f, "documents of {DOCUMENT} by a mod"),
         }
     }
 }
@@ -104,6 +109,10 @@ impl Workload for Masked {
 
     fn least_bytes(&self) -> u64 {
         self.spec.least_bytes()
+    }
+
+    fn case(&self) -> String {
+        format!("{}, {}", self.spec.case(), self.mask)
     }
 
     #[cfg(feature = "serde")]

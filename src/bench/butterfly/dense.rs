@@ -14,9 +14,9 @@ pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<MatmulSpec> {
     let square = |dtype, side| MatmulSpec::new(dtype, side, side, side);
     let sides: &[(DType, usize)] = match (depth, scale) {
         (Depth::Quick, _) => &[],
-        (Depth::Standard, Scale::Software) => &[(DType::F32, 256), (DType::F16, 256)],
-        (Depth::Standard, Scale::Modest) => &[(DType::F32, 1024), (DType::F16, 1024)],
-        (Depth::Standard, Scale::Large) => &[(DType::F32, 4096), (DType::F16, 4096), (DType::F16, 8192)],
+        (_, Scale::Software) => &[(DType::F32, 256), (DType::F16, 256)],
+        (_, Scale::Modest) => &[(DType::F32, 1024), (DType::F16, 1024)],
+        (_, Scale::Large) => &[(DType::F32, 4096), (DType::F16, 4096), (DType::F16, 8192)],
     };
     sides.iter().map(|&(dtype, side)| square(dtype, side)).collect()
 }
@@ -36,6 +36,10 @@ impl Workload for MatmulSpec {
 
     fn least_bytes(&self) -> u64 {
         self.least_bytes()
+    }
+
+    fn case(&self) -> String {
+        format!("matmul {}, {} × {} × {}", self.c.dtype, self.m, self.n, self.k)
     }
 
     #[cfg(feature = "serde")]

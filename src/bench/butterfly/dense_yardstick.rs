@@ -5,7 +5,7 @@ use crate::bench::Yardstick;
 use crate::bench::measure::{Bench, centred, compare, fetch};
 use crate::bench::suite::Scale;
 use crate::verify::{Inputs, both, poisoned};
-use crate::{Element, Error, Tensor};
+use crate::{DType, Element, Error, Tensor};
 
 /// The most that it may compute, in seconds at the ceiling: it is there for scale, not to be waited for, and some systems
 /// reset a GPU that is busy for two seconds.
@@ -39,7 +39,7 @@ pub(super) async fn dense<T: Element>(
 ) -> Result<Option<Yardstick>, Error> {
     let gpu = bench.gpu;
     let spec = MatmulSpec::new(T::DTYPE, batch, n_out, n_in).b_transposed();
-    if bench.ceilings.floor(spec.flops(), 0) >= SECONDS {
+    if bench.ceilings.floor(DType::F32, spec.flops(), 0) >= SECONDS {
         return Ok(None);
     }
     let yardstick = Bench::yardstick("dense", async || {

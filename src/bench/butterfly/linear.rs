@@ -47,6 +47,10 @@ impl Workload for ButterflyLinearSpec {
         ((rows + self.parameters()) * self.dtype.bytes()) as u64
     }
 
+    fn case(&self) -> String {
+        format!("{} {}, {} → {}", self.kind(), self.dtype, self.in_features, self.out_features)
+    }
+
     #[cfg(feature = "serde")]
     fn fields(&self) -> serde_json::Value {
         fields(self)

@@ -56,6 +56,11 @@ impl Workload for PixelflySpec {
         (out == r#in).then_some(out)
     }
 
+    fn case(&self) -> String {
+        let [out, r#in] = self.size;
+        format!("pixelfly {}, {} → {out}", self.dtype, r#in)
+    }
+
     #[cfg(feature = "serde")]
     fn fields(&self) -> serde_json::Value {
         fields(self)

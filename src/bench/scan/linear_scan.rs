@@ -71,6 +71,12 @@ impl Workload for LinearScanSpec {
         Some(self.length)
     }
 
+    fn case(&self) -> String {
+        // The longest row is as long as the adapter likes.
+        let size = if self.rows() == 1 { "one row".to_owned() } else { format!("length {}", self.length) };
+        format!("linear scan {}, {size}", self.dtype)
+    }
+
     #[cfg(feature = "serde")]
     fn fields(&self) -> serde_json::Value {
         fields(self)

@@ -82,6 +82,11 @@ impl Workload for LongConvSpec {
         Some(self.length)
     }
 
+    fn case(&self) -> String {
+        let gates = if self.pre_gate || self.post_gate { ", gated" } else { "" };
+        format!("long convolution {}, length {}{gates}", self.dtype, self.length)
+    }
+
     #[cfg(feature = "serde")]
     fn fields(&self) -> serde_json::Value {
         fields(self)

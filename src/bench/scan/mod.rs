@@ -16,7 +16,7 @@ use crate::DType;
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
     let mut suite = boxed(linear_scan::suite(scale, depth));
     suite.extend(boxed(long_conv::suite(scale, depth)));
-    if scale == Scale::Large && depth == Depth::Standard {
+    if scale == Scale::Large && depth >= Depth::Standard {
         let scans = [DType::F32, DType::F16].map(selective_scan::of_model);
         suite.extend(boxed(scans));
         suite.extend(boxed(scans.map(Backward)));
@@ -33,8 +33,9 @@ fn lengths(scale: Scale, depth: Depth) -> &'static [usize] {
     match (scale, depth) {
         (Scale::Software, Depth::Quick) => &ALL[..1],
         (Scale::Software, Depth::Standard) => &ALL[..2],
+        (Scale::Software, Depth::Full) => &ALL[..4],
         (_, Depth::Quick) => &ALL[..3],
-        (_, Depth::Standard) => &ALL,
+        (_, Depth::Standard | Depth::Full) => &ALL,
     }
 }
 

@@ -1,0 +1,187 @@
+//! How long work takes: on the device's own clock where it has one, on the host's beside it.
+
+mod spread;
+
+pub use spread::{Doubt, Spread};
+
+use std::time::Duration;
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Instant;
+#[cfg(target_arch = "wasm32")]
+use web_time::Instant;
+
+use crate::{Error, Gpu};
+
+/// What was measured of one piece of work.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Timing {
+    /// Between device timestamps; absent where the adapter has none.
+    pub device: Option<Spread>,
+    /// From submission to completion on the host's clock.
+    pub wall: Spread,
+    /// How many runs were measured.
+    pub runs: usize,
+    /// By which share of the median the last quarter of the runs took longer than the first, on the clock that counts;
+    /// absent with fewer than twelve runs.
+    pub drift: Option<f64>,
+    /// Why this may not be what the machine gives; empty if nothing speaks against it.
+    pub doubts: Vec<Doubt>,
+}
+
+impl Timing {
+    /// Of runs in the order in which they were measured, with the least share of the median that its interval was to
+    /// reach. None if there are none.
+    fn of(device: &[Duration], wall: &[Duration], within: f64) -> Option<Self> {
+        let counts = if device.is_empty() { wall } else { device };
+        let (device, wall, drift) = (Spread::of(device), Spread::of(wall)?, spread::drift(counts));
+        let doubts = spread::doubts(&device.unwrap_or(wall), drift, within);
+        Some(Self { device, wall, runs: counts.len(), drift, doubts })
+    }
+
+    /// The clock that counts: the device's, or the host's where the device has none.
+    pub fn spread(&self) -> Spread {
+        self.device.unwrap_or(self.wall)
+    }
+
+    /// The median on the clock that counts.
+    pub fn median(&self) -> Duration {
+        self.spread().median
+    }
+}
+
+/// How often to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// How long to run before measuring, once at least: clocks rise, caches fill, drivers finish compiling.
+    pub warm_up: Duration,
+    /// Measured runs at least, one at least.
+    pub runs: usize,
+    /// Measured runs at most.
+    pub most: usize,
+    /// Measured until the [interval](Spread::interval) of the median reaches no further than this share of it.
+    pub within: f64,
+    /// Stop measuring after this long, once one run is done.
+    pub budget: Duration,
+}
+
+impl Effort {
+    /// As many runs as that, however they spread.
+    pub const fn fixed(warm_up: Duration, runs: usize, budget: Duration) -> Self {
+        Self { warm_up, runs, most: runs, within: f64::INFINITY, budget }
+    }
+
+    /// Whether to measure another run after these.
+    fn wants_more(&self, runs: &[Duration], elapsed: Duration) -> bool {
+        let settled = || Spread::of(runs).is_some_and(|spread| spread.reach() <= self.within);
+        let enough = runs.len() >= self.runs && (runs.len() >= self.most || settled());
+        runs.is_empty() || (!enough && elapsed < self.budget)
+    }
+}
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self {
+            warm_up: Duration::from_millis(300),
+            runs: 10,
+            most: 200,
+            within: 0.02,
+            budget: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Times work that `record` encodes, again for every run, until the effort is met. Recording itself is not timed.
+pub async fn measure(
+    gpu: &Gpu,
+    effort: Effort,
+    mut record: impl FnMut(&mut wgpu::CommandEncoder) -> Result<(), Error>,
+) -> Result<Timing, Error> {
+    let stamps = gpu.caps().timestamps.then(|| Stamps::new(gpu));
+    let started = Instant::now();
+    loop {
+        let mut encoder = gpu.encoder();
+        record(&mut encoder)?;
+        gpu.submit(encoder)?;
+        gpu.done().await?;
+        if started.elapsed() >= effort.warm_up {
+            break;
+        }
+    }
+    let (mut device, mut wall) = (Vec::new(), Vec::new());
+    let started = Instant::now();
+    while effort.wants_more(if stamps.is_some() { &device } else { &wall }, started.elapsed()) {
+        let mut encoder = gpu.encoder();
+        if let Some(stamps) = &stamps {
+            encoder.write_timestamp(&stamps.queries, 0);
+        }
+        record(&mut encoder)?;
+        if let Some(stamps) = &stamps {
+            encoder.write_timestamp(&stamps.queries, 1);
+            encoder.resolve_query_set(&stamps.queries, 0..2, &stamps.buffer, 0);
+        }
+        let before = Instant::now();
+        gpu.submit(encoder)?;
+        gpu.done().await?;
+        wall.push(before.elapsed());
+        if let Some(stamps) = &stamps {
+            device.push(stamps.read(gpu).await?);
+        }
+    }
+    Timing::of(&device, &wall, effort.within).ok_or_else(|| gpu.refusal("timing", "nothing was run"))
+}
+
+/// A pair of timestamps on the device.
+struct Stamps {
+    queries: wgpu::QuerySet,
+    buffer: wgpu::Buffer,
+}
+
+impl Stamps {
+    fn new(gpu: &Gpu) -> Self {
+        let queries = gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("timing"),
+            ty: wgpu::QueryType::Timestamp,
+            count: 2,
+        });
+        let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("timing"),
+            size: 16,
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        Self { queries, buffer }
+    }
+
+    async fn read(&self, gpu: &Gpu) -> Result<Duration, Error> {
+        let raw = gpu.download(&self.buffer, 16).await?;
+        let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&raw);
+        let ticks = stamps[1].saturating_sub(stamps[0]) as f64;
+        Ok(Duration::from_nanos((ticks * f64::from(gpu.queue().get_timestamp_period())) as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_end_when_they_agree_or_time_is_up() {
+        let effort = Effort { runs: 6, most: 20, within: 0.05, ..Effort::default() };
+        let runs = |count: usize, step: u64| -> Vec<_> {
+            (0..count as u64).map(|i| Duration::from_micros(1000 + step * i)).collect()
+        };
+        let more = |runs: &[Duration]| effort.wants_more(runs, Duration::ZERO);
+        assert!(more(&[]) && more(&runs(5, 0)), "too few");
+        assert!(!more(&runs(6, 0)), "as many as asked for, all alike");
+        assert!(more(&runs(6, 40)) && more(&runs(19, 40)), "far apart");
+        assert!(!more(&runs(20, 40)), "as many as allowed");
+        let late = |runs: &[Duration]| effort.wants_more(runs, effort.budget);
+        assert!(late(&[]) && !late(&runs(1, 0)), "one run whatever it takes");
+        let fixed = Effort::fixed(Duration::ZERO, 3, Duration::from_secs(1));
+        assert!(
+            fixed.wants_more(&runs(2, 0), Duration::ZERO) && !fixed.wants_more(&runs(3, 900), Duration::ZERO)
+        );
+    }
+}
