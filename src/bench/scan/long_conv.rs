@@ -247,7 +247,7 @@ pub(super) async fn sequential(
     }
     let refused =
         format!("{products:.0} products a lane would take too long: up to {most:.0} are timed here");
-    Ok(Yardstick { name: "sequential", measured: Measured::Refused(refused) })
+    Ok(Yardstick { name: "sequential".to_owned(), measured: Measured::Refused(refused) })
 }
 
 async fn forward<T: Element>(
