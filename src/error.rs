@@ -1,5 +1,7 @@
 //! What can go wrong, with the numbers that a person needs to mend it.
 
+use std::fmt;
+
 use crate::shader::ShaderError;
 use crate::shader::snippet::SnippetError;
 use crate::{Bytes, DType};
@@ -156,7 +158,7 @@ pub enum Error {
         expected: usize,
     },
     /// A kernel computed something else than it should: a bug of this library or of the driver.
-    #[error("{what}: wrong answer: {tensor} differs by {error:.2e}, allowed is {allowed:.2e}")]
+    #[error("{what}: wrong answer: {tensor} differs by {}, allowed is {}", Rounded(*.error), Rounded(*.allowed))]
     Wrong {
         /// What was computed, and by which implementation.
         what: String,
@@ -180,6 +182,32 @@ pub enum Error {
     },
 }
 
+/// A number that is not negative to three digits, as `{:.2e}` writes it. What the standard library needs for that would be a
+/// per cent of a browser's package.
+struct Rounded(f64);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut size, mut exponent) = (self.0, 0);
+        if size.is_nan() {
+            return f.write_str("NaN");
+        }
+        if size.is_infinite() {
+            return f.write_str("inf");
+        }
+        while size >= 9.995 {
+            size /= 10.0;
+            exponent += 1;
+        }
+        while size > 0.0 && size < 0.9995 {
+            size *= 10.0;
+            exponent -= 1;
+        }
+        let digits = (size * 100.0).round() as u32;
+        write!(f, "{}.{:02}e{exponent}", digits / 100, digits % 100)
+    }
+}
+
 fn given(expected: bool, yes: &'static str, no: &'static str) -> &'static str {
     if expected { yes } else { no }
 }
@@ -193,5 +221,31 @@ impl From<SnippetError> for Error {
 impl From<SpecError> for Error {
     fn from(error: SpecError) -> Self {
         Self::Plan(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rounded;
+
+    #[test]
+    fn errors_are_told_to_three_digits() {
+        let values = [
+            0.0,
+            1.0,
+            0.1,
+            9.99,
+            9.996,
+            12_345.0,
+            1e300,
+            3.2e-7,
+            0.000_999_6,
+            1e-300,
+            f64::NAN,
+            f64::INFINITY,
+        ];
+        for value in values {
+            assert_eq!(Rounded(value).to_string(), format!("{value:.2e}"));
+        }
     }
 }

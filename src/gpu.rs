@@ -1,6 +1,6 @@
 //! An opened device with everything that operations share: capabilities, compiled kernels, memory accounting.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,7 +22,7 @@ struct Inner {
     shader_checks: bool,
     /// Bound where a kernel declares a tensor that its plan does not use.
     unused: wgpu::Buffer,
-    kernels: Mutex<HashMap<String, Kernel>>,
+    kernels: Mutex<BTreeMap<String, Kernel>>,
     memory: Arc<Memory>,
     faults: Arc<Mutex<Faults>>,
 }
@@ -404,7 +404,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// The instance that adapters are asked from; `WGPU_BACKEND` and its like are respected.
 pub fn instance() -> wgpu::Instance {
-    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    // A page has no environment; reading one is much code.
+    wgpu::Instance::new(if cfg!(target_arch = "wasm32") { descriptor } else { descriptor.with_env() })
 }
 
 async fn choose_adapter(name: Option<&str>) -> Result<wgpu::Adapter, Error> {

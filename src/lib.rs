@@ -53,6 +53,7 @@ mod dtype;
 mod error;
 mod gpu;
 mod kernel;
+mod math;
 pub mod mods;
 pub mod ops;
 pub mod oracle;

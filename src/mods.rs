@@ -4,7 +4,7 @@
 //! Query `i` stands at key `i + k_len - q_len`, its position, as in the built-in options.
 
 use crate::shader::snippet::{Snippet, Word};
-use crate::shader::{Const, FILES, with_const};
+use crate::shader::{self, Const, with_const};
 
 /// Scores as they are.
 pub fn identity() -> Snippet {
@@ -82,8 +82,7 @@ pub fn all() -> Vec<Snippet> {
 }
 
 fn ready(name: &'static str, consts: &[(&'static str, Const)]) -> Snippet {
-    let file = FILES.iter().find(|(file, _)| *file == name);
-    let mut text = file.expect("the file is listed").1.to_owned();
+    let mut text = shader::file(name).expect("the file is listed").to_owned();
     for (name, value) in consts {
         text = with_const(&text, name, *value).expect("the file declares its numbers");
     }

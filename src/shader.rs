@@ -15,6 +15,8 @@
 //! - **repetition**: lines of a kernel that end in `// each o` are linked once for each of several cooperative matrices
 //!   ([`Linker::each`]).
 
+#[cfg(any(test, target_arch = "wasm32"))]
+mod pack;
 mod repeat;
 pub mod snippet;
 
@@ -247,16 +249,28 @@ pub enum ShaderError {
     },
 }
 
-/// The text of a shader file, by its path under `shaders/` without the ending.
-fn file(name: &str) -> Option<&'static str> {
-    FILES.iter().find(|(path, _)| *path == name).map(|(_, text)| *text)
+/// Shader files: their paths under `shaders/` without the ending, and their texts.
+pub type Files = &'static [(&'static str, &'static str)];
+
+/// The text of a file among these.
+fn find(files: Files, name: &str) -> Option<&'static str> {
+    files.iter().find(|(path, _)| *path == name).map(|(_, text)| *text)
 }
+
+/// The text of a file of operations, by its path under `shaders/` without the ending.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn file(name: &str) -> Option<&'static str> {
+    find(FILES, name)
+}
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use archive::file;
 
 /// A file under `shaders/`; for browsers as the build script strips it.
 #[cfg(not(target_arch = "wasm32"))]
 macro_rules! shader_text {
     ($name:literal) => {
-        include_str!(concat!("../shaders/", $name, ".wgsl"))
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl"))
     };
 }
 
@@ -267,16 +281,63 @@ macro_rules! shader_text {
     };
 }
 
+/// The files of these names.
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
-        /// Every shader file; a test compares the list with the folder.
-        pub const FILES: &[(&str, &str)] = &[
-            $(($name, shader_text!($name))),*
-        ];
+        &[$(($name, $crate::shader::shader_text!($name))),*]
     };
 }
+pub(crate) use {files, shader_text};
 
-files![
+#[cfg(target_arch = "wasm32")]
+mod archive {
+    //! The files as the build script packs them.
+
+    use std::sync::OnceLock;
+
+    use super::pack::unpack;
+
+    struct Archive {
+        packed: &'static [u8],
+        /// Name and text by turns, a zero after each.
+        texts: OnceLock<String>,
+    }
+
+    macro_rules! archive {
+        ($name:literal) => {
+            Archive {
+                packed: include_bytes!(concat!(env!("OUT_DIR"), "/shaders/", $name, ".pack")),
+                texts: OnceLock::new(),
+            }
+        };
+    }
+
+    static FAMILIES: [(&str, Archive); 3] = [
+        ("attention", archive!("attention")),
+        ("butterfly", archive!("butterfly")),
+        ("scan", archive!("scan")),
+    ];
+
+    static COMMON: Archive = archive!("common");
+
+    /// The text of a file of operations, by its path under `shaders/` without the ending.
+    pub(crate) fn file(name: &str) -> Option<&'static str> {
+        let family = FAMILIES.iter().find(|(family, _)| name.split('/').next() == Some(family));
+        let archive = family.map_or(&COMMON, |(_, archive)| archive);
+        let texts = archive
+            .texts
+            .get_or_init(|| String::from_utf8(unpack(archive.packed)).expect("what was packed is a text"));
+        let mut parts = texts.split('\0');
+        parts.find(|part| *part == name)?;
+        parts.next()
+    }
+}
+
+/// The shader files of operations; a test compares the lists with the folder. Those of yardsticks are listed apart
+/// ([`baseline::FILES`](crate::baseline::FILES), [`bench::FILES`](crate::bench::FILES)): a page that only computes has no use
+/// for them.
+#[cfg(not(target_arch = "wasm32"))]
+pub const FILES: Files = files![
     "attention/alibi_facts",
     "attention/alibi_none",
     "attention/alibi_slopes",
@@ -293,14 +354,12 @@ files![
     "attention/cache_slots",
     "attention/combine",
     "attention/dots",
-    "attention/dots_direct",
     "attention/dropout_none",
     "attention/dropout_philox",
     "attention/facts",
     "attention/forward",
+    "attention/forward_direct",
     "attention/forward_matrix",
-    "attention/gather_direct",
-    "attention/gather_staged",
     "attention/gradients",
     "attention/growth_subgroup",
     "attention/growth_workgroup",
@@ -349,67 +408,18 @@ files![
     "attention/slope_term_none",
     "attention/slope_terms_none",
     "attention/slope_terms_rows",
+    "attention/softmax",
     "attention/store_row",
     "attention/store_sums",
     "attention/sum_terms",
     "attention/sums",
-    "attention/sums_direct",
     "attention/task",
     "attention/tile",
-    "attention/tile_direct",
     "attention/visit_all",
     "attention/visit_all_queries",
     "attention/visit_classes",
     "attention/visit_lists",
     "attention/visit_table",
-    "baseline/attention_sequential",
-    "baseline/butterfly_factor",
-    "baseline/conv1d_activate",
-    "baseline/conv1d_backward_sequential",
-    "baseline/conv1d_inputs",
-    "baseline/conv1d_sequential",
-    "baseline/conv1d_tap",
-    "baseline/conv_direct",
-    "baseline/conv_gate",
-    "baseline/conv_pad",
-    "baseline/conv_product",
-    "baseline/conv_sequential",
-    "baseline/conv_sequential_taps",
-    "baseline/conv_sum",
-    "baseline/fft_pass",
-    "baseline/matmul",
-    "baseline/matmul_matrix",
-    "baseline/matmul_operands",
-    "baseline/recurrence",
-    "baseline/recurrence_gates",
-    "baseline/recurrence_gradients",
-    "baseline/recurrence_pairs",
-    "baseline/recurrence_results",
-    "baseline/recurrence_sequential",
-    "baseline/recurrence_states",
-    "baseline/recurrence_steps",
-    "baseline/recurrence_work",
-    "baseline/scan_apply",
-    "baseline/scan_backward_apply",
-    "baseline/scan_backward_pairs",
-    "baseline/scan_backward_sequential",
-    "baseline/scan_before",
-    "baseline/scan_double",
-    "baseline/scan_pairs",
-    "baseline/scan_sequential",
-    "baseline/softmax",
-    "baseline/softmax_backward",
-    "baseline/ssd_expand",
-    "baseline/ssd_finish",
-    "baseline/ssd_mask",
-    "baseline/ssd_params",
-    "baseline/ssd_pass",
-    "baseline/ssd_steps",
-    "baseline/ssd_weigh",
-    "baseline/strided_sums",
-    "baseline/transpose",
-    "bench/copy",
-    "bench/fma",
     "butterfly/apply_blocks",
     "butterfly/apply_pairs",
     "butterfly/bias",
@@ -624,6 +634,8 @@ struct Module {
 #[derive(Clone, Debug)]
 pub struct Linker {
     kernel: &'static str,
+    /// Files beside those of operations.
+    further: Files,
     modules: Vec<Module>,
     consts: Vec<(&'static str, Const)>,
     tensors: Vec<(&'static str, Storage)>,
@@ -634,8 +646,21 @@ pub struct Linker {
 impl Linker {
     /// Starts from the kernel in that file. `common/dispatch` is always linked.
     pub fn new(kernel: &'static str) -> Self {
-        Self { kernel, modules: vec![], consts: vec![], tensors: vec![], repeats: vec![], snippets: None }
-            .module("common/dispatch")
+        Self::among(&[], kernel)
+    }
+
+    /// The same with files beside those of operations.
+    pub(crate) fn among(further: Files, kernel: &'static str) -> Self {
+        Self {
+            kernel,
+            further,
+            modules: vec![],
+            consts: vec![],
+            tensors: vec![],
+            repeats: vec![],
+            snippets: None,
+        }
+        .module("common/dispatch")
     }
 
     /// Chooses the file that defines functions which the kernel calls.
@@ -717,7 +742,8 @@ impl Linker {
     }
 
     fn text(&self, name: &str) -> Result<&'static str, ShaderError> {
-        file(name).ok_or_else(|| ShaderError::NoFile { kernel: self.kernel, file: name.to_owned() })
+        let found = file(name).or_else(|| find(self.further, name));
+        found.ok_or_else(|| ShaderError::NoFile { kernel: self.kernel, file: name.to_owned() })
     }
 
     /// The directives follow from what was chosen; files never hold any. Subgroup operations need one in browsers
@@ -851,10 +877,10 @@ mod tests {
     fn unknown_names_are_refused() {
         let absent = Linker::new("scan/carry").module("common/absent").link();
         assert!(matches!(absent, Err(ShaderError::NoFile { .. })), "{absent:?}");
-        let unset = Linker::new("baseline/scan_pairs").link();
+        let unset = Linker::among(crate::baseline::FILES, "baseline/scan_pairs").link();
         assert!(matches!(unset, Err(ShaderError::Binding { .. })), "{unset:?}");
         let linked = |name| {
-            Linker::new("baseline/scan_pairs")
+            Linker::among(crate::baseline::FILES, "baseline/scan_pairs")
                 .tensor("a", Storage::F32)
                 .tensor("b", Storage::F32)
                 .set(name, 64)

@@ -10,11 +10,18 @@ use crate::{DType, Element, Error, Gpu, Stored};
 /// A contiguous, row-major tensor on a [`Gpu`]. Cheap to clone: clones share the buffer.
 #[derive(Clone, Debug)]
 pub struct Tensor<T> {
+    // One pointer: operations pass tensors on in great numbers, and a browser's package has the code of every move.
+    held: Arc<Held>,
+    element: PhantomData<T>,
+}
+
+/// What the clones of a tensor share.
+#[derive(Debug)]
+struct Held {
     gpu: Gpu,
     buffer: wgpu::Buffer,
     shape: Vec<usize>,
     _lease: Option<Arc<Lease>>,
-    element: PhantomData<T>,
 }
 
 /// Kernels may address a buffer in words of four elements.
@@ -32,22 +39,22 @@ impl<T: Stored> Tensor<T> {
             // A page's memory may be too full to map a new buffer, which wgpu does not survive; writing can fail.
             let tensor = Self::allocate(gpu, shape, false)?;
             let whole = bytes.len() / 4 * 4;
-            gpu.queue().write_buffer(&tensor.buffer, 0, &bytes[..whole]);
+            gpu.queue().write_buffer(tensor.buffer(), 0, &bytes[..whole]);
             if whole < bytes.len() {
                 let mut last = [0; 4];
                 last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-                gpu.queue().write_buffer(&tensor.buffer, whole as u64, &last);
+                gpu.queue().write_buffer(tensor.buffer(), whole as u64, &last);
             }
             return Ok(tensor);
         }
         let tensor = Self::allocate(gpu, shape, true)?;
         let mut view = tensor
-            .buffer
+            .buffer()
             .get_mapped_range_mut(..)
             .map_err(|error| gpu.refusal("mapping a new tensor", &error.to_string()))?;
         view.slice(..bytes.len()).copy_from_slice(bytes);
         drop(view);
-        tensor.buffer.unmap();
+        tensor.buffer().unmap();
         Ok(tensor)
     }
 
@@ -70,35 +77,34 @@ impl<T: Stored> Tensor<T> {
                 expected: expected as usize / size_of::<T>(),
             });
         }
-        Ok(Self { gpu: gpu.clone(), buffer, shape: shape.to_vec(), _lease: None, element: PhantomData })
+        Ok(Self::new(gpu, buffer, shape, None))
+    }
+
+    fn new(gpu: &Gpu, buffer: wgpu::Buffer, shape: &[usize], lease: Option<Arc<Lease>>) -> Self {
+        let held = Held { gpu: gpu.clone(), buffer, shape: shape.to_vec(), _lease: lease };
+        Self { held: Arc::new(held), element: PhantomData }
     }
 
     fn allocate(gpu: &Gpu, shape: &[usize], mapped: bool) -> Result<Self, Error> {
         let bytes = padded_bytes::<T>(elements("a tensor", shape)?);
         let what = || format!("a {} tensor of shape {shape:?}", T::NAME);
         let (buffer, lease) = gpu.allocate(bytes, mapped, what)?;
-        Ok(Self {
-            gpu: gpu.clone(),
-            buffer,
-            shape: shape.to_vec(),
-            _lease: Some(lease),
-            element: PhantomData,
-        })
+        Ok(Self::new(gpu, buffer, shape, Some(lease)))
     }
 
     /// Sizes, outermost first.
     pub fn shape(&self) -> &[usize] {
-        &self.shape
+        &self.held.shape
     }
 
     /// The underlying buffer: the elements in row-major order, little-endian, padded to 16 bytes.
     pub fn buffer(&self) -> &wgpu::Buffer {
-        &self.buffer
+        &self.held.buffer
     }
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        self.shape().iter().product()
     }
 
     /// Whether there is no element.
@@ -114,7 +120,7 @@ impl<T: Stored> Tensor<T> {
             return Ok(vec![]);
         }
         let bytes = (self.len() * size_of::<T>()) as u64;
-        let mut raw = self.gpu.download(&self.buffer, bytes.next_multiple_of(4)).await?;
+        let mut raw = self.held.gpu.download(self.buffer(), bytes.next_multiple_of(4)).await?;
         raw.truncate(bytes as usize);
         Ok(bytemuck::pod_collect_to_vec(&raw))
     }
@@ -127,14 +133,18 @@ impl<T: Stored> Tensor<T> {
 
     /// Fails unless the tensor is on this GPU.
     pub(crate) fn expect_here(&self, gpu: &Gpu, name: &'static str) -> Result<(), Error> {
-        if self.gpu.is(gpu) { Ok(()) } else { Err(Error::Foreign { tensor: name }) }
+        if self.held.gpu.is(gpu) { Ok(()) } else { Err(Error::Foreign { tensor: name }) }
     }
 
     /// Fails unless the tensor is on this GPU and has this shape.
     pub(crate) fn expect_shape(&self, gpu: &Gpu, name: &'static str, shape: &[usize]) -> Result<(), Error> {
         self.expect_here(gpu, name)?;
-        if self.shape != shape {
-            return Err(Error::Shape { tensor: name, found: self.shape.clone(), expected: shape.to_vec() });
+        if self.shape() != shape {
+            return Err(Error::Shape {
+                tensor: name,
+                found: self.shape().to_vec(),
+                expected: shape.to_vec(),
+            });
         }
         Ok(())
     }

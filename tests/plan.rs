@@ -7,7 +7,7 @@ use tilewise::caps::{PROFILES, Subgroups};
 use tilewise::plan::{
     AttentionBackwardPlan, AttentionPath, AttentionPlan, AttentionProbabilitiesPlan, AttentionTile,
     BlockSparsePlan, ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ChunkedBackwardPlan,
-    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan, Exchange,
+    Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan, DirectTile, Exchange, ForwardPath,
     LinearAttentionBackwardPlan, LinearAttentionPlan, LongConvBackwardPlan, MatrixTile, MonarchBackwardPlan,
     MonarchPlan, PixelflyBackwardPlan, PixelflyPlan, Plan, RowScanBackwardPlan, RowScanPlan,
     SelectiveScanBackwardPlan, SelectiveScanPlan, SelectiveScanSlice,
@@ -59,14 +59,22 @@ fn tiles_well(plan: &impl Plan, tile: &AttentionTile, rows: usize, caps: &Caps) 
     prop_assert!(tile.columns().is_multiple_of(tile.column_slice), "{plan} stages whole slices");
     prop_assert!(tile.rows() as usize <= (2 * rows).max(4), "{plan} wastes half its rows");
     if let (Exchange::Subgroup, Some(sizes)) = (tile.exchange, caps.subgroups) {
-        let together = if tile.is_direct() { tile.part_lanes } else { tile.column_lanes };
         prop_assert!(
-            sizes.min >= together,
+            sizes.min >= tile.column_lanes,
             "{plan}: lanes that exchange straddle subgroups of {}",
             sizes.min
         );
         prop_assert!(tile.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
     }
+    Ok(())
+}
+
+/// No row is wasted, and lanes that exchange are of one whole subgroup.
+fn goes_well(plan: &impl Plan, tile: &DirectTile, rows: usize, caps: &Caps) -> Result<(), TestCaseError> {
+    prop_assert_eq!(tile.rows as usize, rows.max(1));
+    let Some(sizes) = caps.subgroups else { return Err(TestCaseError::fail("there are no shuffles")) };
+    prop_assert!(sizes.min >= tile.part_lanes, "{plan}: lanes straddle subgroups of {}", sizes.min);
+    prop_assert!(tile.lanes().is_multiple_of(sizes.max), "{plan}: a subgroup is part-filled");
     Ok(())
 }
 
@@ -116,8 +124,11 @@ proptest! {
                 fits(&plan, &caps)?;
                 let rows = if plan.grouped { q_len * group } else { q_len };
                 match &plan.path {
-                    AttentionPath::Lanes(tile) => tiles_well(&plan, tile, rows, &caps)?,
-                    AttentionPath::Matrices(tile) => tiles_matrices_well(&plan, tile, rows, &caps)?,
+                    ForwardPath::Staged(AttentionPath::Lanes(tile)) => tiles_well(&plan, tile, rows, &caps)?,
+                    ForwardPath::Staged(AttentionPath::Matrices(tile)) => {
+                        tiles_matrices_well(&plan, tile, rows, &caps)?;
+                    }
+                    ForwardPath::Direct(tile) => goes_well(&plan, tile, rows, &caps)?,
                 }
             }
             Err(PlanError::Binding { bytes, limit, .. }) => prop_assert!(bytes > limit),

@@ -3,14 +3,18 @@
 
 mod plans;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 use tilewise::caps::PROFILES;
 use tilewise::plan::Footprint;
-use tilewise::shader::{FILES, Shader};
+use tilewise::shader::{FILES, Files, Shader};
+use tilewise::{baseline, bench};
+
+/// Every list of shader files.
+const LISTS: [Files; 3] = [FILES, baseline::FILES, bench::FILES];
 
 /// Each distinct shader that the sample specs lead to on any profile, with its footprint.
 fn variants() -> Vec<(Shader, Footprint)> {
@@ -122,7 +126,7 @@ fn variants_for_browsers_are_written_out_where_they_are_asked_for() {
 #[test]
 fn every_shader_file_is_listed_and_used() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -131,13 +135,17 @@ fn every_shader_file_is_listed_and_used() {
                 folders.push(path);
             } else {
                 let name = path.strip_prefix(&root).unwrap().with_extension("");
-                found.push(name.to_str().unwrap().replace(std::path::MAIN_SEPARATOR, "/"));
+                found.insert(name.to_str().unwrap().replace(std::path::MAIN_SEPARATOR, "/"));
             }
         }
     }
-    found.sort_unstable();
-    let listed: Vec<_> = FILES.iter().map(|(name, _)| *name).collect();
-    assert_eq!(found, listed, "files under shaders/ against the sorted list in shader.rs");
+    let listed: Vec<_> = LISTS.into_iter().flatten().map(|(name, _)| *name).collect();
+    assert!(LISTS.iter().all(|files| files.is_sorted()), "a list of files is not sorted");
+    assert_eq!(
+        found,
+        listed.iter().map(|name| (*name).to_owned()).collect(),
+        "files under shaders/ against the lists"
+    );
 
     let sources: Vec<_> = variants().into_iter().map(|(shader, _)| shader.source).collect();
     // The linker heads each file with its name.
@@ -150,7 +158,7 @@ fn every_shader_file_is_listed_and_used() {
 
 #[test]
 fn shader_files_parse_as_they_stand() {
-    for (name, text) in FILES {
+    for (name, text) in LISTS.into_iter().flatten() {
         // Parsing resolves names too, which a file alone cannot have; the syntax is checked by the first pass, whose
         // errors say "expected".
         if let Err(error) = naga::front::wgsl::parse_str(text) {

@@ -52,10 +52,10 @@ pub enum Content<'a> {
 }
 
 /// A tensor of a file, in one of the types that operations take.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Stored<'a> {
     /// Its name.
-    pub name: String,
+    pub name: &'a str,
     /// The type of its elements.
     pub dtype: DType,
     /// Sizes, outermost first.
@@ -160,7 +160,7 @@ impl<'a> TensorFile<'a> {
 
     /// The tensor of that name, if it is there.
     pub fn find(&self, name: &str) -> Result<Option<Stored<'_>>, Failure> {
-        let Some(given) = self.tensors.get(name) else { return Ok(None) };
+        let Some((name, given)) = self.tensors.get_key_value(name) else { return Ok(None) };
         let dtype = match given.dtype {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
@@ -171,7 +171,7 @@ impl<'a> TensorFile<'a> {
         };
         self.used.borrow_mut().insert(name.to_owned());
         let Given { shape, content, .. } = given;
-        Ok(Some(Stored { name: name.to_owned(), dtype, shape, content }))
+        Ok(Some(Stored { name, dtype, shape, content }))
     }
 
     /// The integers of that name, if they are there.
@@ -418,7 +418,7 @@ impl Stored<'_> {
 
     /// The file's bytes need not be aligned, so they are copied.
     fn values<T: Element>(&self) -> Result<Vec<T>, Failure> {
-        Ok(bytemuck::pod_collect_to_vec(self.content.bytes(&self.name)?))
+        Ok(bytemuck::pod_collect_to_vec(self.content.bytes(self.name)?))
     }
 }
 

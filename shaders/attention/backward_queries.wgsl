@@ -27,7 +27,7 @@ fn main(
 fn attend(lane: Lane, task: Task) {
     let place = find_place(lane);
     var sums: K_Sums;
-    var slopes: array<vec4<f32>, ROW_FOURS>;
+    var slopes: array<mat4x4<f32>, ROW_FOURS>;
     let visits = find_visits(task);
     let share = find_share(visits.count, task.split);
     for (var index = share.first; index < share.end; index++) {

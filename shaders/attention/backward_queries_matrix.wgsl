@@ -54,7 +54,7 @@ fn attend(lane: Lane, task: Task) {
         sync_subgroup();
     }
     var sum_q0: Sum; // each q
-    var slope = 0.0;
+    var slope: vec4<f32>;
     var next = find_shared_visit(task, visits, share, share.first);
     var key_t0 = fetch_k(task, place, next.column, t0); // each t
     var value_u0 = fetch_v(task, place, next.column, u0); // each u

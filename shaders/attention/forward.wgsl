@@ -15,7 +15,7 @@ const VALUE_DIM: u32 = 64;
 @group(0) @binding(4) var<storage, read_write> o: array<o_word>; // (splits, batch, q_len, heads, VALUE_DIM)
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>; // (splits, batch, heads, q_len)
 
-// The online softmax so far, for the rows of a lane. Its totals are the lane's share until they are gathered.
+// The online softmax so far, for the rows of a lane. Its totals are the lane's share until the end.
 struct Softmax {
     largest: array<vec4<f32>, ROW_FOURS>, // score of the row
     total: array<vec4<f32>, ROW_FOURS>,   // of the exponentials of this lane's own columns
@@ -50,7 +50,9 @@ fn attend(lane: Lane, task: Task) {
         update_softmax(lane, place, task, key, &scores, &softmax, &output);
         add_weighted_v(lane, place, task, visit.column, !visit.whole, &output);
     }
-    gather(lane, place, &softmax, &output);
+    for (var row = 0u; row < ROW_FOURS; row++) {
+        softmax.total[row] = reduce_add(lane, softmax.total[row]);
+    }
     store(place, task, &softmax, &output);
 }
 
@@ -91,7 +93,7 @@ fn update_softmax(
 ) {
     for (var row = 0u; row < ROW_FOURS; row++) {
         let tile = (*scores)[row];
-        let largest = share_max(lane, max((*softmax).largest[row], row_maxima(tile)));
+        let largest = reduce_max(lane, max((*softmax).largest[row], row_maxima(tile)));
         // A row that has seen no key is measured against 0, from which hidden scores are as far as from any other.
         let base = select(vec4<f32>(), largest, is_seen(largest));
         let fade = exp2((*softmax).largest[row] - base);

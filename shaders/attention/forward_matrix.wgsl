@@ -33,12 +33,6 @@ const LEAST_WEIGHT = 1e-7;
 @group(0) @binding(4) var<storage, read_write> o: array<o_word>; // (splits, batch, q_len, heads, VALUE_DIM)
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>; // (splits, batch, heads, q_len)
 
-// The online softmax so far.
-struct Softmax {
-    measure: f32, // what scores are measured against: the largest, or a little less
-    total: f32,
-}
-
 @compute @workgroup_size(LANES)
 fn main(
     lane: Lane,
@@ -67,7 +61,7 @@ fn attend(lane: Lane, task: Task) {
         sync_subgroup();
     }
     var output_o0_r0: Sum; // each o r
-    var softmax = begin_softmax(task, place);
+    var softmax = begin_softmax(task, task.row + place.row, place.part == 0u);
     var next = find_shared_visit(task, visits, share, share.first);
     var key_t0 = fetch_k(task, place, next.column, t0); // each t
     var value_u0 = fetch_v(task, place, next.column, u0); // each u
@@ -110,7 +104,7 @@ fn attend(lane: Lane, task: Task) {
         { // each s
             let weights = weights_of(scores_s0, softmax);
             total4 += weights;
-            stage_weights4(place, s0, kept(weights, task, place, visit.column + lane_four(place, s0) * 4u));
+            stage_weights4(place, s0, kept(weights, task, task.row + place.row, visit.column + lane_four(place, s0) * 4u));
         }
         softmax.total += (total4.x + total4.y) + (total4.z + total4.w);
         sync_subgroup();
@@ -124,8 +118,10 @@ fn attend(lane: Lane, task: Task) {
         // The next tile takes the place of this one.
         workgroupBarrier();
     }
-    softmax.total = row_total(softmax.total);
-    store_softmax(task, place, softmax);
+    softmax.total = row_total(vec4<f32>(softmax.total)).x;
+    if (place.part == 0u) {
+        store_softmax(task, task.row + place.row, softmax);
+    }
     let factor = output_factor(task, softmax);
     { // each o
         sync_subgroup();
@@ -136,14 +132,6 @@ fn attend(lane: Lane, task: Task) {
         }
         store_o_columns(task, place, o0 * SIDE_FOURS, factor);
     }
-}
-
-// A sink is a score without a value; the first split of the keys counts it.
-fn begin_softmax(task: Task, place: Place) -> Softmax {
-    if (SINKS && task.split == 0u) {
-        return Softmax(LOG2_E * sink(row_head(task, task.row + place.row)), select(0.0, 1.0, place.part == 0u));
-    }
-    return Softmax(HIDDEN, 0.0);
 }
 
 // Where some row may have no weight for an infinite value, 0 stands for it, and `add_wild` adds it in the end to those rows
@@ -170,18 +158,9 @@ fn scores_of(task: Task, place: Place, visit: Visit, turn: u32) -> vec4<f32> {
     return finish_row(dots, task, task.row + place.row, key, visit.whole);
 }
 
-// The weights of four keys. A row that has seen no key is measured against 0, from which hidden scores are as far as from
-// any other.
+// The weights of four keys.
 fn weights_of(scores: vec4<f32>, softmax: Softmax) -> vec4<f32> {
-    return exp2(scores - select(0.0, softmax.measure, is_seen(vec4<f32>(softmax.measure)).x));
-}
-
-fn kept(weights: vec4<f32>, task: Task, place: Place, key: u32) -> vec4<f32> {
-    if (DROPOUT) {
-        let row = task.row + place.row;
-        return select(vec4<f32>(), weights, keeps(task, row_head(task, row), row_query(row), key));
-    }
-    return weights;
+    return exp2(scores - base_of(softmax.measure));
 }
 
 // A row's largest score, of what its lanes have.
@@ -237,23 +216,5 @@ fn wild_weights(task: Task, place: Place, key: u32, softmax: Softmax) -> vec4<f3
     }
     let scores = finish_row(dots, task, row, key, false);
     let weights = max(weights_of(scores, softmax), vec4<f32>(LEAST_WEIGHT));
-    return kept(select(weights, vec4<f32>(), is_hidden(scores)), task, place, key);
-}
-
-fn store_softmax(task: Task, place: Place, softmax: Softmax) {
-    let row = task.row + place.row;
-    if (place.part == 0u && row < row_count(task)) {
-        let at = sum_place(task, row_query(row), row_head(task, row));
-        let log_sum = (softmax.measure + log2(softmax.total)) / LOG2_E;
-        lse[task.split * params.rows + at] = select(log_sum, params.unseen, softmax.total == 0.0);
-    }
-}
-
-// What output is multiplied by in the end. The largest score itself counts for something, unless nothing was seen. A NaN
-// equals nothing and goes on.
-fn output_factor(task: Task, softmax: Softmax) -> f32 {
-    if (softmax.total == 0.0) {
-        return 0.0;
-    }
-    return value_scale(task) * keep_factor() / softmax.total;
+    return kept(select(weights, vec4<f32>(), is_hidden(scores)), task, row, key);
 }

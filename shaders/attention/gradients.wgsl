@@ -4,7 +4,7 @@
 struct Gradients {
     weights: mat4x4<f32>, // those of the values, without the factor of those that dropout keeps
     dots: mat4x4<f32>,    // gradients of the dot products, over the scale
-    slopes: vec4<f32>,    // the four keys' part of the gradient of each query's slope, counted from the origin
+    slopes: mat4x4<f32>,  // the four keys' part of what makes the gradient of each query's slope
 }
 
 // `values` are the products of the output's gradient with the values.
@@ -23,14 +23,14 @@ fn find_gradients(
     return Gradients(
         mat4x4<f32>(a.weights, b.weights, c.weights, d.weights),
         mat4x4<f32>(a.dots, b.dots, c.dots, d.dots),
-        vec4<f32>(a.slope, b.slope, c.slope, d.slope),
+        mat4x4<f32>(a.slope, b.slope, c.slope, d.slope),
     );
 }
 
 struct RowGradients {
     weights: vec4<f32>,
     dots: vec4<f32>,
-    slope: f32,
+    slope: vec4<f32>,
 }
 
 fn row_gradients(
@@ -53,6 +53,7 @@ fn row_gradients(
         gradient = select(vec4<f32>(), keep_factor() * gradient, kept);
     }
     gradient = weights * (gradient - facts.y);
+    var unchanged = gradient;
     if (MODIFIED) {
         gradient = modify_backward(gradient, built_in(dots, task, row, key), task, head, query, key);
     }
@@ -70,7 +71,16 @@ fn row_gradients(
     var found: RowGradients;
     found.weights = select(vec4<f32>(), weights, kept);
     if (ALIBI) {
-        found.slope = -dot(gradient, distances(origin(task.sequence, query), key));
+        let far = distances(origin(task.sequence, query), key);
+        var reach = weights;
+        if (MODIFIED) {
+            reach = modify_backward(reach, built_in(dots, task, row, key), task, head, query, key);
+        }
+        if (!whole) {
+            unchanged = select(unchanged, vec4<f32>(), is_hidden(scores));
+            reach = select(reach, vec4<f32>(), is_hidden(scores));
+        }
+        found.slope = vec4<f32>(-dot(gradient, far), dot(unchanged, vec4<f32>(1.0)), dot(reach, far), 0.0);
     }
     found.dots = gradient * slowed;
     return found;

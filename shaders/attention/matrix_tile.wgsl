@@ -66,8 +66,8 @@ fn is_partial(visit: Visit) -> bool {
     return DROPOUT || !visit.whole;
 }
 
-// A sum over a row, of what its lanes have.
-fn row_total(total: f32) -> f32 {
+// Sums over a row, of what its lanes have.
+fn row_total(total: vec4<f32>) -> vec4<f32> {
     if (ROW_LANES == 2u) {
         return total + subgroupShuffleXor(total, SUBGROUP_ROWS);
     }

@@ -1,2 +1,2 @@
 // No gradient of slopes.
-fn store_slope_terms(lane: Lane, place: Place, task: Task, row: u32, slopes: vec4<f32>) {}
+fn store_slope_terms(lane: Lane, place: Place, task: Task, row: u32, slopes: mat4x4<f32>) {}

@@ -1,15 +1,14 @@
 // Adds numbers of one a query, over the queries of a head and over sequences, in an order that does not change: the
-// gradients of sinks and of slopes. A workgroup makes one sum.
+// gradients of sinks and of slopes (attention/slope_term). A workgroup makes one sum.
 
-const STEP: u32 = 1;  // from one query's number to the next
-const FIRST: u32 = 0; // the first query's number
+const SLOPES: bool = false;   // what the terms are of
 const BY_BATCH: bool = false; // whether each sequence has sums of its own
 const LANES: u32 = 64;
 
 const ROWS = 1u; // of a task, which is a whole head here
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> terms: array<f32>; // (splits, batch, heads, q_len, STEP)
+@group(0) @binding(1) var<storage, read> terms: array<vec4<f32>>; // (splits, batch, heads, q_len)
 @group(0) @binding(2) var<storage, read_write> sums: array<f32>; // (heads) or (batch, heads)
 
 var<workgroup> lane_sums: array<f32, LANES>;
@@ -33,10 +32,8 @@ fn add(lane: u32, group: u32) {
     for (var batch = first; batch < end; batch++) {
         let sequence = find_sequence(batch);
         let start = sequence.sums + group % params.heads * params.head_rows;
-        for (var split = 0u; split < params.splits; split++) {
-            for (var query = lane; query < sequence.q_len; query += LANES) {
-                sum += terms[(split * params.rows + start + query) * STEP + FIRST];
-            }
+        for (var query = lane; query < sequence.q_len; query += LANES) {
+            sum += term(start + query);
         }
     }
     lane_sums[lane] = sum;
@@ -50,4 +47,12 @@ fn add(lane: u32, group: u32) {
     if (lane == 0u) {
         sums[group] = lane_sums[0];
     }
+}
+
+fn term(place: u32) -> f32 {
+    var all: vec4<f32>;
+    for (var split = 0u; split < params.splits; split++) {
+        all += terms[split * params.rows + place];
+    }
+    return select(all.w, fma(all.y, all.z, all.x), SLOPES);
 }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use crate::baseline::yardstick;
 use crate::caps::MatrixUnits;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_turns};
-use crate::shader::{Format, Linker, Shader, ShaderError, Storage};
+use crate::shader::{Format, Shader, ShaderError, Storage};
 use crate::spec::elements;
 use crate::{Caps, DType, Element, Error, Gpu, PlanError, SpecError, Tensor};
 
@@ -406,7 +407,7 @@ params! {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &MatmulPlan) -> Result<Vec<Shader>, ShaderError> {
     let ([m, n, k], [a, b, c]) = (plan.tile, plan.storage);
-    let linker = Linker::new(plan.kernel()).module("baseline/matmul_operands").set("TILE_K", k);
+    let linker = yardstick(plan.kernel()).module("baseline/matmul_operands").set("TILE_K", k);
     let linker = match plan.path {
         MatmulPath::Lanes { lane } => {
             linker.set("TILE_M", m).set("TILE_N", n).set("LANE_M", lane[0]).set("LANE_N", lane[1])

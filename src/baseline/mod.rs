@@ -42,6 +42,63 @@ pub use scan::{
     UnfusedConv1d, UnfusedSelectiveScan, UnfusedSelectiveScanPlan, UnfusedSsd, UnfusedSsdPlan,
 };
 
+use crate::shader::{Files, Linker, files};
+
+/// The shader files of this module alone.
+pub const FILES: Files = files![
+    "baseline/attention_sequential",
+    "baseline/butterfly_factor",
+    "baseline/conv1d_activate",
+    "baseline/conv1d_backward_sequential",
+    "baseline/conv1d_inputs",
+    "baseline/conv1d_sequential",
+    "baseline/conv1d_tap",
+    "baseline/conv_direct",
+    "baseline/conv_gate",
+    "baseline/conv_pad",
+    "baseline/conv_product",
+    "baseline/conv_sequential",
+    "baseline/conv_sequential_taps",
+    "baseline/conv_sum",
+    "baseline/fft_pass",
+    "baseline/matmul",
+    "baseline/matmul_matrix",
+    "baseline/matmul_operands",
+    "baseline/recurrence",
+    "baseline/recurrence_gates",
+    "baseline/recurrence_gradients",
+    "baseline/recurrence_pairs",
+    "baseline/recurrence_results",
+    "baseline/recurrence_sequential",
+    "baseline/recurrence_states",
+    "baseline/recurrence_steps",
+    "baseline/recurrence_work",
+    "baseline/scan_apply",
+    "baseline/scan_backward_apply",
+    "baseline/scan_backward_pairs",
+    "baseline/scan_backward_sequential",
+    "baseline/scan_before",
+    "baseline/scan_double",
+    "baseline/scan_pairs",
+    "baseline/scan_sequential",
+    "baseline/softmax",
+    "baseline/softmax_backward",
+    "baseline/ssd_expand",
+    "baseline/ssd_finish",
+    "baseline/ssd_mask",
+    "baseline/ssd_params",
+    "baseline/ssd_pass",
+    "baseline/ssd_steps",
+    "baseline/ssd_weigh",
+    "baseline/strided_sums",
+    "baseline/transpose",
+];
+
+/// Links a kernel of [`FILES`], whose modules may be those of operations too.
+fn yardstick(kernel: &'static str) -> Linker {
+    Linker::among(FILES, kernel)
+}
+
 /// The linked shaders of a plan, in the order of its footprints, with no GPU at hand.
 pub mod shaders {
     pub use super::attention::backward_shaders as attention_backward;

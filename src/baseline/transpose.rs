@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, params};
 use crate::plan::{Footprint, Plan};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::{Caps, DType, Element, Error, Gpu, Tensor};
 
 /// The side of the square tile that a workgroup turns.
@@ -63,7 +64,7 @@ params! {
 
 /// The linked shader of a plan.
 pub fn shader(plan: &TransposePlan) -> Result<Shader, ShaderError> {
-    let linker = Linker::new(KERNEL).set("LANES", plan.lanes);
+    let linker = yardstick(KERNEL).set("LANES", plan.lanes);
     linker.tensor("source", plan.source).tensor("turned", plan.turned).link()
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Ceilings;
+use super::{Ceilings, FILES};
 use crate::kernel::{Kernel, params};
 use crate::plan::{Footprint, Plan};
 use crate::shader::{Linker, Shader, ShaderError};
@@ -61,8 +61,8 @@ impl fmt::Display for CeilingsPlan {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &CeilingsPlan) -> Result<Vec<Shader>, ShaderError> {
-    let copy = Linker::new("bench/copy").set("ITEMS", ITEMS);
-    let fma = Linker::new("bench/fma").set("STEPS", STEPS);
+    let copy = Linker::among(FILES, "bench/copy").set("ITEMS", ITEMS);
+    let fma = Linker::among(FILES, "bench/fma").set("STEPS", STEPS);
     [copy, fma].into_iter().map(|linker| linker.set("LANES", plan.lanes).link()).collect()
 }
 

@@ -21,9 +21,13 @@ pub use suite::suite;
 use std::fmt;
 use std::pin::Pin;
 
+use crate::shader::{Files, files};
 use crate::timing::Timing;
 use crate::verify::Family;
 use crate::{Bytes, DType, Error};
+
+/// The shader files of this module alone.
+pub const FILES: Files = files!["bench/copy", "bench/fma",];
 
 /// What this adapter can do at all, measured on it with two kernels that do nothing else.
 #[derive(Clone, Copy, Debug, PartialEq)]

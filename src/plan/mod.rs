@@ -11,8 +11,8 @@ mod slice_sum;
 
 pub use attention::{
     AppendPlan, AttentionBackwardPlan, AttentionPath, AttentionPlan, AttentionProbabilitiesPlan,
-    AttentionStructure, AttentionTile, CacheStructure, MatrixPass, MatrixTile, MergePlan, ModsStructure,
-    Parts, RotatePlan, RowsPlan, VisitTable,
+    AttentionStructure, AttentionTile, CacheStructure, DirectTile, ForwardPath, MatrixPass, MatrixTile,
+    MergePlan, ModsStructure, Parts, RotatePlan, RowsPlan, VisitTable,
 };
 pub(crate) use attention::{VISIT_LANES, block_words};
 pub use butterfly::{

@@ -411,8 +411,10 @@ impl Token<'_> {
     }
 }
 
+/// Beyond ASCII whatever is not blank counts: outside comments WGSL has no other use for it.
 fn is_letter(letter: char) -> bool {
-    letter.is_alphabetic() || letter == '_'
+    let beyond = !letter.is_ascii() && !letter.is_whitespace();
+    letter.is_ascii_alphabetic() || letter == '_' || beyond
 }
 
 /// A declaration at module scope.
@@ -483,7 +485,7 @@ fn tokens(source: &str) -> Result<Vec<Token<'_>>, Fault> {
             letter.len_utf8()
         } else {
             let length = if is_letter(letter) {
-                rest.find(|c: char| !is_letter(c) && !c.is_alphanumeric()).unwrap_or(rest.len())
+                rest.find(|c: char| !is_letter(c) && !c.is_ascii_digit()).unwrap_or(rest.len())
             } else if letter.is_ascii_digit() {
                 number_length(rest)
             } else {

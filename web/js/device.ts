@@ -51,6 +51,10 @@ export const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${le
 /** Options that are texts of programs. */
 const TEXTS = new Set(['scoreMod', 'maskMod']);
 
+/** An option's value. Numbers that are not whole are f32 in the library: rounded here, they are read as they are. */
+const written = (value: unknown) =>
+  typeof value === 'number' && !Number.isInteger(value) ? String(Math.fround(value)) : String(value ?? '');
+
 /** Options as the command line writes them. */
 export function optionLine(options: object): { line: string[]; texts: [string, string][] } {
   const line: string[] = [];
@@ -67,7 +71,7 @@ export function optionLine(options: object): { line: string[]; texts: [string, s
       }
     } else if (Array.isArray(value) && value.some((element) => typeof element === 'string')) {
       for (const element of value) line.push(`${flag}=${element}`);
-    } else line.push(`${flag}=${Array.isArray(value) ? value.map((side) => side ?? '').join(',') : String(value)}`);
+    } else line.push(`${flag}=${[value].flat().map(written).join(',')}`);
   }
   return { line, texts };
 }

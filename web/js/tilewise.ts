@@ -119,7 +119,7 @@ export class Tilewise {
 
   /** The adapter, and what plans are made from. */
   describe(): Description {
-    return JSON.parse(this.#live.describe());
+    return this.#live.describe() as Description;
   }
 
   /** @internal One call of any operation. */

@@ -1,7 +1,8 @@
 //! What JavaScript holds.
 
 use js_sys::{Array, Promise};
-use tilewise::caps;
+use tilewise::caps::{self, Subgroups};
+use tilewise::{Caps, Gpu};
 use tilewise_named::adapter::Adapter;
 use tilewise_named::ops::OPERATIONS;
 use wasm_bindgen::JsValue;
@@ -10,7 +11,7 @@ use wasm_bindgen_futures::future_to_promise;
 
 use crate::call::Call;
 use crate::device::Device;
-use crate::js::error;
+use crate::js::{error, object};
 
 /// A device with everything that was compiled for it.
 #[wasm_bindgen]
@@ -24,9 +25,35 @@ pub fn operations() -> Array {
     OPERATIONS.iter().map(|(name, _)| JsValue::from(*name)).collect()
 }
 
-/// JSON of plain data of ours.
-pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, JsValue> {
-    serde_json::to_string(value).map_err(error)
+fn adapter(gpu: &Gpu) -> JsValue {
+    let Adapter { name, backend, driver, driver_info, device_type, vendor, device } = Adapter::of(gpu);
+    object([
+        ("name", name.into()),
+        ("backend", backend.into()),
+        ("driver", driver.into()),
+        ("driver_info", driver_info.into()),
+        ("device_type", device_type.into()),
+        ("vendor", vendor.into()),
+        ("device", device.into()),
+    ])
+}
+
+/// What a page's adapter can have of these. Said field by field: what makes JSON of any data is a good part of the package.
+fn capabilities(caps: &Caps) -> JsValue {
+    let subgroups = |Subgroups { min, max }| object([("min", min.into()), ("max", max.into())]);
+    object([
+        ("workgroup_bytes", caps.workgroup_bytes.into()),
+        ("workgroup_lanes", caps.workgroup_lanes.into()),
+        ("groups_per_dim", caps.groups_per_dim.into()),
+        ("storage_buffers", caps.storage_buffers.into()),
+        ("loop_turns", caps.loop_turns.map_or(JsValue::NULL, JsValue::from)),
+        ("joint_barriers", caps.joint_barriers.into()),
+        ("binding_bytes", (caps.binding_bytes as f64).into()),
+        ("buffer_bytes", (caps.buffer_bytes as f64).into()),
+        ("subgroups", caps.subgroups.map_or(JsValue::NULL, subgroups)),
+        ("f16", caps.f16.into()),
+        ("timestamps", caps.timestamps.into()),
+    ])
 }
 
 #[wasm_bindgen]
@@ -61,10 +88,9 @@ impl Engine {
         self.device.gpu.kernels_compiled()
     }
 
-    /// The adapter and what plans are made from, as JSON.
-    pub fn describe(&self) -> Result<String, JsValue> {
-        let gpu = &self.device.gpu;
-        json(&serde_json::json!({ "adapter": Adapter::of(gpu), "caps": gpu.caps() }))
+    /// The adapter and what plans are made from.
+    pub fn describe(&self) -> JsValue {
+        object([("adapter", adapter(&self.device.gpu)), ("caps", capabilities(self.device.gpu.caps()))])
     }
 
     /// Computes; see [`Call`]. The tensors are copied before this returns.

@@ -14,7 +14,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::future_to_promise;
 
-use crate::engine::{Engine, json};
+use crate::engine::Engine;
 use crate::js::{error, texts};
 
 /// The first line of what clap says; the rest is about a command line.
@@ -30,6 +30,11 @@ fn option_error(refused: &clap::Error) -> JsValue {
 struct OfSizes {
     #[command(subcommand)]
     op: SizedOp,
+}
+
+/// JSON of plain data of ours.
+fn json(value: &impl serde::Serialize) -> Result<String, JsValue> {
+    serde_json::to_string(value).map_err(error)
 }
 
 fn family(name: &str) -> Result<Family, JsValue> {

@@ -44,6 +44,9 @@ for (const name of ['chromium', 'firefox']) {
       // Two seconds on a machine that does nothing else.
       assert.ok(first > 0 && first < 5000, `${first} ms`);
       assert.equal(await page.$eval('#no-webgpu', (section) => section.hidden), true);
+      // What has nothing to show yet is not there.
+      const empty = '#race-table, #bench-table, .charts figure, #bench-download, #no-webgpu';
+      assert.deepEqual(await page.$$eval(empty, (all) => all.filter((one) => one.checkVisibility()).map((one) => one.id || one.className)), []);
     });
 
     test('says how each operation is planned, and why', async () => {

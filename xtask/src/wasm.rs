@@ -15,42 +15,41 @@ const PROFILE: &str = "web";
 
 const RUSTFLAGS: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS";
 
+/// Nobody reads a panic in a page: neither its place nor its words are kept.
+const FLAGS: &str = "-Zlocation-detail=none -Zunstable-options -Cpanic=immediate-abort";
+
+/// The standard library comes from its sources, as small as it can be.
+const LIBRARY: [&str; 2] = ["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"];
+
 /// Where Debian puts the compiler of its packages `rustc-web` and `rust-web-src`.
 const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
 
-/// What compiles for the web on this machine.
+/// What compiles for the web on this machine: a compiler that has the sources of its standard library beside it.
 #[derive(Debug, PartialEq)]
-pub enum Compiler {
-    /// The active toolchain has the standard library for the target.
-    Ready,
-    /// This compiler has the sources of the standard library instead, which are then compiled too.
-    FromSources(String),
+pub struct Compiler {
+    rustc: String,
 }
 
 impl Compiler {
-    /// Finds a compiler. Where there is none, tries rustup, and where that cannot download, the system's
-    /// packages.
+    /// Finds a compiler. Where none has the sources, tries rustup, and where that cannot download, the system's packages.
     pub fn provide() -> Result<Self> {
         if let Some(compiler) = Self::find() {
             return Ok(compiler);
         }
-        if !toolchain::rustup(&format!("target add {TARGET}")) {
+        if !toolchain::rustup("component add rust-src") {
             packages::install(&[Need::CompilerWithSources])?;
         }
         match Self::find() {
             Some(compiler) => Ok(compiler),
-            None => bail!("no compiler on this machine has a standard library for {TARGET}"),
+            None => bail!("no compiler on this machine has the sources of its standard library"),
         }
     }
 
     /// What is there already.
     fn find() -> Option<Self> {
         let active = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_string());
-        if has_library(&active) {
-            return Some(Self::Ready);
-        }
-        let from_sources = [active, SYSTEM_RUSTC.to_string()].into_iter().find(|rustc| has_sources(rustc));
-        from_sources.map(Self::FromSources)
+        let rustc = [active, SYSTEM_RUSTC.to_string()].into_iter().find(|rustc| has_sources(rustc));
+        rustc.map(|rustc| Self { rustc })
     }
 
     /// The command that builds the browser package's WebAssembly, where wgpu has only its WebGPU backend.
@@ -58,11 +57,8 @@ impl Compiler {
         let line =
             format!("build --locked --package tilewise-web --profile {PROFILE} --target {TARGET}{features}");
         let mut build = shell::cargo(&line);
-        // Unstable options, which this variable allows to stable compilers. Nobody reads the places in panics.
-        build.env("RUSTC_BOOTSTRAP", "1").env(RUSTFLAGS, "-Zlocation-detail=none");
-        if let Self::FromSources(rustc) = self {
-            build.env("RUSTC", rustc).arg("-Zbuild-std=std,panic_abort");
-        }
+        // Unstable options, which this variable allows to stable compilers.
+        build.env("RUSTC", &self.rustc).env("RUSTC_BOOTSTRAP", "1").env(RUSTFLAGS, FLAGS).args(LIBRARY);
         // A folder of its own: what one compiler built is of no use to another, and must not evict it.
         build.arg("--target-dir").arg(target_dir()?);
         Ok(build)
@@ -78,19 +74,6 @@ fn target_dir() -> Result<PathBuf> {
     Ok(shell::target_dir()?.join("wasm"))
 }
 
-/// Whether a compiler has the standard library for the target, compiled.
-fn has_library(rustc: &str) -> bool {
-    let Some(folder) =
-        shell::answer(&mut shell::command(rustc, &format!("--print target-libdir --target {TARGET}")))
-    else {
-        return false;
-    };
-    let is_core = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
-    };
-    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.any(is_core))
-}
-
 /// Whether a compiler has the sources of the standard library beside it.
 fn has_sources(rustc: &str) -> bool {
     let sysroot = shell::answer(&mut shell::command(rustc, "--print sysroot"));
@@ -104,20 +87,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_compiler_with_sources_builds_its_own_library() {
-        let ready = shell::describe(&Compiler::Ready.build(" --features lab").unwrap());
-        assert!(
-            ready.contains(" --package tilewise-web --profile web ") && ready.contains(" --features lab "),
-            "{ready}"
-        );
-        assert!(!ready.contains("-Zbuild-std"), "{ready}");
-        let sources = shell::describe(&Compiler::FromSources(SYSTEM_RUSTC.to_string()).build("").unwrap());
-        assert!(sources.contains("RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 cargo build "), "{sources}");
-        assert!(sources.contains(" -Zbuild-std=std,panic_abort --target-dir "), "{sources}");
+    fn the_standard_library_is_compiled_too() {
+        let compiler = Compiler { rustc: SYSTEM_RUSTC.to_string() };
+        let line = shell::describe(&compiler.build(" --features lab").unwrap());
+        assert!(line.contains("RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 cargo build --locked "), "{line}");
+        assert!(line.contains(" --package tilewise-web --profile web "), "{line}");
+        assert!(line.contains(" --features lab -Zbuild-std=std,panic_abort "), "{line}");
     }
 
     #[test]
-    fn a_compiler_that_is_not_there_has_nothing() {
-        assert!(!has_library("no-such-rustc") && !has_sources("no-such-rustc"));
+    fn a_compiler_that_is_not_there_has_no_sources() {
+        assert!(!has_sources("no-such-rustc"));
     }
 }

@@ -1,5 +1,7 @@
 //! The browser package and the demo page: built, served, and tested in real browsers.
 
+use std::env::{join_paths, split_paths};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -11,6 +13,9 @@ use crate::wasm::Compiler;
 
 /// The oldest Node.js that the tools of `web/` run on.
 const NODE: (u32, u32) = (20, 19);
+
+/// Which one to fetch where the system's is older.
+const NEWER_NODE: &str = "22";
 
 /// Programs of each browser, as systems name them.
 const BROWSERS: [(Need, &[&str]); 2] = [
@@ -26,6 +31,9 @@ pub fn provide() -> Result<()> {
     if node_version().is_none() {
         packages::install(&[Need::Node])?;
     }
+    if node_version().is_some_and(|version| version < NODE) {
+        provide_newer_node()?;
+    }
     match node_version() {
         Some(version) if version >= NODE => {}
         Some((major, minor)) => {
@@ -34,6 +42,28 @@ pub fn provide() -> Result<()> {
         None => bail!("Node.js is missing"),
     }
     shell::run(&mut npm("ci --no-audit --no-fund"))
+}
+
+/// Some systems' Node.js is old, such as Debian 12's; but its npm fetches a newer one, which then goes before it.
+fn provide_newer_node() -> Result<()> {
+    let mut fetch = npm("install --no-save --no-audit --no-fund --prefix");
+    fetch.arg(shell::target_dir()?.join("node")).arg(format!("{}@{NEWER_NODE}", node_package()));
+    shell::run(&mut fetch)
+}
+
+/// What npm calls Node.js for this machine.
+fn node_package() -> String {
+    let system = match std::env::consts::OS {
+        "macos" => "darwin",
+        "windows" => "win",
+        other => other,
+    };
+    let processor = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("node-{system}-{processor}")
 }
 
 /// Builds the package into `web/dist` and the page into `web/dist-demo`, and says how large the WebAssembly is.
@@ -89,9 +119,20 @@ fn folder_of_web(folder: &str) -> PathBuf {
     shell::root().join("web").join(folder)
 }
 
+/// In `web/`, with the Node.js that was fetched before the system's, if one was.
 fn in_web(mut command: Command) -> Command {
     command.current_dir(shell::root().join("web"));
+    if let Some(path) = path_with_newer_node() {
+        command.env("PATH", path);
+    }
     command
+}
+
+fn path_with_newer_node() -> Option<OsString> {
+    let fetched =
+        shell::target_dir().ok()?.join("node").join("node_modules").join(node_package()).join("bin");
+    let system = std::env::var_os("PATH").unwrap_or_default();
+    fetched.is_dir().then(|| join_paths([fetched].into_iter().chain(split_paths(&system))).ok())?
 }
 
 fn node(arguments: &str) -> Command {

@@ -16,7 +16,7 @@ use super::cached_attention::CacheSizes;
 use super::{FromFile, FromSizes, List, Operation, Planned, apart, cached_attention, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
-use crate::options::options;
+use crate::options::{as_parsed, options};
 use crate::tensors::{Output, Stored, TensorFile};
 
 /// Scaled dot-product attention
@@ -122,6 +122,8 @@ options! {
 /// A window as it is written: `17,5`.
 #[derive(Clone, Copy, Debug)]
 struct Sides(Window);
+
+as_parsed!(Sides);
 
 impl FromStr for Sides {
     type Err = String;

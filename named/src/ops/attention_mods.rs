@@ -146,7 +146,8 @@ pub fn fmt_mods(mods: &Mods, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 fn snippet(file: &TensorFile<'_>, path: &str, words: &[(&str, Word)]) -> Result<Snippet, Failure> {
     let source = file.text(path)?;
     let mentioned = |name: &str| {
-        let mut parts = source.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        let mut parts = source
+            .split(|letter: char| letter.is_ascii() && !letter.is_ascii_alphanumeric() && letter != '_');
         parts.any(|word| word == name)
     };
     let read: Vec<_> = words.iter().filter(|(name, _)| mentioned(name)).collect();

@@ -8,7 +8,7 @@ use tilewise::{
     by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fewer_than_dense, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fewer_than_dense, fields, noted};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -145,7 +145,7 @@ impl Operation for Layer {
         let spec = &self.forward;
         let [parameters, dense] = [spec.mask.shape().iter().product(), spec.size.iter().product::<usize>()];
         let dense_flops = 2.0 * spec.dense as f64 * dense as f64;
-        Some(fewer_than_dense([parameters, dense], [spec.flops(), dense_flops]))
+        noted(|| fewer_than_dense([parameters, dense], [spec.flops(), dense_flops]))
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {

@@ -7,7 +7,7 @@ use tilewise::{
     Butterfly, ButterflyBackward, ButterflyInputs, ButterflySpec, Caps, DType, Element, Gpu, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fewer_than_dense, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fewer_than_dense, fields, noted};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -148,7 +148,7 @@ impl Operation for Product {
         let Self { spec, .. } = self;
         let dense = spec.nstacks * spec.n_in.min(spec.width()) * spec.width() * spec.parts();
         let dense_flops = 2.0 * (spec.parts() * spec.batch) as f64 * dense as f64;
-        Some(fewer_than_dense([spec.parameters(), dense], [spec.flops(), dense_flops]))
+        noted(|| fewer_than_dense([spec.parameters(), dense], [spec.flops(), dense_flops]))
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {

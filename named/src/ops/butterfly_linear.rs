@@ -9,7 +9,7 @@ use tilewise::{
     ButterflyLinear, ButterflyLinearInputs, ButterflyLinearSpec, Caps, DType, Element, Gpu, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fewer, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fewer, fields, noted};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -111,7 +111,7 @@ impl Operation for Layer {
     }
 
     fn note(&self) -> Option<String> {
-        Some(fewer(&self.spec))
+        noted(|| fewer(&self.spec))
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {

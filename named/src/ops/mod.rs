@@ -41,7 +41,7 @@ use tilewise::verify::Family;
 use tilewise::{Caps, Error, Gpu, LinearSpec};
 
 use crate::failure::Failure;
-use crate::options::{Given, Take as _};
+use crate::options::{Given, Take as _, Value};
 use crate::tensors::{Output, TensorFile};
 
 /// An operation with its sizes, checked. Its `Display` names it.
@@ -120,6 +120,11 @@ impl Planned {
     }
 }
 
+/// What is said where anyone asks for notes.
+fn noted(words: impl FnOnce() -> String) -> Option<String> {
+    cfg!(feature = "json").then(words)
+}
+
 /// What a structured layer saves.
 pub fn fewer(spec: &impl LinearSpec) -> String {
     let parameters = [spec.parameters(), spec.dense_parameters()];
@@ -157,6 +162,12 @@ fn fields(value: &impl Serialize) -> serde_json::Value {
 /// The sizes of a block as they are written: `8,192,96`.
 #[derive(Clone, Copy, Debug)]
 pub struct List<const N: usize>(pub [usize; N]);
+
+impl<const N: usize> Value for List<N> {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+}
 
 impl<const N: usize> std::str::FromStr for List<N> {
     type Err = String;

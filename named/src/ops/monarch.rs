@@ -7,7 +7,7 @@ use tilewise::{
     Caps, DType, Element, Gpu, MonarchInputs, MonarchLinear, MonarchLinearSpec, MonarchSpec, by_dtype,
 };
 
-use super::{FromFile, FromSizes, List, Operation, Planned, apart, fewer, fields};
+use super::{FromFile, FromSizes, List, Operation, Planned, apart, fewer, fields, noted};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -110,7 +110,7 @@ impl Operation for Layer {
     }
 
     fn note(&self) -> Option<String> {
-        Some(fewer(&self.spec))
+        noted(|| fewer(&self.spec))
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {

@@ -10,7 +10,7 @@ use tilewise::{
 };
 
 use super::block_sparse::pattern;
-use super::{FromFile, FromSizes, Operation, Planned, apart, fewer, fields};
+use super::{FromFile, FromSizes, Operation, Planned, apart, fewer, fields, noted};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -136,7 +136,7 @@ impl Operation for Layer {
     }
 
     fn note(&self) -> Option<String> {
-        Some(fewer(&self.spec))
+        noted(|| fewer(&self.spec))
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {

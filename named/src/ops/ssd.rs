@@ -11,7 +11,7 @@ use tilewise::{
 use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
-use crate::options::options;
+use crate::options::{Value, decimal, options};
 use crate::tensors::{Integers, Output, Stored, TensorFile, expect_shapes};
 
 /// State-space duality, the recurrence of Mamba-2: `S_t = exp(δ_t A) S_(t-1) + δ_t x_t ⊗ B_t`, `y_t = S_t C_t + D x_t`
@@ -121,11 +121,21 @@ impl std::str::FromStr for Limits {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let numbers: Result<Vec<f32>, String> = text
-            .split(',')
-            .map(|number| number.trim().parse().map_err(|_| format!("{number:?} is no number")))
-            .collect();
-        let numbers = numbers?;
+        Self::of(text, |number| number.parse().ok())
+    }
+}
+
+impl Value for Limits {
+    fn read(text: &str) -> Result<Self, String> {
+        Self::of(text, decimal)
+    }
+}
+
+impl Limits {
+    fn of(text: &str, number: impl Fn(&str) -> Option<f32>) -> Result<Self, String> {
+        let numbers =
+            text.split(',').map(|text| number(text.trim()).ok_or_else(|| format!("{text:?} is no number")));
+        let numbers = numbers.collect::<Result<Vec<f32>, String>>()?;
         let found = numbers.len();
         numbers.try_into().map(Self).map_err(|_| format!("{found} numbers, expected 2, such as 0.001,0.1"))
     }

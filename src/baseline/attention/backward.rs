@@ -7,9 +7,10 @@ use super::{
 };
 use crate::baseline::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
 use crate::baseline::transpose::{self, Transpose, TransposePlan};
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, params};
 use crate::plan::{Footprint, Plan};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::{
     Alibi, AttentionGradients, AttentionInputs, AttentionSpec, Caps, Element, Error, Gpu, PlanError,
     SpecError, Tensor,
@@ -154,7 +155,7 @@ pub fn shaders(plan: &UnfusedAttentionBackwardPlan) -> Result<Vec<Shader>, Shade
 }
 
 fn softmax_shader(plan: &UnfusedAttentionBackwardPlan) -> Result<Shader, ShaderError> {
-    let linker = Linker::new(SOFTMAX).set("LANES", plan.softmax_lanes());
+    let linker = yardstick(SOFTMAX).set("LANES", plan.softmax_lanes());
     let linker = linker.tensor("weights", plan.scores).tensor("d_weights", plan.scores);
     linker.tensor("d_scores", plan.scores).link()
 }

@@ -10,9 +10,10 @@ pub use backward::{
 use std::fmt;
 
 use crate::baseline::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand};
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::spec::elements;
 use crate::tensor::expect_optional;
 use crate::{Alibi, AttentionInputs, AttentionSpec, Caps, Element, Error, Gpu, PlanError, Tensor};
@@ -126,8 +127,7 @@ params! {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &UnfusedAttentionPlan) -> Result<Vec<Shader>, ShaderError> {
     let SoftmaxPlan { lanes, softcap, alibi, storage } = plan.softmax;
-    let softmax =
-        Linker::new(SOFTMAX).set("LANES", lanes).set("HAS_SOFTCAP", softcap).set("HAS_ALIBI", alibi);
+    let softmax = yardstick(SOFTMAX).set("LANES", lanes).set("HAS_SOFTCAP", softcap).set("HAS_ALIBI", alibi);
     let softmax = softmax.tensor("scores", storage).tensor("weights", storage).link()?;
     let (scores, values) =
         (crate::baseline::shaders::matmul(&plan.scores)?, crate::baseline::shaders::matmul(&plan.values)?);

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::{ButterflyInputs, ButterflySpec, Caps, Element, Error, Gpu, PlanError, SpecError, Tensor};
 
 const KERNEL: &str = "baseline/butterfly_factor";
@@ -62,7 +63,7 @@ params! {
 
 /// The linked shaders of a plan, in the order of its footprints: one serves every factor.
 pub fn shaders(plan: &UnfusedButterflyPlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = Linker::new(KERNEL).set("LANES", plan.lanes).tensor("inputs", plan.storage);
+    let linker = yardstick(KERNEL).set("LANES", plan.lanes).tensor("inputs", plan.storage);
     Ok(vec![linker.tensor("twiddle", plan.storage).tensor("outputs", plan.storage).link()?])
 }
 

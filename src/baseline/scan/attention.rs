@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::recurrence::tensors;
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::spec::wrong;
 use crate::{
     Caps, DType, DeltaRuleInputs, DeltaRuleSpec, Element, Error, Gate, Gpu, LinearAttentionInputs,
@@ -143,7 +144,7 @@ params! {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &SequentialAttentionPlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = Linker::new("baseline/attention_sequential")
+    let linker = yardstick("baseline/attention_sequential")
         .set("LANES", plan.lanes)
         .set("KEY_DIM", plan.key_dim)
         .set("HAS_DECAY", plan.decay)

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::strided_sums::Sums;
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::spec::wrong;
 use crate::{
     Caps, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dSpec, DType, Element, Error, Gpu, PlanError,
@@ -115,7 +116,7 @@ params! {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &PlainConv1dPlan) -> Result<Vec<Shader>, ShaderError> {
     let linker = |kernel| {
-        let linker = Linker::new(kernel).module("baseline/conv1d_inputs").set("LANES", plan.lanes);
+        let linker = yardstick(kernel).module("baseline/conv1d_inputs").set("LANES", plan.lanes);
         linker.set("WIDTH", plan.width).set("HAS_INITIAL", plan.initial).tensor("x", plan.storage)
     };
     let activated = |kernel| {
@@ -269,7 +270,7 @@ impl fmt::Display for SequentialConv1dBackwardPlan {
 pub fn backward_shaders(
     SequentialConv1dBackwardPlan { conv }: &SequentialConv1dBackwardPlan,
 ) -> Result<Vec<Shader>, ShaderError> {
-    let linker = Linker::new("baseline/conv1d_backward_sequential")
+    let linker = yardstick("baseline/conv1d_backward_sequential")
         .module("baseline/conv1d_inputs")
         .module("common/activation")
         .set("LANES", conv.lanes)

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::spec::elements;
 use crate::{
     Caps, DType, Element, Error, Gpu, LinearScanInputs, LinearScanOutputs, LinearScanSpec, PlanError,
@@ -102,7 +103,7 @@ params! {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &UnfusedLinearScanPlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = |kernel| Linker::new(kernel).set("LANES", plan.lanes);
+    let linker = |kernel| yardstick(kernel).set("LANES", plan.lanes);
     let pairs = linker("baseline/scan_pairs").tensor("a", plan.storage).tensor("b", plan.storage);
     let double = linker("baseline/scan_double").module("scan/affine");
     let apply = linker("baseline/scan_apply").module("scan/affine").set("HAS_INITIAL", plan.initial);
@@ -239,7 +240,7 @@ impl fmt::Display for SequentialLinearScanPlan {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn sequential_shaders(plan: &SequentialLinearScanPlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = Linker::new("baseline/scan_sequential").module("scan/affine");
+    let linker = yardstick("baseline/scan_sequential").module("scan/affine");
     let linker = linker.set("LANES", plan.lanes).set("HAS_INITIAL", plan.initial);
     let linker = ["a", "b", "h"].into_iter().fold(linker, |linker, name| linker.tensor(name, plan.storage));
     Ok(vec![linker.link()?])

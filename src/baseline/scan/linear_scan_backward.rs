@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::linear_scan::{ApplyParams, DoubleParams, ScanScratch, SequentialParams};
 use super::{SequentialLinearScanPlan, UnfusedLinearScanPlan};
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array};
 use crate::plan::{Footprint, Plan};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
@@ -62,7 +63,7 @@ impl fmt::Display for UnfusedLinearScanBackwardPlan {
 pub fn backward_shaders(
     UnfusedLinearScanBackwardPlan { scan }: &UnfusedLinearScanBackwardPlan,
 ) -> Result<Vec<Shader>, ShaderError> {
-    let linker = |kernel| Linker::new(kernel).set("LANES", scan.lanes);
+    let linker = |kernel| yardstick(kernel).set("LANES", scan.lanes);
     let pairs = tensors(linker("baseline/scan_backward_pairs"), &["a", "dh"], scan.storage);
     let double = linker("baseline/scan_double").module("scan/affine");
     let apply = linker("baseline/scan_backward_apply").module("baseline/scan_before");
@@ -161,7 +162,7 @@ impl fmt::Display for SequentialLinearScanBackwardPlan {
 pub fn sequential_backward_shaders(
     SequentialLinearScanBackwardPlan { scan }: &SequentialLinearScanBackwardPlan,
 ) -> Result<Vec<Shader>, ShaderError> {
-    let linker = Linker::new("baseline/scan_backward_sequential").module("baseline/scan_before");
+    let linker = yardstick("baseline/scan_backward_sequential").module("baseline/scan_before");
     let linker = linker.set("LANES", scan.lanes).set("HAS_INITIAL", scan.initial);
     Ok(vec![tensors(linker, &["a", "h", "dh", "da", "db"], scan.storage).link()?])
 }

@@ -4,9 +4,10 @@
 use std::f64::consts::TAU;
 use std::fmt;
 
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding, check_turns};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::{Caps, DType, Element, Error, Gpu, LongConvInputs, LongConvSpec, PlanError, Tensor};
 
 /// How to run a [`LongConvSpec`] unfused.
@@ -112,7 +113,7 @@ pub(super) struct Pad {
 
 impl Pad {
     pub fn link(self, lanes: u32) -> Result<Shader, ShaderError> {
-        Linker::new("baseline/conv_pad")
+        yardstick("baseline/conv_pad")
             .set("LANES", lanes)
             .set("HAS_GATE", self.gated)
             .set("REVERSED", self.reversed)
@@ -135,7 +136,7 @@ pub(super) struct Gate {
 
 impl Gate {
     pub fn link(self, lanes: u32) -> Result<Shader, ShaderError> {
-        let linker = Linker::new("baseline/conv_gate")
+        let linker = yardstick("baseline/conv_gate")
             .set("LANES", lanes)
             .set("HAS_SKIP", self.skip)
             .set("HAS_PRE", self.pre)
@@ -148,7 +149,7 @@ impl Gate {
 
 /// The kernels of transforms and of their products, in the order in which [`Transforms`] takes them.
 pub(super) fn transform_shaders(lanes: u32) -> Result<[Shader; 2], ShaderError> {
-    let linker = |kernel| Linker::new(kernel).set("LANES", lanes);
+    let linker = |kernel| yardstick(kernel).set("LANES", lanes);
     Ok([
         linker("baseline/fft_pass").link()?,
         linker("baseline/conv_product").module("scan/fft_halves").link()?,
@@ -406,7 +407,7 @@ impl fmt::Display for DirectLongConvPlan {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn direct_shaders(plan: &DirectLongConvPlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = Linker::new("baseline/conv_direct")
+    let linker = yardstick("baseline/conv_direct")
         .set("LANES", plan.lanes)
         .set("HAS_SKIP", plan.skip)
         .set("HAS_PRE", plan.pre_gate)

@@ -4,9 +4,10 @@ use std::fmt;
 
 use super::UnfusedLongConvPlan;
 use super::long_conv::{Gate, Pad, Transforms, transform_shaders};
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile, params};
 use crate::plan::{Footprint, Plan};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::{Caps, Element, Error, Gpu, LongConvGradients, LongConvInputs, LongConvSpec, PlanError, Tensor};
 
 params! {
@@ -65,7 +66,7 @@ pub fn shaders(
     let pad = |gated, reversed| Pad { gated, reversed, storage }.link(lanes);
     let gate = |pre, post, reversed| Gate { skip, pre, post, reversed, storage }.link(lanes);
     let [pass, product] = transform_shaders(lanes)?;
-    let sum = Linker::new("baseline/conv_sum").set("LANES", lanes).set("HAS_SKIP", skip);
+    let sum = yardstick("baseline/conv_sum").set("LANES", lanes).set("HAS_SKIP", skip);
     Ok(vec![
         Pad { gated: false, reversed: false, storage: Storage::F32 }.link(lanes)?,
         pad(pre_gate, false)?,

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding, check_turns};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::{
     Caps, DType, Element, Error, Gpu, LongConvGradients, LongConvInputs, LongConvSpec, PlanError, Tensor,
 };
@@ -57,7 +58,7 @@ impl SequentialLongConvPlan {
     }
 
     fn link(&self, [pre, post]: [bool; 2], reversed: bool) -> Result<Shader, ShaderError> {
-        let linker = Linker::new("baseline/conv_sequential")
+        let linker = yardstick("baseline/conv_sequential")
             .set("LANES", self.lanes)
             .set("HAS_SKIP", self.skip)
             .set("HAS_PRE", pre)
@@ -200,7 +201,7 @@ impl fmt::Display for SequentialLongConvBackwardPlan {
 pub fn backward_shaders(plan: &SequentialLongConvBackwardPlan) -> Result<Vec<Shader>, ShaderError> {
     let conv = &plan.conv;
     let SequentialLongConvPlan { pre_gate, post_gate, .. } = *conv;
-    let taps = Linker::new("baseline/conv_sequential_taps")
+    let taps = yardstick("baseline/conv_sequential_taps")
         .set("LANES", conv.lanes)
         .set("HAS_SKIP", conv.skip)
         .set("HAS_PRE", pre_gate)

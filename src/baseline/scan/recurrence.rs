@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
@@ -249,7 +250,7 @@ impl fmt::Display for SequentialRecurrencePlan {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn sequential_shaders(plan: &SequentialRecurrencePlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = Linker::new("baseline/recurrence_sequential")
+    let linker = yardstick("baseline/recurrence_sequential")
         .module("baseline/recurrence")
         .module("baseline/recurrence_steps")
         .module("common/activation")
@@ -497,7 +498,7 @@ impl fmt::Display for UnfusedSelectiveScanPlan {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &UnfusedSelectiveScanPlan) -> Result<Vec<Shader>, ShaderError> {
     let linker = |kernel| {
-        let linker = Linker::new(kernel).module("baseline/recurrence").module("common/activation");
+        let linker = yardstick(kernel).module("baseline/recurrence").module("common/activation");
         linker.set("LANES", plan.lanes).set("STATES", plan.states)
     };
     let pairs = linker("baseline/recurrence_pairs")
@@ -505,7 +506,7 @@ pub fn shaders(plan: &UnfusedSelectiveScanPlan) -> Result<Vec<Shader>, ShaderErr
         .set("ONE_DECAY", false)
         .set("SOFTPLUS", plan.softplus);
     let pairs = tensors(pairs, &["x", "dt", "b"], plan.storage);
-    let double = Linker::new("baseline/scan_double").module("scan/affine").set("LANES", plan.lanes);
+    let double = yardstick("baseline/scan_double").module("scan/affine").set("LANES", plan.lanes);
     let results =
         linker("baseline/recurrence_results").set("GATED", plan.gated).set("HAS_INITIAL", plan.initial);
     let results = tensors(results, &["x", "c", "z", "y"], plan.storage);

@@ -4,9 +4,10 @@ use std::fmt;
 
 use super::recurrence::{Given, Recurrence, copy, dispatch_steps, tensors};
 use super::strided_sums::{Places, Sums};
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array};
 use crate::plan::{Footprint, Plan, check_binding};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::{
     Caps, CoefficientGradient, DType, Element, Error, Gpu, PlanError, SelectiveScanGradients,
     SelectiveScanInputs, SelectiveScanSpec, SsdGradients, SsdInputs, SsdOutputGradients, SsdSpec, Tensor,
@@ -102,7 +103,7 @@ impl fmt::Display for SequentialRecurrenceBackwardPlan {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &SequentialRecurrenceBackwardPlan) -> Result<Vec<Shader>, ShaderError> {
     let linker = |kernel| {
-        let linker = Linker::new(kernel).module("baseline/recurrence").module("baseline/recurrence_work");
+        let linker = yardstick(kernel).module("baseline/recurrence").module("baseline/recurrence_work");
         let linker = linker.module("common/activation");
         linker.set("LANES", plan.lanes).set("STATES", plan.states)
     };

@@ -4,9 +4,10 @@ use std::fmt;
 
 use super::recurrence::plain_ssd;
 use crate::baseline::matmul::{Matmul, MatmulPlan, MatmulSpec, Operand, shaders as matmul_shaders};
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding, check_turns};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::spec::elements;
 use crate::{Caps, DType, Element, Error, Gpu, PlanError, Skip, SsdInputs, SsdOutputs, SsdSpec, Tensor};
 
@@ -184,7 +185,7 @@ params! {
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &UnfusedSsdPlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = |kernel| Linker::new(kernel).module("baseline/ssd_params").set("LANES", plan.lanes);
+    let linker = |kernel| yardstick(kernel).module("baseline/ssd_params").set("LANES", plan.lanes);
     let steps = linker("baseline/ssd_steps")
         .module("common/activation")
         .set("SOFTPLUS", plan.softplus)

@@ -1,8 +1,9 @@
 //! Sums of gradients that lie side by side.
 
+use crate::baseline::yardstick;
 use crate::kernel::{Kernel, params};
 use crate::plan::Footprint;
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::{Error, Gpu};
 
 params! {
@@ -51,7 +52,7 @@ impl Sums {
     }
 
     pub fn shader(storage: Storage) -> Result<Shader, ShaderError> {
-        Linker::new("baseline/strided_sums").set("LANES", LANES).tensor("sums", storage).link()
+        yardstick("baseline/strided_sums").set("LANES", LANES).tensor("sums", storage).link()
     }
 
     pub fn encode(

@@ -63,16 +63,16 @@ pub fn shaders_with_mods(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Ve
     if plan.key_splits > 1 {
         all.extend([slice_sum::shader(plan.key_sum())?, slice_sum::shader(plan.value_sum())?]);
     }
-    let sum_terms = |step: u32, first: u32, by_batch: bool| {
+    let sum_terms = |slopes: bool, by_batch: bool| {
         let linker = Linker::new("attention/sum_terms").module("attention/params").module("attention/task");
         let linker = sequences(linker, structure);
-        linker.set("LANES", SUM_LANES).set("STEP", step).set("FIRST", first).set("BY_BATCH", by_batch).link()
+        linker.set("LANES", SUM_LANES).set("SLOPES", slopes).set("BY_BATCH", by_batch).link()
     };
     if structure.alibi {
-        all.push(sum_terms(1, 0, plan.slopes_by_batch)?);
+        all.push(sum_terms(true, plan.slopes_by_batch)?);
     }
     if structure.sinks {
-        all.push(sum_terms(FACTS as u32, FACTS as u32 - 1, false)?);
+        all.push(sum_terms(false, false)?);
     }
     Ok(all)
 }
@@ -80,7 +80,8 @@ pub fn shaders_with_mods(plan: &AttentionBackwardPlan, mods: &Mods) -> Result<Ve
 /// Lanes of the kernels that add.
 const SUM_LANES: u32 = AttentionBackwardPlan::LANES;
 
-/// Numbers that `attention/backward_rows` leaves for a query; the last is a term of the sink's gradient.
+/// Numbers that `attention/backward_rows` leaves for a query, the last of them a term of the sink's gradient; and numbers of
+/// a query of which a gradient of slopes is made.
 const FACTS: usize = 4;
 
 fn rows_shader(plan: &AttentionBackwardPlan) -> Result<Shader, ShaderError> {
@@ -348,7 +349,7 @@ impl AttentionBackward {
             |splits: u32, shape: Vec<usize>| when(splits > 1, [vec![splits as usize], shape].concat());
         [
             vec![spec.rows(), FACTS],
-            when(plan.structure.alibi, vec![plan.query_splits as usize, spec.rows()]),
+            when(plan.structure.alibi, vec![plan.query_splits as usize, spec.rows(), FACTS]),
             parts(plan.query_splits, spec.q_shape()),
             parts(plan.key_splits, spec.k_shape()),
             parts(plan.key_splits, spec.v_shape()),

@@ -1,6 +1,7 @@
 //! How much work the kernels of attention do, counted by the kernels themselves: on this machine's GPU they run with a
 //! counter, which they store in place of their sums. What is hidden, or would be padding, must not be counted.
 
+use crate::plan::{AttentionPath, ForwardPath};
 use crate::shader::Shader;
 use crate::verify::Inputs;
 use crate::{
@@ -104,8 +105,8 @@ fn tiles_seen(
 fn tiles(gpu: &Gpu, spec: &AttentionSpec, mods: &Mods) -> [(u32, u32); 3] {
     let forward = crate::plan::AttentionPlan::with_mods(spec, mods, gpu.caps()).unwrap();
     let backward = crate::plan::AttentionBackwardPlan::with_mods(spec, mods, gpu.caps()).unwrap();
-    let of = |path: crate::plan::AttentionPath| (path.rows(), path.columns());
-    [of(forward.path), of(backward.queries), of(backward.keys)]
+    let of = |path: AttentionPath| (path.rows(), path.columns());
+    [forward.tile_sizes(), of(backward.queries), of(backward.keys)]
 }
 
 /// What is counted must be the tiles that are seen, in sequences of these lengths, and no more.
@@ -217,7 +218,7 @@ fn full_blocks_skip_the_mod() {
         }
         let asked = counts(&gpu, spec, &causal, None, ASKED).forward;
         let path = crate::plan::AttentionPlan::with_mods(&spec, &causal, gpu.caps()).unwrap().path;
-        let crate::plan::AttentionPath::Lanes(tile) = path else { panic!("f32 is for lanes") };
+        let ForwardPath::Staged(AttentionPath::Lanes(tile)) = path else { panic!("f32 is for lanes") };
         let (rows, columns) = (tile.rows() as usize, tile.columns() as usize);
         // A lane asks about its own part of each tile across the diagonal.
         let share = (16 * tile.row_fours) as f32;

@@ -1,14 +1,18 @@
 //! Attention, forward.
 
 use super::heads::{Heads, heads};
-use super::link::{K_COLUMNS, V_COLUMNS, halves, loads, modded_sequences, scored, tiled, tiled_by_matrices};
+use super::link::{
+    K_COLUMNS, V_COLUMNS, halves, lanes, loads, modded_sequences, scored, tiled, tiled_by_matrices,
+};
 use super::merge::{combine_params, merge_shaders};
 use super::mods::{Call, ModsOp, check_mods, modded, visit_shaders, visiting};
 use super::params::{TaskParams, Works};
 use super::{AttentionInputs, AttentionOutputs};
 use crate::kernel::{Kernel, compile};
 use crate::ops::Scratch;
-use crate::plan::{AttentionPath, AttentionPlan, AttentionTile, MatrixPass, MatrixTile};
+use crate::plan::{
+    AttentionPath, AttentionPlan, AttentionTile, DirectTile, Exchange, ForwardPath, MatrixPass, MatrixTile,
+};
 use crate::shader::{Linker, Shader, ShaderError, Words};
 use crate::{AttentionSpec, Element, Error, Gpu, MergeSpec, Mods, Tensor};
 
@@ -41,8 +45,9 @@ pub fn shaders_with_mods(plan: &AttentionPlan, mods: &Mods) -> Result<Vec<Shader
 fn forward_shader(plan: &AttentionPlan, mods: &Mods) -> Result<Shader, ShaderError> {
     let structure = &plan.structure;
     let linker = match &plan.path {
-        AttentionPath::Lanes(tile) => on_lanes(tile),
-        AttentionPath::Matrices(tile) => on_matrices(tile),
+        ForwardPath::Staged(AttentionPath::Lanes(tile)) => on_lanes(tile),
+        ForwardPath::Staged(AttentionPath::Matrices(tile)) => on_matrices(tile),
+        ForwardPath::Direct(tile) => direct(tile),
     };
     let linker = modded_sequences(linker, structure);
     let linker = loads(scored(heads(linker, structure), structure, plan.grouped));
@@ -65,28 +70,34 @@ fn on_matrices(tile: &MatrixTile) -> Linker {
     let together = tile.pass == MatrixPass::Forward { together: true };
     let growth = if together { "attention/growth_workgroup" } else { "attention/growth_subgroup" };
     let linker = tiled_by_matrices("attention/forward_matrix", tile, &[&[("tensor", "q")]], &columns);
-    halves(linker.module(growth))
+    halves(linker.module(growth).module("attention/softmax"))
         .copy("attention/matrix_sums", &[("target", "o")])
         .each("r", tile.subgroup_rows / tile.units.side)
         .each("c", tile.columns / tile.units.side)
 }
 
-/// The kernel of lanes that multiply themselves, and how they do.
+/// The kernel of lanes that multiply what they have staged.
 fn on_lanes(tile: &AttentionTile) -> Linker {
-    let sums: Words = &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")];
-    let linker = tiled("attention/forward", tile);
-    let linker = if tile.is_direct() {
-        linker
-            .copy("attention/dots_direct", &[("tensor", "q"), ("other", "k")])
-            .copy("attention/sums_direct", sums)
-            .module("attention/gather_direct")
-    } else {
-        linker
-            .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
-            .copy("attention/sums", sums)
-            .module("attention/gather_staged")
-    };
-    linker.copy("attention/store_sums", &[("target", "o"), ("TENSOR", "V")])
+    tiled("attention/forward", tile)
+        .copy("attention/dots", &[("tensor", "q"), ("other", "k"), ("WIDTH", "HEAD_DIM")])
+        .copy("attention/sums", &[("tensor", "v"), ("TENSOR", "V"), ("WIDTH", "VALUE_DIM")])
+        .copy("attention/store_sums", &[("target", "o"), ("TENSOR", "V")])
+}
+
+/// The kernel of lanes that multiply what they read.
+fn direct(tile: &DirectTile) -> Linker {
+    lanes(Linker::new("attention/forward_direct"), Exchange::Subgroup, true)
+        .module("common/product")
+        .module("attention/params")
+        .module("attention/task")
+        .module("attention/softmax")
+        .each("r", tile.rows)
+        .each("d", tile.key_fours)
+        .each("v", tile.value_fours)
+        .set("PART_LANES", tile.part_lanes)
+        .set("COLUMN_LANES", tile.column_lanes)
+        .set("ROWS", tile.rows)
+        .set("KEY_FOURS", tile.key_fours)
 }
 
 const STORE_O: Words = &[

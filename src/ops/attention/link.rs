@@ -5,16 +5,13 @@ use crate::shader::{Linker, Words};
 
 /// A kernel that goes over tiles: the tile's own modules and constants.
 pub(super) fn tiled(kernel: &'static str, tile: &AttentionTile) -> Linker {
-    let linker = lanes(Linker::new(kernel), tile.exchange, tile.exchanges)
+    lanes(Linker::new(kernel), tile.exchange, tile.exchanges)
         .module("common/product")
         .module("attention/params")
         .module("attention/task")
-        .module(if tile.is_direct() { "attention/tile_direct" } else { "attention/tile" });
-    let linker = linker.set("COLUMN_LANES", tile.column_lanes).set("ROW_FOURS", tile.row_fours);
-    if tile.is_direct() {
-        return linker.set("PART_LANES", tile.part_lanes).set("DOTS", tile.slice);
-    }
-    linker
+        .module("attention/tile")
+        .set("COLUMN_LANES", tile.column_lanes)
+        .set("ROW_FOURS", tile.row_fours)
         .set("ROW_LANES", tile.row_lanes)
         .set("SLICE", tile.slice)
         .set("COLUMN_SLICE", tile.column_slice)

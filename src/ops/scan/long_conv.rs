@@ -7,7 +7,7 @@ use crate::ops::Scratch;
 use crate::plan::{LongConvBackwardPlan, LongConvPlan, LongConvStage, PART_ALIGNMENT, Reads, Writes};
 use crate::shader::{Linker, Shader, ShaderError};
 use crate::tensor::expect_optional;
-use crate::{DType, Element, Error, Gpu, LongConvSpec, Tensor};
+use crate::{DType, Element, Error, Gpu, LongConvSpec, Tensor, math};
 
 params! {
     /// Every kernel of a long convolution: its slice of the tensors, the transform, and what is bound.
@@ -193,8 +193,8 @@ fn turns(gpu: &Gpu, plan: &LongConvPlan) -> Result<Tensor<f32>, Error> {
     let [coarse, fine] = plan.turns_of_tables();
     let turns = |count: u32, of: u32| {
         (0..count).flat_map(move |j| {
-            let (sin, cos) = (-TAU * f64::from(j) / f64::from(of)).sin_cos();
-            [cos as f32, sin as f32]
+            let angle = -TAU * f64::from(j) / f64::from(of);
+            [math::cos(angle) as f32, math::sin(angle) as f32]
         })
     };
     let values: Vec<_> = turns(coarse, plan.tile).chain(turns(fine, plan.points)).collect();

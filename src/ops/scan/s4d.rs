@@ -6,7 +6,7 @@ use crate::plan::S4dPlan;
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::{Complex, Discretization, S4dParameters, S4dSpec};
 use crate::tensor::expect_optional;
-use crate::{DType, Element, Error, Gpu, Tensor};
+use crate::{DType, Element, Error, Gpu, Tensor, math};
 
 params! {
     /// `scan/s4d_kernel`.
@@ -101,8 +101,9 @@ impl Discrete {
 
     /// The power that is twice as high, and so on, in polar form: rounding does not add up.
     fn doubled_powers(&self, bits: u32) -> impl Iterator<Item = Complex> {
-        let (size, angle) = (self.power.re.hypot(self.power.im), self.power.im.atan2(self.power.re));
-        (0..bits).map(move |bit| Complex { re: size.ln(), im: angle }.scale(f64::from(bit).exp2()).exp())
+        let Complex { re, im } = self.power;
+        let log = Complex { re: math::log(math::hypot(re, im)), im: math::atan2(im, re) };
+        (0..bits).map(move |bit| log.scale(2.0_f64.powi(bit.cast_signed())).exp())
     }
 }
 

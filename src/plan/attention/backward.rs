@@ -156,7 +156,8 @@ impl AttentionBackwardPlan {
             check_binding("the parts of dv", parts(key_splits, &spec.v_shape()), DType::F32, caps)?;
         }
         if self.structure.alibi {
-            check_binding("the terms of dalibi", query_splits.saturating_mul(spec.rows()), DType::F32, caps)?;
+            let terms = query_splits.saturating_mul(spec.rows()).saturating_mul(4);
+            check_binding("the terms of dalibi", terms, DType::F32, caps)?;
         }
         if self.structure.alibi || self.structure.sinks {
             let turns = spec.batch as u64 + (query_splits * spec.batch * spec.q_len).div_ceil(64) as u64;

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::tile::{Lanes, Products, choose};
 use super::{
-    AttentionStructure, AttentionTile, MatrixTile, MergePlan, VisitTable, check_bindings, check_mods,
+    AttentionStructure, AttentionTile, DirectTile, MatrixTile, MergePlan, VisitTable, check_bindings,
+    check_mods,
 };
 use crate::caps::Caps;
 use crate::plan::{Bound, Footprint, Plan, check_buffers, check_caps};
@@ -17,7 +18,7 @@ pub struct AttentionPlan {
     /// What all kernels of the family share.
     pub structure: AttentionStructure,
     /// Queries by keys, and what multiplies them.
-    pub path: AttentionPath,
+    pub path: ForwardPath,
     /// Whether a tile's rows are the queries of all heads that share a key head, instead of one head's.
     pub grouped: bool,
     /// The tiles of keys to visit, where mods hide some.
@@ -89,7 +90,7 @@ impl AttentionPath {
                 let blocks = tile.row_fours * 4 * structure.block_turns();
                 let products = tile.dot_turns(head_dim) + tile.sum_turns(value_dim);
                 let each = 1 + blocks + products + tile.exchange_turns();
-                (tile.outer_turns(head_dim, value_dim), each)
+                (tile.exchange_turns(), each)
             }
             Self::Matrices(tile) => (tile.outer_turns(), tile.turns(structure.block_turns())),
         };
@@ -104,9 +105,76 @@ impl AttentionPath {
     }
 }
 
+/// How a forward pass goes over the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+pub enum ForwardPath {
+    /// By tiles that a workgroup stages.
+    Staged(AttentionPath),
+    /// Each lane by what it reads, for few queries.
+    Direct(DirectTile),
+}
+
+impl ForwardPath {
+    /// Queries of a tile.
+    pub fn rows(&self) -> u32 {
+        match self {
+            Self::Staged(path) => path.rows(),
+            Self::Direct(tile) => tile.rows,
+        }
+    }
+
+    /// Keys of a tile.
+    pub fn columns(&self) -> u32 {
+        match self {
+            Self::Staged(path) => path.columns(),
+            Self::Direct(tile) => tile.columns(),
+        }
+    }
+
+    /// Invocations of a workgroup.
+    pub fn lanes(&self) -> u32 {
+        match self {
+            Self::Staged(path) => path.lanes(),
+            Self::Direct(tile) => tile.lanes(),
+        }
+    }
+
+    fn kernel(&self) -> &'static str {
+        match self {
+            Self::Staged(path) => path.kernel(["attention/forward", "attention/forward_matrix"]),
+            Self::Direct(_) => "attention/forward_direct",
+        }
+    }
+
+    fn workgroup_bytes(&self) -> u32 {
+        match self {
+            Self::Staged(path) => path.workgroup_bytes(),
+            Self::Direct(tile) => tile.workgroup_bytes(),
+        }
+    }
+
+    /// Tiles of keys that the loops of a lane go over in that many turns, at least.
+    fn tiles_within(&self, turns: u32, structure: &AttentionStructure) -> u32 {
+        match self {
+            Self::Staged(path) => path.tiles_within(turns, structure),
+            Self::Direct(tile) => {
+                turns.saturating_sub(tile.outer_turns()) / tile.turns(structure.block_turns())
+            }
+        }
+    }
+
+    fn explain(&self) -> String {
+        match self {
+            Self::Staged(path) => path.explain(),
+            Self::Direct(tile) => tile.explain(),
+        }
+    }
+}
+
 /// Tiles in order of preference, from what was measured on an NVIDIA H200 for heads of 64, 128 and 256. More queries a
 /// tile mean that keys and values are staged less often. The last ones are for few queries, and spread the lanes over
-/// the keys instead; for very few, columns are not staged at all ([`AttentionTile::direct`]).
+/// the keys instead; for very few, columns are not staged at all ([`DirectTile`]).
 const TILES: [Lanes; 6] = [
     Lanes { row_lanes: 16, column_lanes: 16, row_fours: 2, sums: 192 },
     Lanes { row_lanes: 32, column_lanes: 8, row_fours: 1, sums: 64 },
@@ -160,14 +228,14 @@ impl AttentionPlan {
             sums: structure.value_dim,
             exchanges: true,
         };
-        let direct = if alone { None } else { AttentionTile::direct(products, caps) };
+        let direct = if alone { None } else { DirectTile::choose(products, caps) };
         let (path, bound) = if let Some(tile) = direct {
-            (AttentionPath::Lanes(tile), Bound::Problem)
+            (ForwardPath::Direct(tile), Bound::Problem)
         } else if let Some(tile) = MatrixTile::choose(&structure, products.rows, caps) {
-            (AttentionPath::Matrices(tile), Bound::Registers)
+            (ForwardPath::Staged(AttentionPath::Matrices(tile)), Bound::Registers)
         } else {
             let (tile, bound) = choose(&TILES, products, caps)?;
-            (AttentionPath::Lanes(tile), bound)
+            (ForwardPath::Staged(AttentionPath::Lanes(tile)), bound)
         };
         let visits = VisitTable::new(spec, &structure.mods, (path.rows(), path.columns()), false, caps)?;
         let plan = Self { structure, path, grouped, visits, splits: 1, merge: None, bound };
@@ -221,7 +289,7 @@ impl AttentionPlan {
 impl Plan for AttentionPlan {
     fn footprints(&self) -> Vec<Footprint> {
         let forward = Footprint {
-            kernel: self.path.kernel(["attention/forward", "attention/forward_matrix"]),
+            kernel: self.path.kernel(),
             lanes: self.path.lanes(),
             workgroup_bytes: self.path.workgroup_bytes(),
             storage_buffers: 5

@@ -39,7 +39,7 @@ pub struct MergePlan {
 const LANES: u32 = 64;
 
 /// Lanes over which splits are spread: there can be hundreds of them for a single row.
-const SPLIT_LANES: u32 = 16;
+const SPLIT_LANES: u32 = 32;
 
 impl MergePlan {
     /// Plans a merge. Fails if the spec is wrong or a tensor exceeds a binding.

@@ -3,6 +3,7 @@
 mod append;
 mod backward;
 mod cached;
+mod direct_tile;
 mod forward;
 mod matrix_tile;
 mod merge;
@@ -13,7 +14,8 @@ mod tile;
 pub use append::{AppendPlan, RotatePlan, RowsPlan};
 pub use backward::AttentionBackwardPlan;
 pub use cached::CacheStructure;
-pub use forward::{AttentionPath, AttentionPlan};
+pub use direct_tile::DirectTile;
+pub use forward::{AttentionPath, AttentionPlan, ForwardPath};
 pub use matrix_tile::{MatrixPass, MatrixTile};
 pub use merge::{MergePlan, Parts};
 pub use mods::{ModsStructure, VisitTable};

@@ -12,9 +12,6 @@ pub struct AttentionTile {
     pub row_lanes: u32,
     /// Lanes across a tile; each takes four columns.
     pub column_lanes: u32,
-    /// Lanes that share four columns. One: rows and columns are staged in workgroup memory. More: columns are not, since
-    /// no two lanes use the same word of them: `attention/tile_direct.wgsl`.
-    pub part_lanes: u32,
     /// Rows of a lane, in fours.
     pub row_fours: u32,
     /// How much of the width of rows and columns is staged in workgroup memory at a time for their dot products.
@@ -58,15 +55,6 @@ pub(super) struct Products {
     pub exchanges: bool,
 }
 
-/// Lanes of a workgroup whose columns are not staged: a few such workgroups fill a multiprocessor, and each is done soon.
-const DIRECT_LANES: u32 = 128;
-
-/// Rows up to which columns are not staged: with more, a lane's share of them leaves the registers.
-const DIRECT_ROWS: u32 = 8;
-
-/// The most lanes that share a column: sixteen read 128 bytes of f16 at a time.
-const PART_LANES: u32 = 16;
-
 /// The largest slice of a dot product: longer ones hardly save barriers.
 const SLICE: u32 = 32;
 
@@ -107,7 +95,6 @@ impl AttentionTile {
         let mut tile = Self {
             row_lanes,
             column_lanes,
-            part_lanes: 1,
             row_fours,
             slice: even_slice(products.dots),
             column_slice: column_lanes * 4,
@@ -136,37 +123,9 @@ impl AttentionTile {
         Ok(tile)
     }
 
-    /// A tile of few rows, whose columns are not staged. `None` if the rows are too many for it, the adapter too small, or
-    /// its lanes cannot shuffle: through workgroup memory their exchanges cost more barriers than staging does.
-    pub(super) fn direct(products: Products, caps: &Caps) -> Option<Self> {
-        let row_fours = products.rows.div_ceil(4).max(1) as u32;
-        let lanes = DIRECT_LANES.min(caps.workgroup_lanes);
-        // Lanes that share a column read neighbouring words of it, and are of one subgroup.
-        let widest = products.dots.max(products.widest).div_ceil(4).next_power_of_two();
-        let part_lanes = widest.min(PART_LANES).min(caps.subgroups?.min).max(2);
-        let tile = Self {
-            row_lanes: 1,
-            column_lanes: lanes / part_lanes,
-            part_lanes,
-            row_fours,
-            slice: products.dots,
-            column_slice: lanes / part_lanes * 4,
-            widest: products.widest,
-            exchange: Exchange::choose(lanes, part_lanes, caps),
-            exchanges: products.exchanges,
-        };
-        let fits = tile.rows() <= DIRECT_ROWS && tile.workgroup_bytes() <= caps.workgroup_bytes;
-        (fits && lanes.is_power_of_two() && tile.exchange == Exchange::Subgroup).then_some(tile)
-    }
-
-    /// Whether columns are used as they are read, and not staged.
-    pub fn is_direct(&self) -> bool {
-        self.part_lanes > 1
-    }
-
     /// Invocations of a workgroup.
     pub fn lanes(&self) -> u32 {
-        self.row_lanes * self.column_lanes * self.part_lanes
+        self.row_lanes * self.column_lanes
     }
 
     /// Rows of a tile.
@@ -181,9 +140,6 @@ impl AttentionTile {
 
     /// Turns that the loops of a lane take over the dot products of one tile, at most.
     pub(super) fn dot_turns(&self, width: u32) -> u32 {
-        if self.is_direct() {
-            return width.div_ceil(4 * self.part_lanes) + 4 * self.exchange_turns();
-        }
         let staged = |fours: u32| fours.div_ceil(self.lanes());
         let fours = self.slice / 4;
         let slices = width.div_ceil(self.slice);
@@ -192,26 +148,13 @@ impl AttentionTile {
 
     /// Turns that they take over one weighted sum.
     pub(super) fn sum_turns(&self, width: u32) -> u32 {
-        if self.is_direct() {
-            return width.div_ceil(4 * self.part_lanes);
-        }
         let staged = (self.column_slice * width.div_ceil(4)).div_ceil(self.lanes());
         self.columns() / self.column_slice * (1 + staged + self.column_slice / 4)
     }
 
     /// Turns that they take to reduce over the rows once.
     pub(super) fn exchange_turns(&self) -> u32 {
-        self.row_fours * if self.is_direct() { self.part_lanes } else { self.column_lanes }
-    }
-
-    /// Turns that they take once, before and after all tiles.
-    pub(super) fn outer_turns(&self, dots: u32, sums: u32) -> u32 {
-        if !self.is_direct() {
-            return self.exchange_turns();
-        }
-        let held = (self.rows() * dots.div_ceil(4)).div_ceil(self.lanes());
-        let gathered = 2 + sums.div_ceil(4 * self.part_lanes);
-        held + self.row_fours * gathered * self.column_lanes
+        self.row_fours * self.column_lanes
     }
 
     /// Slices of rows, and the weights of a tile, take turns in the same memory, padded by four.
@@ -233,11 +176,6 @@ impl AttentionTile {
         // Four f32 a lane.
         let exchanged =
             if self.exchanges && self.exchange == Exchange::Workgroup { self.lanes() * 16 } else { 0 };
-        if self.is_direct() {
-            // Rows as wide as dot products, and at the end a matrix of four by four from each lane.
-            let rows = self.rows() * self.slice.next_multiple_of(4) * 4;
-            return rows.max(self.lanes() * 64) + exchanged;
-        }
         self.left_bytes() + self.columns_bytes().max(self.sums_bytes()) + exchanged
     }
 
@@ -245,15 +183,6 @@ impl AttentionTile {
     pub(super) fn explain(&self) -> String {
         let Self { row_fours, slice, column_slice, exchange, .. } = self;
         let bytes = Bytes(self.workgroup_bytes().into());
-        if self.is_direct() {
-            return format!(
-                "{} lanes, {} for four keys, of {} × 4 scores, sums through {exchange}, {bytes} of workgroup memory \
-                 for queries",
-                self.lanes(),
-                self.part_lanes,
-                row_fours * 4,
-            );
-        }
         let exchange = if self.exchanges { format!("rows through {exchange}, ") } else { String::new() };
         format!(
             "{} lanes of {} × 4 scores, {exchange}{bytes} of workgroup memory for slices of {slice} dimensions and \

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::{Add, Div, Mul, Sub};
 
 use crate::spec::{at_least_one, elements, wrong};
-use crate::{LongConvSpec, SpecError};
+use crate::{LongConvSpec, SpecError, math};
 
 /// A diagonal state-space model (S4D, Gu et al. 2022), as the long convolution that it is: `h_t = Ā h_(t-1) + B̄ v_t`,
 /// `y = post ∘ (2 Re(C h) + D v)` with `v = pre ∘ u` and `B = 1`, so that its kernel is `K_l = 2 Re Σ C B̄ Ā^l` over
@@ -118,8 +118,8 @@ impl S4dParameters {
 
     /// The step and `A` of a mode.
     pub(crate) fn continuous(&self, spec: &S4dSpec, mode: usize) -> (f64, Complex) {
-        let a = Complex { re: -self.log_a_re[mode].exp(), im: self.a_im[mode] };
-        (self.log_dt[mode / spec.pairs].exp(), a)
+        let a = Complex { re: -math::exp(self.log_a_re[mode]), im: self.a_im[mode] };
+        (math::exp(self.log_dt[mode / spec.pairs]), a)
     }
 
     /// `C` of a mode.
@@ -143,8 +143,7 @@ impl Complex {
     }
 
     pub fn exp(self) -> Self {
-        let (sin, cos) = self.im.sin_cos();
-        Self { re: cos, im: sin }.scale(self.re.exp())
+        Self { re: math::cos(self.im), im: math::sin(self.im) }.scale(math::exp(self.re))
     }
 }
 
