@@ -146,7 +146,7 @@ pub(crate) fn check_tensor(
     dtype: DType,
     caps: &Caps,
 ) -> Result<(), PlanError> {
-    let (bytes, limit) = ((elements * dtype.bytes()) as u64, caps.buffer_bytes);
+    let (bytes, limit) = (elements as u64 * dtype.bytes() as u64, caps.buffer_bytes);
     if bytes > limit { Err(PlanError::Buffer { tensor, bytes, limit }) } else { Ok(()) }
 }
 

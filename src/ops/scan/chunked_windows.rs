@@ -325,7 +325,7 @@ impl Windows {
 
     /// The tokens of a window, of so many bytes each, or the whole of a buffer that is not used.
     fn part<'a>(&self, window: &Window, buffer: &'a wgpu::Buffer, bytes: usize) -> Bound<'a> {
-        let [first, end] = window.tokens.map(|token| (token * bytes) as u64);
+        let [first, end] = window.tokens.map(|token| token as u64 * bytes as u64);
         debug_assert!(first.is_multiple_of(PART_ALIGNMENT), "windows begin where parts may");
         let size = end.next_multiple_of(16) - first;
         if self.one() || first + size > buffer.size() {

@@ -540,7 +540,7 @@ impl Part {
 
     /// The elements from the first to before the end, of so many.
     fn new(gpu: &Gpu, dtype: DType, total: usize, [first, end]: [usize; 2]) -> Self {
-        let bytes = |elements: usize| (elements * dtype.bytes()) as u64;
+        let bytes = |elements: usize| elements as u64 * dtype.bytes() as u64;
         if bytes(total).next_multiple_of(16) <= gpu.caps().binding_bytes {
             return Self::WHOLE;
         }

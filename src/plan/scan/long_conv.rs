@@ -120,14 +120,15 @@ impl LongConvPlan {
         let chunks = spec.length.div_ceil(points as usize);
         // What is read from the tables is 2 f32 for each turn, and so is a number of a transform.
         check_binding("the transform of a chunk", points as usize * 2 + PART_ROOM, DType::F32, caps)?;
-        let room = (caps.binding_bytes.min(caps.buffer_bytes) as usize).saturating_sub(4 * PART_ROOM);
+        let limit = usize::try_from(caps.binding_bytes.min(caps.buffer_bytes)).unwrap_or(usize::MAX);
+        let room = limit.saturating_sub(4 * PART_ROOM);
         let of_chunk = points as usize * 8;
         let block = chunks.min(room / of_chunk);
         let rows = if block < chunks { 1 } else { (SLICE_BYTES.min(room) / (block * of_chunk)).max(1) };
         let slice_batch = rows.min(spec.batch);
         // Channels of several batches lie apart, with all channels between them.
         let apart = (slice_batch - 1) * spec.channels + (rows / slice_batch).min(spec.channels);
-        let fits = |rows: usize| rows * spec.length * spec.dtype.bytes() <= room;
+        let fits = |rows: usize| (rows * spec.length) as u64 * spec.dtype.bytes() as u64 <= room as u64;
         let slice_batch = if fits(spec.rows()) || fits(apart) { slice_batch } else { 1 };
         let slice_channels = (rows / slice_batch).min(spec.channels);
         let by_fours = spec.length.is_multiple_of(4);
