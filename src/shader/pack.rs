@@ -255,12 +255,8 @@ mod tests {
         for text in [files.as_bytes(), &noise, b"", b"a", &[0; 1000]] {
             assert_eq!(unpack(&pack(text)), text);
         }
-        // gzip takes a quarter; the whole of the files, which resemble each other more, comes to less.
-        assert!(
-            pack(files.as_bytes()).len() * 9 < files.len() * 2,
-            "{} of {}",
-            pack(files.as_bytes()).len(),
-            files.len()
-        );
+        // gzip takes a quarter of such a sample. The whole of the files, which resemble each other more, comes to less.
+        let packed = pack(files.as_bytes()).len();
+        assert!(packed * 4 < files.len(), "{packed} of {}", files.len());
     }
 }

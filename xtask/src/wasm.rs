@@ -13,6 +13,8 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// The profile of what a page downloads.
 const PROFILE: &str = "web";
 
+const LINKER: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER";
+
 const RUSTFLAGS: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS";
 
 /// Nobody reads a panic in a page: neither its place nor its words are kept.
@@ -47,8 +49,7 @@ impl Compiler {
 
     /// What is there already.
     fn find() -> Option<Self> {
-        let active = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_string());
-        let rustc = [active, SYSTEM_RUSTC.to_string()].into_iter().find(|rustc| has_sources(rustc));
+        let rustc = [active(), SYSTEM_RUSTC.to_string()].into_iter().find(|rustc| has_sources(rustc));
         rustc.map(|rustc| Self { rustc })
     }
 
@@ -59,6 +60,10 @@ impl Compiler {
         let mut build = shell::cargo(&line);
         // Unstable options, which this variable allows to stable compilers.
         build.env("RUSTC", &self.rustc).env("RUSTC_BOOTSTRAP", "1").env(RUSTFLAGS, FLAGS).args(LIBRARY);
+        // A system's compiler comes without a linker for the web; the active toolchain's serves as well.
+        if let Some(linker) = linker(&active()) {
+            build.env(LINKER, linker);
+        }
         // A folder of its own: what one compiler built is of no use to another, and must not evict it.
         build.arg("--target-dir").arg(target_dir()?);
         Ok(build)
@@ -68,6 +73,21 @@ impl Compiler {
     pub fn built() -> Result<PathBuf> {
         Ok(target_dir()?.join(TARGET).join(PROFILE).join("tilewise_web.wasm"))
     }
+}
+
+/// The compiler that cargo uses.
+fn active() -> String {
+    std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_string())
+}
+
+/// The linker that a toolchain brings for the web, if it does.
+fn linker(rustc: &str) -> Option<PathBuf> {
+    let sysroot = shell::answer(&mut shell::command(rustc, "--print sysroot"))?;
+    let version = shell::answer(&mut shell::command(rustc, "-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "))?;
+    let program = format!("rust-lld{}", std::env::consts::EXE_SUFFIX);
+    let linker = Path::new(&sysroot).join("lib/rustlib").join(host).join("bin").join(program);
+    linker.is_file().then_some(linker)
 }
 
 fn target_dir() -> Result<PathBuf> {
@@ -97,6 +117,6 @@ mod tests {
 
     #[test]
     fn a_compiler_that_is_not_there_has_no_sources() {
-        assert!(!has_sources("no-such-rustc"));
+        assert!(!has_sources("no-such-rustc") && linker("no-such-rustc").is_none());
     }
 }
