@@ -316,7 +316,7 @@ fn a_failure_keeps_the_old_output() {
 #[test]
 fn wrong_lines_are_refused_with_the_choices() {
     for (line, words) in [
-        ("frobnicate", vec!["frobnicate", "tour, info, plan, shader, verify, bench, run"]),
+        ("frobnicate", vec!["frobnicate", "tour, info, plan, shader, verify, bench, report, compare, run"]),
         ("plan atention", vec!["atention", "attention, merge, butterfly, monarch"]),
         ("shader softmax", vec!["softmax", "attention, merge, butterfly, monarch"]),
         ("run softmax", vec!["softmax", "attention, merge, butterfly, monarch"]),
