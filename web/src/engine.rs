@@ -32,7 +32,7 @@ fn adapter(gpu: &Gpu) -> JsValue {
         ("backend", backend.into()),
         ("driver", driver.into()),
         ("driver_info", driver_info.into()),
-        ("device_type", device_type.into()),
+        ("device_type", device_type.as_ref().into()),
         ("vendor", vendor.into()),
         ("device", device.into()),
     ])
