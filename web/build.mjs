@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 process.chdir(fileURLToPath(new URL('.', import.meta.url)));
 
 /** What a page downloads at most, compressed. */
-const LIMIT = 400_000;
+const LIMIT = 400 * 1024;
 
 const run = (tool, ...args) => execFileSync(`node_modules/.bin/${tool}`, args, { stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8' });
 
