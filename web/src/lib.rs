@@ -1,6 +1,6 @@
 //! tilewise in a browser: what JavaScript calls. `web/js/tilewise.ts` is what people call.
 //!
-//! An [`Engine`](engine::Engine) is a [`Gpu`](tilewise::Gpu) on a `GPUDevice` that the page has. Operations come by name,
+//! An `Engine` is a `tilewise::Gpu` on a `GPUDevice` that the page has. Operations come by name,
 //! through the same table as the command line's, so that an operation added there is here too. Nothing blocks: computing
 //! encodes and submits, reading awaits.
 
