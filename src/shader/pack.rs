@@ -250,13 +250,13 @@ mod tests {
 
     #[test]
     fn what_was_packed_is_unpacked() {
-        let files: String = FILES.iter().step_by(9).map(|(_, text)| *text).collect();
+        let files: String = FILES.iter().map(|(_, text)| *text).collect();
         let noise: Vec<u8> = (0..5000_u32).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 13) as u8).collect();
         for text in [files.as_bytes(), &noise, b"", b"a", &[0; 1000]] {
             assert_eq!(unpack(&pack(text)), text);
         }
-        // gzip takes a quarter of such a sample. The whole of the files, which resemble each other more, comes to less.
+        // gzip takes a quarter of one in nine of them; all together they resemble each other more.
         let packed = pack(files.as_bytes()).len();
-        assert!(packed * 4 < files.len(), "{packed} of {}", files.len());
+        assert!(packed * 9 < files.len() * 2, "{packed} of {}", files.len());
     }
 }
