@@ -5,514 +5,389 @@
     python benches/peers/torch_bench.py ours.json -o torch.json
     tilewise report ours.json torch.json -o report.html
 
-Runs on CUDA, MPS or the CPU. Each answer is checked against a loop or a formula in f64 before it is timed. Attention is
-PyTorch's own, which takes FlashAttention where it can; scans and structured products are what one writes in PyTorch
-without a kernel of one's own. What has no such thing is recorded as refused. TF32 is off: f32 means f32.
+Runs on CUDA, MPS or the CPU. Samples of each answer, and of its gradients, are checked against a loop or a formula in f64
+before it is timed. Every operation is written in the best way that PyTorch has without a kernel of one's own and without
+compiling; the record's plans name it. What has no such way is recorded as refused. TF32 is off: f32 means f32.
+
+The record is written anew after every workload. Ctrl-C stops after the workload under way, and a second one at once; what
+was measured is kept.
 """
 
 import argparse
 import datetime
 import json
 import math
+import os
 import platform
-import time
-from dataclasses import dataclass
-from typing import Callable
+import signal
+import sys
+import warnings
 
 import torch
-import torch.nn.functional as F
+from torch_ops import DTYPES, operation
+from torch_timing import EFFORTS, Device, better, ceilings, clock, counted, timing
 
-DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-# Warm-up and budget in seconds, least and most runs, and how far the interval may reach: as tilewise has them.
-EFFORTS = {"quick": (0.1, 0.7, 7, 50, 0.05), "standard": (0.3, 2, 10, 200, 0.02), "full": (0.5, 6, 20, 1000, 0.01)}
-
-
-@dataclass
-class Op:
-    """An operation on given inputs, and how a part of it is checked."""
-
-    name: str
-    inputs: list
-    run: Callable
-    # The same in other words, for a part of the inputs in f64.
-    exact: Callable
-    # The part of each input that `exact` gets; its result is `part` of the whole one.
-    cut: Callable
-    part: Callable
-    # What a framework would compose, if that is not `run` itself.
-    unfused: Callable = None
+SCHEMA, VERSION = "tilewise-benchmark", 2
+# How PyTorch says that memory is out where it has no exception of its own for that.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "not enough memory")
 
 
-class Device:
-    def __init__(self, name):
-        auto = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        self.kind = name or auto
-        self.random = torch.Generator().manual_seed(1)
-
-    def normal(self, shape, dtype, scale=1.0):
-        return (torch.randn(shape, generator=self.random) * scale).to(dtype).to(self.kind)
-
-    def uniform(self, shape, dtype, low, high):
-        return (torch.rand(shape, generator=self.random) * (high - low) + low).to(dtype).to(self.kind)
-
-    def wait(self):
-        if self.kind != "cpu":
-            getattr(torch, self.kind).synchronize()
-
-    def adapter(self):
-        empty = {"vendor": 0, "device": 0, "driver_info": ""}
-        if self.kind == "cuda":
-            name, driver, kind = torch.cuda.get_device_name(), f"CUDA {torch.version.cuda}", "discrete GPU"
-        elif self.kind == "mps":
-            name, driver, kind = platform.processor() or "Apple", f"macOS {platform.mac_ver()[0]}", "integrated GPU"
-        else:
-            name, driver, kind = f"{platform.machine()} processor", torch.backends.cpu.get_cpu_capability(), "processor"
-        return {"name": name, "backend": self.kind, "driver": driver, "device_type": kind} | empty
-
-    def memory(self):
-        return torch.cuda.mem_get_info()[1] if self.kind == "cuda" else 0
+class Foreign(Exception):
+    """A file that is no record which this script reads."""
 
 
-# Operations: each gets the fields of a spec, and makes inputs as tilewise's benchmarks do.
+class DeviceLost(Exception):
+    """After it no call of the device succeeds."""
 
 
-def attention(spec, dtype, device):
-    b, h, g = spec["batch"], spec["heads"], spec["heads"] // spec["kv_heads"]
-    q, k, v = (
-        device.normal((b, heads, length, dim), dtype)
-        for heads, length, dim in [
-            (h, spec["q_len"], spec["head_dim"]),
-            (h // g, spec["k_len"], spec["head_dim"]),
-            (h // g, spec["k_len"], spec["value_dim"]),
-        ]
-    )
-    causal = spec["causal"]
-
-    def plain(q, k, v):
-        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
-        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-        if causal:
-            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device)
-            scores = scores.masked_fill(hidden.triu(1 + k.shape[2] - q.shape[2]), -math.inf)
-        return scores.softmax(-1) @ v
-
-    return Op(
-        "scaled_dot_product_attention",
-        [q, k, v],
-        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=g > 1),
-        plain,
-        lambda q, k, v: (q[:1, :g], k[:1, :1], v[:1, :1]),
-        lambda o: o[:1, :g],
-        plain,
-    )
+# Reading.
 
 
-def monarch(spec, dtype, device):
-    (k, q, p), (l, s, r) = spec["w1"], spec["w2"]
-    x = device.normal((spec["batch"], k * p), dtype)
-    w1, w2 = device.normal((k, q, p), dtype, p**-0.5), device.normal((l, s, r), dtype, r**-0.5)
-
-    def run(x, w1, w2):
-        y = torch.bmm(x.view(-1, k, p).transpose(0, 1), w1.transpose(1, 2))
-        y = y.permute(1, 2, 0).reshape(-1, l, r).transpose(0, 1)
-        return torch.bmm(y, w2.transpose(1, 2)).permute(1, 2, 0).reshape(-1, s * l)
-
-    def exact(x, w1, w2):
-        y = torch.einsum("kqp,bkp->bqk", w1, x.view(-1, k, p)).reshape(-1, l, r)
-        return torch.einsum("lsr,blr->bsl", w2, y).reshape(-1, s * l)
-
-    return Op("two bmm", [x, w1, w2], run, exact, lambda x, *w: (x[:4], *w), lambda y: y[:4])
-
-
-def butterfly(spec, dtype, device):
-    n, levels = spec["n"], spec["n"].bit_length() - 1
-    if spec["nblocks"] * spec["nstacks"] * spec["entry"] != 1 or spec["complex"] or spec["n_in"] != n:
-        raise NotImplementedError("only one real block is written here")
-    x, w = device.normal((spec["batch"], n), dtype), device.normal((levels, n // 2, 2, 2), dtype, 0.5**0.5)
-
-    def run(x, w):
-        for level in range(levels):
-            stride = 1 << level if spec["increasing_stride"] else n >> (level + 1)
-            pairs = x.view(x.shape[0], n // 2 // stride, 1, 2, stride)
-            twiddle = w[level].view(n // 2 // stride, stride, 2, 2).permute(0, 2, 3, 1)
-            x = (twiddle * pairs).sum(3).reshape(x.shape[0], n)
-        return x
-
-    def exact(x, w):
-        for level in range(levels):
-            stride = 1 << level if spec["increasing_stride"] else n >> (level + 1)
-            first = torch.arange(n).view(-1, 2, stride)[:, 0].reshape(-1)
-            a, b, t = x[:, first], x[:, first + stride], w[level]
-            x = x.clone()
-            x[:, first], x[:, first + stride] = t[:, 0, 0] * a + t[:, 0, 1] * b, t[:, 1, 0] * a + t[:, 1, 1] * b
-        return x
-
-    return Op("a sum a level", [x, w], run, exact, lambda x, w: (x[:4], w), lambda y: y[:4])
+def read(path):
+    """A record, or what the file is instead and what was expected."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except OSError as error:
+        raise Foreign(error.strerror) from error
+    except ValueError as error:
+        raise Foreign(f"it is no JSON: {error}") from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        holds = f"an object with {', '.join(list(record)[:6]) or 'no keys'}" if isinstance(record, dict) else "no object"
+        raise Foreign(f'it holds {holds}, expected a record as `tilewise bench -o` writes it, with "schema": "{SCHEMA}"')
+    if record.get("version") != VERSION:
+        newer = isinstance(record.get("version"), int) and record["version"] > VERSION
+        advice = "take the script of the tilewise that wrote it" if newer else "measure it again"
+        raise Foreign(f"it is a record of version {record.get('version')}, and version {VERSION} is read: {advice}")
+    if not isinstance(record.get("suite"), dict) or record["suite"].get("depth") not in EFFORTS:
+        raise Foreign("it does not say how thoroughly its suite was measured: measure it again")
+    return record
 
 
-def matmul(spec, dtype, device):
-    m, n, k = spec["m"], spec["n"], spec["k"]
-    a, b = device.normal((m, k), dtype), device.normal((k, n), dtype, k**-0.5)
-    return Op("matmul", [a, b], torch.matmul, torch.matmul, lambda a, b: (a[:4], b), lambda c: c[:4])
-
-
-def doubling(a, b):
-    """h_t = a_t h_(t-1) + b_t along the last dimension, in log2(length) passes over everything."""
-    step = 1
-    while step < a.shape[-1]:
-        b = torch.cat([b[..., :step], b[..., step:] + a[..., step:] * b[..., :-step]], -1)
-        a = torch.cat([a[..., :step], a[..., step:] * a[..., :-step]], -1)
-        step *= 2
-    return b
-
-
-def sequential(a, b):
-    h, steps = torch.zeros_like(b[..., 0]), []
-    for t in range(a.shape[-1]):
-        h = a[..., t] * h + b[..., t]
-        steps.append(h)
-    return torch.stack(steps, -1)
-
-
-def linear_scan(spec, dtype, device):
-    shape = (spec["batch"], spec["channels"], spec["length"])
-    a, b = device.uniform(shape, dtype, 0.9, 1.0), device.normal(shape, dtype)
-
-    def run(a, b):
-        return doubling(a.float(), b.float()).to(dtype)
-
-    part = lambda x: x[:1, :4]
-    return Op("doubling", [a, b], run, sequential, lambda *x: map(part, x), part)
-
-
-def selective_scan(spec, dtype, device):
-    batch, channels, length, n = (spec[key] for key in ("batch", "channels", "length", "state_dim"))
-    if spec["complex"] or spec["gated"] or (spec["b"], spec["c"]) != ("per-step", "per-step"):
-        raise NotImplementedError("only real scans with coefficients by step and no gate are written here")
-    u = device.normal((batch, channels, length), dtype)
-    delta = device.uniform((batch, channels, length), dtype, -4.0, -1.0)
-    a = device.uniform((channels, n), torch.float32, -1.5, -0.2)
-    b, c = (device.normal((batch, n, length), dtype) for _ in range(2))
-    skip, bias = (device.uniform((channels,), torch.float32, 0.0, 0.5) for _ in range(2))
-
-    def of(scan):
-        def run(u, delta, a, b, c, skip, bias):
-            dt = F.softplus(delta.to(a.dtype) + bias[:, None])
-            decay = torch.exp(dt[:, :, None] * a[:, :, None])
-            h = scan(decay, (dt * u)[:, :, None] * b[:, None].to(a.dtype))
-            return ((h * c[:, None]).sum(2) + skip[:, None] * u).to(u.dtype)
-
-        return run
-
-    part = lambda x: x[:1, :4]
-    cut = lambda u, d, a, b, c, s, z: (part(u), part(d), a[:4], b[:1], c[:1], s[:4], z[:4])
-    return Op("doubling over all states", [u, delta, a, b, c, skip, bias], of(doubling), of(sequential), cut, part)
-
-
-def ssd(spec, dtype, device):
-    batch, length, heads, dim, n = (spec[key] for key in ("batch", "length", "heads", "head_dim", "state_dim"))
-    if spec["gated"] or spec["groups"] != 1 or spec["skip"] != "per-head" or spec["dt_limits"]:
-        raise NotImplementedError("only one group with a skip a head and no gate is written here")
-    chunk = math.gcd(length, 128)
-    x, dt = device.normal((batch, length, heads, dim), dtype), device.uniform((batch, length, heads), dtype, -4.0, -1.0)
-    a, skip, bias = (device.uniform((heads,), torch.float32, *ends) for ends in [(-1.5, -0.2), (0.0, 0.5), (0.0, 0.5)])
-    b, c = (device.normal((batch, length, n), dtype) for _ in range(2))
-
-    def run(x, dt, a, b, c, skip, bias):
-        """In chunks, after the minimal version of Dao and Gu (2024)."""
-        dt = F.softplus(dt.float() + bias)
-        chunks = lambda x: x.reshape(x.shape[0], -1, chunk, *x.shape[2:])
-        xs, bs, cs = chunks(x * dt[..., None].to(dtype)), chunks(b), chunks(c)
-        decay = chunks(dt * a).permute(0, 3, 1, 2).cumsum(-1)
-        seen = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril()
-        within = (decay[..., :, None] - decay[..., None, :]).masked_fill(~seen, -math.inf).exp().to(dtype)
-        scores = torch.einsum("zctn,zcsn->zcts", cs, bs)[:, None] * within
-        y = torch.einsum("zhcts,zcshp->zcthp", scores, xs)
-        to_end = (decay[..., -1:] - decay).exp().to(dtype)
-        states = torch.einsum("zcsn,zhcs,zcshp->zhpnc", bs, to_end, xs).float()
-        passed = doubling(decay[..., -1][:, :, None, None].exp().expand_as(states), states)
-        before = F.pad(passed, (1, 0))[..., :-1].to(dtype)
-        y = y + torch.einsum("zctn,zhpnc,zhct->zcthp", cs, before, decay.exp().to(dtype))
-        return y.reshape(x.shape) + (skip[:, None] * x).to(dtype)
-
-    def exact(x, dt, a, b, c, skip, bias):
-        dt = F.softplus(dt + bias)
-        decay = (dt * a).exp().movedim(1, -1)[:, :, None, None]
-        h = sequential(decay, torch.einsum("zth,zthp,ztn->zhpnt", dt, x, b))
-        return torch.einsum("zhpnt,ztn->zthp", h, c) + skip[:, None] * x
-
-    cut = lambda x, dt, a, b, c, s, z: (x[:1, :, :1, :4], dt[:1, :, :1], a[:1], b[:1], c[:1], s[:1], z[:1])
-    return Op("chunks by einsum", [x, dt, a, b, c, skip, bias], run, exact, cut, lambda y: y[:1, :, :1, :4])
-
-
-def conv1d(spec, dtype, device):
-    channels, width = spec["channels"], spec["width"]
-    x = device.normal((spec["batch"], channels, spec["length"]), dtype)
-    w, bias = device.normal((channels, width), dtype, 0.5), device.normal((channels,), dtype, 0.5)
-
-    def run(x, w, bias):
-        return F.silu(F.conv1d(x, w[:, None], bias, padding=width - 1, groups=channels)[..., : x.shape[-1]])
-
-    def exact(x, w, bias):
-        taps = F.pad(x, (width - 1, 0)).unfold(-1, width, 1)
-        return F.silu((taps * w[:, None]).sum(-1) + bias[:, None])
-
-    return Op("conv1d", [x, w, bias], run, exact, lambda x, w, b: (x[:, :4], w[:4], b[:4]), lambda y: y[:, :4])
-
-
-def long_convolution(spec, dtype, device):
-    shape, taps = (spec["batch"], spec["channels"], spec["length"]), spec["taps"]
-    u, pre, post = (device.normal(shape, dtype) for _ in range(3))
-    k, skip = device.normal((shape[1], taps), torch.float32, taps**-0.5), device.normal((shape[1],), torch.float32)
-    gates = spec["pre_gate"], spec["post_gate"], spec["skip"]
-
-    def of(convolve):
-        def run(u, k, pre, post, skip):
-            v = (u * pre if gates[0] else u).to(k.dtype)
-            y = convolve(v, k)
-            y = y + skip[:, None] * v if gates[2] else y
-            return (y * post if gates[1] else y).to(u.dtype)
-
-        return run
-
-    def fft(v, k):
-        size = v.shape[-1] + k.shape[-1]
-        return torch.fft.irfft(torch.fft.rfft(v, n=size) * torch.fft.rfft(k, n=size), n=size)[..., : v.shape[-1]]
-
-    def direct(v, k):
-        return F.conv1d(F.pad(v, (k.shape[-1] - 1, 0)).transpose(0, 1), k[:1].flip(-1)[:, None]).transpose(0, 1)
-
-    part = lambda x: x[:1, :1]
-    cut = lambda u, k, pre, post, skip: (part(u), k[:1], part(pre), part(post), skip[:1])
-    # Beyond this length direct sums take minutes; the transform in f64 is exact enough.
-    exact = of(direct if shape[-1] <= 1 << 14 else fft)
-    return Op("rfft", [u, k, pre, post, skip], of(fft), exact, cut, part)
-
-
-OPERATIONS = {
-    "attention": attention,
-    "monarch": monarch,
-    "butterfly": butterfly,
-    "matmul": matmul,
-    "linear scan": linear_scan,
-    "selective scan": selective_scan,
-    "ssd": ssd,
-    "conv1d": conv1d,
-    "long convolution": long_convolution,
-}
-
-
-def operation(report, device):
-    """What a report's workload is in PyTorch."""
-    kind, spec = report["kind"].split(",")[0], report["spec"]
-    if kind not in OPERATIONS or " mod" in report["case"] or "blocks of" in report["case"] or "attention" in spec:
-        raise NotImplementedError("PyTorch has no such operation, and none is written here")
-    return OPERATIONS[kind](spec, DTYPES[report["dtype"]], device)
+def chosen(reports, words):
+    """Those whose names hold all of the words."""
+    holds = lambda report: all(word in report["workload"].lower() for word in words.lower().split())
+    return [report for report in reports if holds(report)]
 
 
 # Checks and times.
 
 
-def backward(run, inputs):
-    """A call that computes gradients alone: the forward pass is done once."""
-    leaves = [x.detach().requires_grad_() for x in inputs]
-    out = run(*leaves)
-    seed = torch.ones_like(out)
-    return lambda: torch.autograd.grad(out, leaves, seed, retain_graph=True, allow_unused=True)
+def is_out_of_memory(error):
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
-def check(op, run, dtype, back):
-    """Compares a part with f64: the result, and going back the gradient of the first input."""
-    exact_in = [x.detach().double().cpu().requires_grad_() for x in op.cut(*op.inputs)]
-    exact = op.exact(*exact_in)
-    if back:
-        ours = next(iter(op.cut(*(g if g is not None else x for g, x in zip(backward(run, op.inputs)(), op.inputs)))))
-        (exact,) = torch.autograd.grad(exact, exact_in[:1], torch.ones_like(exact))
-    else:
-        ours = op.part(run(*op.inputs))
-    error = (ours.double().cpu() - exact).abs().max().item()
-    allowed = max(16 * torch.finfo(dtype).eps, 1e-4) * exact.abs().max().item()
-    if not error <= allowed:
-        raise ArithmeticError(f"wrong by {error:.3g}, where {allowed:.3g} is allowed")
+class Contest:
+    """A workload's inputs and its right answer, which all its implementations share."""
 
+    def __init__(self, op, report, device):
+        self.op, self.report, self.device = op, report, device
+        self.back = report["pass"] == "backward"
+        # The output's gradient, and the answer for the sample.
+        self.seed, self.answer = None, None
 
-def rank(runs):
-    """See `outer_rank` of tilewise's timing: from either end the run that bounds the median with 95 %."""
-    below, k = 0, 0
-    while runs and (below + math.comb(runs, k)) / 2**runs <= 0.025:
-        below, k = below + math.comb(runs, k), k + 1
-    return k - 1 if k else None
+    def work(self, run):
+        """A call that computes results, or the gradients alone: the forward pass is done once."""
+        if not self.back:
+            return lambda: run(*self.op.inputs)
+        leaves = [x.detach().requires_grad_() for x in self.op.inputs]
+        with torch.enable_grad():
+            out = run(*leaves)
+        if self.seed is None:
+            self.seed = self.device.normal(out.shape, out.dtype)
+        return lambda: torch.autograd.grad(out, leaves, self.seed, retain_graph=True, allow_unused=True)
 
+    def run_once(self, run):
+        """Work that ran, what it found, and the most memory that it took beyond inputs and, going back, the forward
+        pass's result. What that keeps for the gradients counts."""
+        live = self.device.live_bytes()
+        seeded = self.seed is not None
+        work = self.work(run)
+        given = 0
+        if self.back:
+            bytes_of = self.seed.numel() * self.seed.element_size()
+            given = bytes_of if seeded else 2 * bytes_of
+        self.device.reset_peak()
+        found = work()
+        self.device.wait()
+        return work, found, max(self.device.peak_bytes() - live - given, 0)
 
-def spread(seconds):
-    runs, ms = len(seconds), sorted(1e3 * s for s in seconds)
-    lower, median, upper = (ms[((runs - 1) * quarter + 2) // 4] for quarter in (1, 2, 3))
-    ends = None if (at := rank(runs)) is None else [ms[at], ms[runs - 1 - at]]
-    return {"lower_ms": lower, "median_ms": median, "upper_ms": upper, "interval_ms": ends}
+    def sample(self, found):
+        """Of each result, or of each gradient that is the sample's own, what there is an answer for."""
+        if not self.back:
+            return [self.op.part(found)]
+        cut = self.op.cut(*(x if gradient is None else gradient for x, gradient in zip(self.op.inputs, found)))
+        return [None if gradient is None else part for gradient, part in zip(found, cut)][: self.op.own]
 
+    def exact(self):
+        # To the processor first: Apple's GPUs have no f64.
+        wide = lambda x: x.detach().cpu().double()
+        given = [wide(x).requires_grad_(self.back) for x in self.op.cut(*self.op.inputs)]
+        with torch.set_grad_enabled(self.back):
+            out = self.op.exact(*given)
+            if not self.back:
+                return [out]
+            return torch.autograd.grad(out, given[: self.op.own], wide(self.op.part(self.seed)), allow_unused=True)
 
-def reach(found):
-    ends, median = found["interval_ms"], found["median_ms"]
-    return max(median - ends[0], ends[1] - median) / median if ends else math.inf
+    def check(self, found, name):
+        """Compares samples with f64, and looks for NaN everywhere."""
+        if self.answer is None:
+            self.answer = self.exact()
+        if any(x is not None and x.isnan().any() for x in (found if self.back else [found])):
+            raise ArithmeticError(f"{name}: NaN among the results")
+        for at, (ours, exact) in enumerate(zip(self.sample(found), self.answer)):
+            if (ours is None) != (exact is None):
+                raise ArithmeticError(f"{name}: gradient {at} is missing")
+            if exact is None:
+                continue
+            error = (ours.cpu().double() - exact).abs().max().item()
+            share = max(16 * torch.finfo(DTYPES[self.report["dtype"]]).eps, 1e-4)
+            allowed = share * exact.abs().max().item()
+            if not error <= allowed:
+                raise ArithmeticError(f"{name}: result {at} wrong by {error:.3g}, where {allowed:.3g} is allowed")
 
+    def figures(self, way, run, effort, until):
+        """Checks and times one implementation. What is said of ceilings follows when they are known."""
+        with torch.no_grad():
+            work, found, peak = self.run_once(run)
+            self.check(found, way)
+            del found
+            timed = timing(work, self.device, effort, until)
+        seconds = counted(timed)
+        return {
+            "plan": way,
+            "timing": timed,
+            "peak_bytes": peak,
+            "flops_per_second": self.report["flops"] / seconds,
+            "bytes_per_second": self.report["least_bytes"] / seconds,
+        }
 
-def timing(work, device, effort):
-    warm_up, budget, least, most, within = effort
-    start = time.perf_counter()
-    while True:
-        work()
-        device.wait()
-        if time.perf_counter() - start >= warm_up:
-            break
-    cuda = device.kind == "cuda"
-    on_device, wall = [], []
-    start = time.perf_counter()
-    while not wall or time.perf_counter() - start < budget:
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if cuda else []
-        before = time.perf_counter()
-        for event in events[:1]:
-            event.record()
-        work()
-        for event in events[1:]:
-            event.record()
-        device.wait()
-        wall.append(time.perf_counter() - before)
-        if cuda:
-            on_device.append(events[0].elapsed_time(events[1]) / 1e3)
-        runs = on_device or wall
-        if len(runs) >= least and (len(runs) >= most or reach(spread(runs)) <= within):
-            break
-    runs, found, quarter = on_device or wall, spread(on_device or wall), len(wall) // 4
-    apart = (found["upper_ms"] - found["lower_ms"]) / found["median_ms"]
-    drift = None
-    if quarter >= 3:
-        first, last = (spread(part)["median_ms"] for part in (runs[:quarter], runs[-quarter:]))
-        drift = (last - first) / found["median_ms"]
-    doubts = {
-        "noisy": apart > 0.1,
-        "drifting": drift is not None and abs(drift) > max(apart, 0.05),
-        "unsettled": reach(found) > within,
-    }
-    device_spread = spread(on_device) if cuda else None
-    told = [doubt for doubt, holds in doubts.items() if holds]
-    return {"device": device_spread, "wall": spread(wall), "runs": len(runs), "drift": drift, "doubts": told}
-
-
-def ceilings(device, effort):
-    """Copies, and the largest products that the library has: it gives no way to run bare multiply-adds."""
-    seconds = lambda work: timing(work, device, effort)["wall"]["median_ms"] / 1e3
-    small = device.kind == "cpu"
-    a = device.normal((1 << (24 if small else 28),), torch.float32)
-    b = torch.empty_like(a)
-    n = 1024 if small else 8192
-
-    def product(dtype):
-        x = device.normal((n, n), dtype, n**-0.5)
-        return 2 * n**3 / seconds(lambda: x @ x)
-
-    one = device.normal((4,), torch.float32)
-    once = seconds(lambda: one.add_(1))
-    many = seconds(lambda: [one.add_(1) for _ in range(65)])
-    return {
-        "copy_bytes_per_second": 8 * a.numel() / seconds(lambda: b.copy_(a)),
-        "fma_flops_per_second": product(torch.float32),
-        "matrix_flops_per_second": None if small else product(torch.float16),
-        "submission_seconds": once,
-        "dispatch_seconds": max(many - once, 0) / 64,
-    }
-
-
-def figures(name, run, op, report, device, effort, roofs):
-    """Checks and times one implementation."""
-    back = report["pass"] == "backward"
-    check(op, run, DTYPES[report["dtype"]], back)
-    work = backward(run, op.inputs) if back else lambda: run(*op.inputs)
-    peak = 0
-    if device.kind == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        live = torch.cuda.memory_allocated()
-        work()
-        device.wait()
-        peak = torch.cuda.max_memory_allocated() - live
-    with torch.set_grad_enabled(back):
-        timed = timing(work, device, effort)
-    seconds = (timed["device"] or timed["wall"])["median_ms"] / 1e3
-    flops, moved = report["flops"], report["least_bytes"]
-    matrix = roofs["matrix_flops_per_second"] if report["dtype"] == "f16" else None
-    floor = max(flops / max(matrix or 0, roofs["fma_flops_per_second"]), moved / roofs["copy_bytes_per_second"])
-    return {
-        "plan": name,
-        "timing": timed,
-        "peak_bytes": peak,
-        "flops_per_second": flops / seconds,
-        "bytes_per_second": moved / seconds,
-        "copy_fraction": moved / seconds / roofs["copy_bytes_per_second"],
-        "ceiling_fraction": floor / seconds,
-    }
-
-
-def measure(report, device, effort, roofs):
-    op = operation(report, device)
-    same = {key: report[key] for key in report if key not in ("fused", "yardsticks")}
-    fused = figures(op.name, op.run, op, report, device, effort, roofs)
-    yardsticks = []
-    if op.unfused:
+    def yardstick(self, way, run, effort, until):
+        """Figures, or why there are none."""
+        if clock() >= until:
+            return {"refused": "the workload's time was up"}
         try:
-            found = {"figures": figures("unfused", op.unfused, op, report, device, effort, roofs)}
-        except torch.OutOfMemoryError as error:
-            found = {"refused": str(error)}
-        yardsticks.append({"name": "unfused", "measured": found})
+            return {"figures": self.figures(way, run, effort, until)}
+        except RuntimeError as error:
+            if not is_out_of_memory(error) and "No available kernel" not in str(error):
+                raise
+            return {"refused": str(error)}
+
+
+def measure(report, device, effort, until):
+    """A workload's report, of which each implementation gets the same part of the time that is left."""
+    op = operation(report, device)
+    contest, ways = Contest(op, report, device), 1 + len(op.others)
+    part = lambda done: clock() + (until - clock()) / (ways - done)
+    fused = contest.figures(op.way, op.run, effort, part(0))
+    yardsticks = [
+        {"name": name, "measured": contest.yardstick(way, run, effort, part(1 + at))}
+        for at, (name, way, run) in enumerate(op.others)
+    ]
+    same = {key: report[key] for key in report if key not in ("fused", "yardsticks")}
     return same | {"fused": fused, "yardsticks": yardsticks}
 
 
-def main():
+# The record.
+
+
+class Stop:
+    """Whether somebody or the time asks for an end."""
+
+    def __init__(self, limit):
+        self.at = math.inf if limit is None else clock() + limit
+        self.asked = False
+        signal.signal(signal.SIGINT, self.ask)
+        # Who stops a batch job will not ask twice.
+        signal.signal(signal.SIGTERM, self.end)
+
+    def ask(self, *_):
+        if self.asked:
+            self.end()
+        self.asked = True
+        tell("\nstopping after this workload; Ctrl-C again stops at once")
+
+    def end(self, *_):
+        raise KeyboardInterrupt
+
+    def is_due(self):
+        return self.asked or clock() >= self.at
+
+    def share(self, workloads, budget):
+        """Until when the next of so many workloads may run: an even part of the time that is left, or its budget."""
+        now = clock()
+        return now + min(budget, (self.at - now) / workloads)
+
+
+class Recorder:
+    """A record that grows, written whole each time."""
+
+    def __init__(self, path, ours, device, note, roofs):
+        self.path, self.ours, self.device, self.note, self.roofs = path, ours, device, note, roofs
+        self.reports, self.refused, self.failed = [], [], []
+
+    def unmeasured(self, report, error):
+        words = (str(error).splitlines() or [type(error).__name__])[0]
+        return {"workload": report["workload"], "case": report["case"], "reason": words}
+
+    def hold_against(self, figures, report):
+        """As `Ceilings::floor` has it: matrix units are for f16."""
+        matrix = self.roofs["matrix_flops_per_second"] if report["dtype"] == "f16" else None
+        flops, copy = max(matrix or 0, self.roofs["fma_flops_per_second"]), self.roofs["copy_bytes_per_second"]
+        floor = max(report["flops"] / flops, report["least_bytes"] / copy)
+        figures["copy_fraction"] = figures["bytes_per_second"] / copy
+        figures["ceiling_fraction"] = floor / counted(figures["timing"])
+
+    def record(self, complete):
+        for report in self.reports:
+            measured = [yardstick["measured"].get("figures") for yardstick in report["yardsticks"]]
+            for figures in [report["fused"], *filter(None, measured)]:
+                self.hold_against(figures, report)
+        return {
+            "schema": SCHEMA,
+            "version": VERSION,
+            "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "note": self.note,
+            "engine": {"name": "PyTorch", "version": torch.__version__, "on": f"Python {platform.python_version()}"},
+            "adapter": self.device.adapter(),
+            "caps": None,
+            "shader_checks": False,
+            "suite": self.ours["suite"] | {"memory_bytes": self.device.memory(), "complete": complete},
+            "ceilings": self.roofs,
+            "reports": self.reports,
+            "refused": self.refused,
+            "failed": self.failed,
+        }
+
+    def write(self, complete=False):
+        """Beside it first and then in its place: who ends this program finds one whole record or the other."""
+        beside = f"{self.path}.part"
+        with open(beside, "w", encoding="utf-8") as file:
+            json.dump(self.record(complete), file, indent=2, ensure_ascii=False)
+            file.write("\n")
+        os.replace(beside, self.path)
+
+    def add(self, report, effort, until):
+        """Measures a workload, and says in a few words how it went."""
+        try:
+            found = measure(report, self.device, effort, until)
+            self.reports.append(found)
+            doubts = "".join(f", {doubt}" for doubt in found["fused"]["timing"]["doubts"])
+            return f"{1e3 * counted(found['fused']['timing']):.3g} ms{doubts}, {found['fused']['plan']}"
+        except NotImplementedError as error:
+            self.refused.append(self.unmeasured(report, error))
+            return f"refused: {error}"
+        except ArithmeticError as error:
+            self.failed.append(self.unmeasured(report, error))
+            return f"WRONG: {error}"
+        except RuntimeError as error:
+            words = self.unmeasured(report, error)
+            if is_out_of_memory(error):
+                self.refused.append(words)
+                return f"refused: {words['reason']}"
+            self.failed.append(words)
+            if "CUDA error" in str(error):
+                raise DeviceLost(words["reason"]) from error
+            return f"failed: {words['reason']}"
+
+
+def tell(words, end="\n"):
+    print(words, end=end, file=sys.stderr, flush=True)
+
+
+def left(done, of, since):
+    """About how many seconds more, from what it took so far."""
+    return (clock() - since) / done * (of - done)
+
+
+def run_suite(recorder, reports, stop, effort, budget):
+    """All of them, or until somebody or something stops it. Says whether all were tried."""
+    since = clock()
+    for at, report in enumerate(reports):
+        if stop.is_due():
+            return False
+        tell(f"{at + 1} of {len(reports)}: {report['workload']}: ", end="")
+        tell(recorder.add(report, effort, stop.share(len(reports) - at, budget)), end="")
+        tell(f" ({clock() - since:.0f} s, about {left(at + 1, len(reports), since):.0f} s left)")
+        # Here, where no exception holds tensors any more.
+        recorder.device.release()
+        recorder.write()
+    return True
+
+
+def measure_all(given, ours, stop):
+    """Everything, and says whether all of the record's workloads were tried."""
+    reports = chosen(ours["reports"], given.only)
+    device, effort = Device(given.device), EFFORTS[ours["suite"]["depth"]]
+    tell("ceilings: ", end="")
+    recorder = Recorder(given.output, ours, device, given.note, ceilings(device, effort))
+    tell(f"{recorder.roofs['copy_bytes_per_second'] / 1e9:.3g} GB/s, "
+         f"{recorder.roofs['fma_flops_per_second'] / 1e9:.4g} GFLOP/s")
+    recorder.write()
+    complete = False
+    try:
+        everything = len(reports) == len(ours["reports"]) and ours["suite"]["complete"]
+        tried = run_suite(recorder, reports, stop, effort, given.budget)
+        if tried and not stop.is_due():
+            recorder.roofs = better(recorder.roofs, ceilings(device, effort))
+        complete = tried and everything
+    except KeyboardInterrupt:
+        tell("\nstopped")
+    except DeviceLost as error:
+        tell(f"\nthe device is lost: {error}")
+    recorder.write(complete)
+    return recorder, len(reports)
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("record", help="a record that tilewise bench -o wrote")
-    parser.add_argument("-o", "--output", required=True)
+    parser.add_argument("-o", "--output", required=True, metavar="FILE.json")
     parser.add_argument("--device", choices=["cuda", "mps", "cpu"])
-    parser.add_argument("--note")
+    parser.add_argument("--only", default="", metavar="WORDS", help='workloads with all of these words: "scan f16"')
+    parser.add_argument("--budget", type=seconds, default=math.inf, metavar="SECONDS", help="for each workload at most")
+    parser.add_argument(
+        "--limit",
+        type=seconds,
+        metavar="SECONDS",
+        help="for all of it: each workload gets an even part of what is left, and none begins later",
+    )
+    parser.add_argument("--note", help="what readers of the record should know")
     given = parser.parse_args()
-    with open(given.record, encoding="utf-8") as file:
-        ours = json.load(file)
-    if ours.get("schema") != "tilewise-benchmark" or ours.get("version") != 2:
-        parser.error(f'{given.record} is no record of version 2, with "schema": "tilewise-benchmark"')
+    try:
+        ours = read(given.record)
+    except Foreign as error:
+        parser.error(f"{given.record}: {error}")
+    if not chosen(ours["reports"], given.only):
+        parser.error(f"no workload of {given.record} has the words {given.only!r} in its name")
+    folder = os.path.dirname(os.path.abspath(given.output))
+    if not os.path.isdir(folder):
+        parser.error(f"{folder} is no folder")
+    return given, ours
+
+
+def seconds(text):
+    value = float(text)
+    if not value > 0:
+        raise ValueError
+    return value
+
+
+def main():
+    given, ours = arguments()
+    # PyTorch has new names for these two, and warns of the old ones, which all its versions know.
+    warnings.filterwarnings("ignore", category=UserWarning)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    device, effort = Device(given.device), EFFORTS[ours["suite"]["depth"]]
-    roofs = ceilings(device, effort)
-    reports, lists = [], {"refused": [], "failed": []}
     try:
-        for at, report in enumerate(ours["reports"]):
-            print(f"{at + 1} of {len(ours['reports'])}: {report['workload']}", flush=True)
-            unmeasured = lambda error: {"workload": report["workload"], "case": report["case"], "reason": str(error)}
-            try:
-                reports.append(measure(report, device, effort, roofs))
-            except (NotImplementedError, torch.OutOfMemoryError) as error:
-                lists["refused"].append(unmeasured(error))
-            except (ArithmeticError, RuntimeError) as error:
-                lists["failed"].append(unmeasured(error))
-                print(f"  went wrong: {error}")
-        complete = True
+        recorder, wanted = measure_all(given, ours, Stop(given.limit))
     except KeyboardInterrupt:
-        complete = False
-    record = {
-        "schema": "tilewise-benchmark",
-        "version": 2,
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "note": given.note,
-        "engine": {"name": "PyTorch", "version": torch.__version__, "on": f"Python {platform.python_version()}"},
-        "adapter": device.adapter(),
-        "caps": None,
-        "shader_checks": False,
-        "suite": ours["suite"] | {"memory_bytes": device.memory(), "complete": complete},
-        "ceilings": roofs,
-        "reports": reports,
-        **lists,
-    }
-    with open(given.output, "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-    raise SystemExit(1 if lists["failed"] else 0)
+        tell("\nstopped before anything was measured")
+        raise SystemExit(130) from None
+    measured, refused, failed = (len(found) for found in (recorder.reports, recorder.refused, recorder.failed))
+    unmeasured = wanted - measured - refused - failed
+    tell(f"{given.output}: {measured} measured, {refused} refused, {failed} failed, {unmeasured} not begun or not finished")
+    raise SystemExit(1 if failed else 0)
 
 
 if __name__ == "__main__":
