@@ -13,6 +13,11 @@ The record is written anew after every workload. Ctrl-C stops after the workload
 was measured is kept.
 """
 
+import time
+
+# The limit counts from here: importing PyTorch takes seconds.
+STARTED = time.perf_counter()
+
 import argparse
 import datetime
 import json
@@ -77,6 +82,10 @@ def is_out_of_memory(error):
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
+def first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class Contest:
     """A workload's inputs and its right answer, which all its implementations share."""
 
@@ -129,60 +138,60 @@ class Contest:
                 return [out]
             return torch.autograd.grad(out, given[: self.op.own], wide(self.op.part(self.seed)), allow_unused=True)
 
-    def check(self, found, name):
+    def check(self, found):
         """Compares samples with f64, and looks for NaN everywhere."""
         if self.answer is None:
             self.answer = self.exact()
         if any(x is not None and x.isnan().any() for x in (found if self.back else [found])):
-            raise ArithmeticError(f"{name}: NaN among the results")
+            raise ArithmeticError("NaN among the results")
         for at, (ours, exact) in enumerate(zip(self.sample(found), self.answer)):
             if (ours is None) != (exact is None):
-                raise ArithmeticError(f"{name}: gradient {at} is missing")
+                raise ArithmeticError(f"gradient {at} is missing")
             if exact is None:
                 continue
             error = (ours.cpu().double() - exact).abs().max().item()
             share = max(16 * torch.finfo(DTYPES[self.report["dtype"]]).eps, 1e-4)
             allowed = share * exact.abs().max().item()
             if not error <= allowed:
-                raise ArithmeticError(f"{name}: result {at} wrong by {error:.3g}, where {allowed:.3g} is allowed")
+                raise ArithmeticError(f"result {at} is wrong by {error:.3g}, where {allowed:.3g} is allowed")
 
-    def figures(self, way, run, effort, until):
+    def figures(self, way, effort, until):
         """Checks and times one implementation. What is said of ceilings follows when they are known."""
-        with torch.no_grad():
-            work, found, peak = self.run_once(run)
-            self.check(found, way)
+        with torch.no_grad(), way.context():
+            work, found, peak = self.run_once(way.run)
+            self.check(found)
             del found
             timed = timing(work, self.device, effort, until)
         seconds = counted(timed)
         return {
-            "plan": way,
+            "plan": way.plan,
             "timing": timed,
             "peak_bytes": peak,
             "flops_per_second": self.report["flops"] / seconds,
             "bytes_per_second": self.report["least_bytes"] / seconds,
         }
 
-    def yardstick(self, way, run, effort, until):
-        """Figures, or why there are none."""
+    def yardstick(self, way, effort, until):
+        """Figures, or why there are none: what goes wrong here is no fault of the best way, whose figures stand."""
         if clock() >= until:
             return {"refused": "the workload's time was up"}
         try:
-            return {"figures": self.figures(way, run, effort, until)}
-        except RuntimeError as error:
-            if not is_out_of_memory(error) and "No available kernel" not in str(error):
+            return {"figures": self.figures(way, effort, until)}
+        except (ArithmeticError, RuntimeError) as error:
+            if self.device.is_lost():
                 raise
-            return {"refused": str(error)}
+            return {"refused": first_line(error)}
 
 
 def measure(report, device, effort, until):
     """A workload's report, of which each implementation gets the same part of the time that is left."""
     op = operation(report, device)
-    contest, ways = Contest(op, report, device), 1 + len(op.others)
-    part = lambda done: clock() + (until - clock()) / (ways - done)
-    fused = contest.figures(op.way, op.run, effort, part(0))
+    contest, (best, *others) = Contest(op, report, device), op.ways
+    part = lambda more: clock() + (until - clock()) / (1 + more)
+    fused = contest.figures(best, effort, part(len(others)))
     yardsticks = [
-        {"name": name, "measured": contest.yardstick(way, run, effort, part(1 + at))}
-        for at, (name, way, run) in enumerate(op.others)
+        {"name": way.name, "measured": contest.yardstick(way, effort, part(len(others) - 1 - at))}
+        for at, way in enumerate(others)
     ]
     same = {key: report[key] for key in report if key not in ("fused", "yardsticks")}
     return same | {"fused": fused, "yardsticks": yardsticks}
@@ -195,7 +204,9 @@ class Stop:
     """Whether somebody or the time asks for an end."""
 
     def __init__(self, limit):
-        self.at = math.inf if limit is None else clock() + limit
+        self.at = math.inf if limit is None else STARTED + limit
+        # What must be done after the workloads, in seconds.
+        self.reserve = 0
         self.asked = False
         signal.signal(signal.SIGINT, self.ask)
         # Who stops a batch job will not ask twice.
@@ -216,7 +227,7 @@ class Stop:
     def share(self, workloads, budget):
         """Until when the next of so many workloads may run: an even part of the time that is left, or its budget."""
         now = clock()
-        return now + min(budget, (self.at - now) / workloads)
+        return now + min(budget, (self.at - self.reserve - now) / workloads)
 
 
 class Recorder:
@@ -227,8 +238,7 @@ class Recorder:
         self.reports, self.refused, self.failed = [], [], []
 
     def unmeasured(self, report, error):
-        words = (str(error).splitlines() or [type(error).__name__])[0]
-        return {"workload": report["workload"], "case": report["case"], "reason": words}
+        return {"workload": report["workload"], "case": report["case"], "reason": first_line(error)}
 
     def hold_against(self, figures, report):
         """As `Ceilings::floor` has it: matrix units are for f16."""
@@ -249,10 +259,10 @@ class Recorder:
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "note": self.note,
             "engine": {"name": "PyTorch", "version": torch.__version__, "on": f"Python {platform.python_version()}"},
-            "adapter": self.device.adapter(),
+            "adapter": self.device.adapter,
             "caps": None,
             "shader_checks": False,
-            "suite": self.ours["suite"] | {"memory_bytes": self.device.memory(), "complete": complete},
+            "suite": self.ours["suite"] | {"memory_bytes": self.device.memory_bytes, "complete": complete},
             "ceilings": self.roofs,
             "reports": self.reports,
             "refused": self.refused,
@@ -286,7 +296,7 @@ class Recorder:
                 self.refused.append(words)
                 return f"refused: {words['reason']}"
             self.failed.append(words)
-            if "CUDA error" in str(error):
+            if self.device.is_lost():
                 raise DeviceLost(words["reason"]) from error
             return f"failed: {words['reason']}"
 
@@ -320,9 +330,11 @@ def measure_all(given, ours, stop):
     reports = chosen(ours["reports"], given.only)
     device, effort = Device(given.device), EFFORTS[ours["suite"]["depth"]]
     tell("ceilings: ", end="")
+    begun = clock()
     recorder = Recorder(given.output, ours, device, given.note, ceilings(device, effort))
-    tell(f"{recorder.roofs['copy_bytes_per_second'] / 1e9:.3g} GB/s, "
-         f"{recorder.roofs['fma_flops_per_second'] / 1e9:.4g} GFLOP/s")
+    stop.reserve = clock() - begun
+    copy, flops = (recorder.roofs[key] / 1e9 for key in ("copy_bytes_per_second", "fma_flops_per_second"))
+    tell(f"copy {copy:.4g} GB/s, f32 products {flops:.4g} GFLOP/s ({clock() - STARTED:.0f} s since the start)")
     recorder.write()
     complete = False
     try:
@@ -376,7 +388,7 @@ def seconds(text):
 def main():
     given, ours = arguments()
     # PyTorch has new names for these two, and warns of the old ones, which all its versions know.
-    warnings.filterwarnings("ignore", category=UserWarning)
+    warnings.filterwarnings("ignore", message=".*TF32")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     try:

@@ -1,7 +1,8 @@
 """The operations of the suite in PyTorch, each in the best way that PyTorch has without a kernel of one's own."""
 
 import math
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Callable
 
 import torch
@@ -18,13 +19,25 @@ SCORES = 1 << 24
 
 
 @dataclass
+class Way:
+    """An implementation of an operation."""
+
+    # Which PyTorch expression it is: the plan of the record.
+    plan: str
+    run: Callable
+    # Under what all runs are: entering it takes longer than launching a kernel, and is not timed.
+    context: Callable = nullcontext
+    # What it is called as a yardstick.
+    name: str = "fused"
+
+
+@dataclass
 class Op:
     """An operation on given inputs, and how a sample of it is checked."""
 
-    # Which PyTorch expression it is: the plan of the record.
-    way: str
+    # The best first; then what a framework would compose, as `unfused`, and what else is of interest.
+    ways: list
     inputs: list
-    run: Callable
     # The same in other words, for a sample of the inputs in f64.
     exact: Callable
     # The sample of each input that `exact` gets; its result is `part` of the whole one.
@@ -32,8 +45,6 @@ class Op:
     part: Callable
     # The gradients of so many of the first inputs are those of the sample: no other element has a part in them.
     own: int = 1
-    # Other ways to the same: what a framework would compose first, as `unfused`. Name, expression and function.
-    others: list = field(default_factory=list)
 
 
 def some(total, count=4):
@@ -60,7 +71,7 @@ def plain_attention(spec, positions=None):
     return run
 
 
-def attention_by(backend, spec):
+def attention_by(backend, words, spec, name="fused"):
     """PyTorch's own, by one of its kernels, or by whichever it takes."""
     grouped = spec["heads"] != spec["kv_heads"]
     # `is_causal` aligns the mask to the first key, tilewise to the last; for square scores it is the same, and faster.
@@ -75,36 +86,34 @@ def attention_by(backend, spec):
             k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
         return F.scaled_dot_product_attention(q, k, v, enable_gqa=grouped and not repeated, **options)
 
-    def chosen(q, k, v):
-        with sdpa_kernel(backend):
-            return run(q, k, v)
-
-    return chosen if backend else run
+    context = nullcontext if backend is None else lambda: sdpa_kernel(backend)
+    return Way(f"scaled_dot_product_attention, {words}", run, context, name)
 
 
-def attention_backends(spec, device):
-    """The kernels worth trying, the best first."""
+def attention_ways(spec, device):
+    """By the kernels worth trying, the best first."""
     flash = (SDPBackend.FLASH_ATTENTION, "FlashAttention-2" if device.kind == "cuda" else "the processor's flash kernel")
     efficient = (SDPBackend.EFFICIENT_ATTENTION, "memory-efficient")
     composed = (SDPBackend.MATH, "composed")
     if device.kind == "mps":
-        return [(None, "PyTorch's choice")]
-    if device.kind == "cpu":
-        return [flash, composed]
-    return [efficient, composed] if spec["dtype"] == "f32" else [flash, efficient, composed]
+        backends = [(None, "PyTorch's choice")]
+    elif device.kind == "cpu":
+        backends = [flash, composed]
+    else:
+        backends = [efficient, composed] if spec["dtype"] == "f32" else [flash, efficient, composed]
+    return [attention_by(backend, words, spec) for backend, words in backends]
 
 
-def first_that_runs(backends, spec, inputs):
-    for backend, name in backends:
-        run = attention_by(backend, spec)
+def first_that_runs(ways, inputs):
+    for way in ways[:-1]:
         try:
-            with torch.no_grad():
-                run(*inputs)
-            return name, run
+            with torch.no_grad(), way.context():
+                way.run(*inputs)
+            return way
         except RuntimeError as error:
-            if "No available kernel" not in str(error) or backend is backends[-1][0]:
+            if "No available kernel" not in str(error):
                 raise
-    raise NotImplementedError("PyTorch has no kernel of attention for this")
+    return ways[-1]
 
 
 def attention(spec, dtype, device):
@@ -120,20 +129,17 @@ def attention(spec, dtype, device):
     # A group of heads whole, if its scores are few; otherwise some of its queries, whose gradients alone are then sure.
     whole = group * spec["q_len"] * spec["k_len"] <= SCORES
     rows = list(range(spec["q_len"])) if whole else some(spec["q_len"], 64)
-    name, run = first_that_runs(attention_backends(spec, device), spec, [q, k, v])
-    others = [("unfused", "matmul, softmax, matmul", plain_attention(spec))]
+    ways = [first_that_runs(attention_ways(spec, device), [q, k, v])]
+    ways.append(Way("matmul, softmax, matmul", plain_attention(spec), name="unfused"))
     if device.kind == "cuda" and dtype != torch.float32:
-        cudnn = attention_by(SDPBackend.CUDNN_ATTENTION, spec)
-        others.append(("cuDNN", "scaled_dot_product_attention, cuDNN", cudnn))
+        ways.append(attention_by(SDPBackend.CUDNN_ATTENTION, "cuDNN", spec, "cuDNN"))
     return Op(
-        f"scaled_dot_product_attention, {name}",
+        ways,
         [q, k, v],
-        run,
         plain_attention(spec, rows),
         lambda q, k, v: (q[-1:, -group:, rows], k[-1:, -1:], v[-1:, -1:]),
         lambda o: o[-1:, -group:, rows],
         own=3 if whole else 1,
-        others=others,
     )
 
 
@@ -155,7 +161,7 @@ def monarch(spec, dtype, device):
         return torch.einsum("lsr,blr->bsl", w2, y).reshape(-1, s * l)
 
     rows = some(spec["batch"])
-    return Op("two torch.bmm", [x, w1, w2], run, exact, lambda x, *w: (x[rows], *w), lambda y: y[rows])
+    return Op([Way("two torch.bmm", run)], [x, w1, w2], exact, lambda x, *w: (x[rows], *w), lambda y: y[rows])
 
 
 def butterfly(spec, dtype, device):
@@ -179,7 +185,8 @@ def butterfly(spec, dtype, device):
         return x
 
     rows = some(spec["batch"])
-    return Op("multiply and sum, a level at a time", [x, w], run, exact, lambda x, w: (x[rows], w), lambda y: y[rows])
+    ways = [Way("multiply and sum, a level at a time", run)]
+    return Op(ways, [x, w], exact, lambda x, w: (x[rows], w), lambda y: y[rows])
 
 
 def matmul(spec, dtype, device):
@@ -187,8 +194,8 @@ def matmul(spec, dtype, device):
     m, n, k = spec["m"], spec["n"], spec["k"]
     a, b = device.normal((m, k), dtype), device.normal((k, n), dtype, k**-0.5)
     rows = some(m)
-    way = "torch.matmul" + (", cuBLAS" if device.kind == "cuda" else "")
-    return Op(way, [a, b], torch.matmul, torch.matmul, lambda a, b: (a[rows], b), lambda c: c[rows])
+    ways = [Way("torch.matmul" + (", cuBLAS" if device.kind == "cuda" else ""), torch.matmul)]
+    return Op(ways, [a, b], torch.matmul, lambda a, b: (a[rows], b), lambda c: c[rows])
 
 
 # Recurrences.
@@ -276,7 +283,7 @@ def linear_scan(spec, dtype, device):
 
     rows = some(spec["channels"])
     part = lambda x: x[-1:, rows]
-    return Op("halving, level by level", [a, b], run, stepwise, lambda a, b: (part(a), part(b)), part, own=2)
+    return Op([Way("halving, level by level", run)], [a, b], stepwise, lambda a, b: (part(a), part(b)), part, own=2)
 
 
 def selective_scan(spec, dtype, device):
@@ -304,9 +311,8 @@ def selective_scan(spec, dtype, device):
     rows = some(channels)
     part = lambda x: x[-1:, rows]
     cut = lambda u, d, a, b, c, s, z: (part(u), part(d), a[rows], b[-1:], c[-1:], s[rows], z[rows])
-    fused = lambda *given: of(recurrence)(*given).to(dtype)
-    way = "halving over all states, level by level"
-    return Op(way, [u, delta, a, b, c, skip, bias], fused, of(stepwise), cut, part, own=2)
+    ways = [Way("halving over all states, level by level", lambda *given: of(recurrence)(*given).to(dtype))]
+    return Op(ways, [u, delta, a, b, c, skip, bias], of(stepwise), cut, part, own=2)
 
 
 def ssd(spec, dtype, device):
@@ -350,7 +356,7 @@ def ssd(spec, dtype, device):
     ends = some(dim, 2)
     cut = lambda x, dt, a, b, c, s, z: (x[-1:, :, -1:, ends], dt[-1:, :, -1:], a[-1:], b[-1:], c[-1:], s[-1:], z[-1:])
     part = lambda y: y[-1:, :, -1:, ends]
-    return Op(f"chunks of {chunk} by bmm", [x, dt, a, b, c, skip, bias], run, exact, cut, part)
+    return Op([Way(f"chunks of {chunk} by bmm", run)], [x, dt, a, b, c, skip, bias], exact, cut, part)
 
 
 def conv1d(spec, dtype, device):
@@ -368,9 +374,8 @@ def conv1d(spec, dtype, device):
 
     # Of all batches, so that the taps' gradients are whole.
     rows = some(channels)
-    return Op(
-        "F.conv1d, silu", [x, w, bias], run, exact, lambda x, w, b: (x[:, rows], w[rows], b[rows]), lambda y: y[:, rows], own=3
-    )
+    cut = lambda x, w, b: (x[:, rows], w[rows], b[rows])
+    return Op([Way("F.conv1d, silu", run)], [x, w, bias], exact, cut, lambda y: y[:, rows], own=3)
 
 
 def transformed(v, k):
@@ -401,7 +406,7 @@ def long_convolution(spec, dtype, device):
     part = lambda x: x[-1:, -1:]
     cut = lambda u, pre, post, k, skip: (part(u), part(pre), part(post), k[-1:], skip[-1:])
     exact = of(summed if shape[-1] <= DIRECT else transformed)
-    return Op("torch.fft.rfft, irfft", [u, pre, post, k, skip], of(transformed), exact, cut, part, own=3)
+    return Op([Way("torch.fft.rfft, irfft", of(transformed))], [u, pre, post, k, skip], exact, cut, part, own=3)
 
 
 # Each kind: how it is made of a spec, and the spec's fields that it heeds.

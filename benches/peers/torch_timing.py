@@ -15,6 +15,8 @@ clock = time.perf_counter
 WARMING = 0.05
 # A run that takes less than this share of the fastest so far is faster.
 FASTER = 0.98
+# How long the clock of a GPU may stay on one step while it rises, in seconds.
+STEP = 0.25
 # Runs that take longer drown what it takes to launch them, and are timed one by one.
 LONG = 0.01
 # Shorter ones are timed so many at a time, behind one that keeps the device busy while the host launches them.
@@ -55,6 +57,8 @@ class Device:
         # Numbers are made where they are used: a host takes seconds for what a GPU makes in milliseconds.
         self.random = torch.Generator(self.kind).manual_seed(1)
         self.has_events = self.kind == "cuda"
+        # Asked for once: a device that is lost does not tell.
+        self.adapter, self.memory_bytes = self.describe(), self.memory()
 
     def normal(self, shape, dtype, scale=1.0):
         return torch.empty(shape, dtype=dtype, device=self.kind).normal_(0, scale, generator=self.random)
@@ -84,7 +88,15 @@ class Device:
     def memory(self):
         return torch.cuda.mem_get_info()[1] if self.kind == "cuda" else 0
 
-    def adapter(self):
+    def is_lost(self):
+        """Whether nothing succeeds any more. Errors of libraries may say `CUDA error` too, and pass."""
+        try:
+            self.wait()
+            return torch.ones(1, device=self.kind).item() != 1
+        except RuntimeError:
+            return True
+
+    def describe(self):
         vendor, info = 0, ""
         if self.kind == "cuda":
             amd = torch.version.hip
@@ -138,7 +150,8 @@ def warm_up(work, device, effort, until):
     effort says, or time is up. All the while there is work in the queue: the clock of a GPU that waits for its host half of
     the time stays where it was when the host prepared the work, and rises by steps that may last a fifth of a second."""
     started = since = clock()
-    last = min(started + effort.warm_up + effort.budget, (started + until) / 2)
+    steady = max(effort.warm_up, STEP if device.has_events else 0)
+    last = min(started + steady + effort.budget, (started + until) / 2)
     fastest, runs = math.inf, 1
     while True:
         batch = clock()
@@ -149,7 +162,7 @@ def warm_up(work, device, effort, until):
         run = max((now - batch) / runs, 1e-9)
         if run < FASTER * fastest:
             fastest, since = run, batch
-        if now - since >= effort.warm_up or now >= last:
+        if now - since >= steady or now >= last:
             return run
         runs = int(min(max(WARMING / run, 1), 1000))
 
