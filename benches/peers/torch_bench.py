@@ -381,7 +381,7 @@ def arguments():
 def seconds(text):
     value = float(text)
     if not value > 0:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text} is no time to measure in, expected seconds above 0")
     return value
 
 

@@ -13,7 +13,7 @@ from torch.nn.attention.bias import causal_lower_right
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 # What the oracle of a convolution sums term by term, in samples; longer ones are transformed in f64.
-DIRECT = 1 << 14
+DIRECT = 1 << 13
 # Scores of a head group that the oracle of attention has at once.
 SCORES = 1 << 24
 
