@@ -126,16 +126,20 @@ pub async fn measure(
 /// How much work is under way at a time while a device warms up.
 const WARMING: Duration = Duration::from_millis(50);
 
-/// Runs until the device is warm: once at least, for as long as the effort says, and then until runs get no faster, or time
+/// A run that takes less than this share of the fastest so far is faster.
+const FASTER: f64 = 0.98;
+
+/// Runs until the device is warm: once at least, and until runs have got no faster for as long as the effort says, or time
 /// is up. All the while there is work in the queue: the clock of a device that waits for its host half of the time stays
-/// where it was when the host prepared the work.
+/// where it was when the host prepared the work, and one that fell rises by steps, each of which may last a fifth of a
+/// second.
 async fn warm_up(
     gpu: &Gpu,
     effort: Effort,
     record: &mut impl FnMut(&mut wgpu::CommandEncoder) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let started = Instant::now();
-    let (mut runs, mut before) = (1, None::<Duration>);
+    let (mut runs, mut fastest, mut since) = (1, f64::INFINITY, started);
     loop {
         let batch = Instant::now();
         for _ in 0..runs {
@@ -144,13 +148,13 @@ async fn warm_up(
             gpu.submit(encoder)?;
         }
         gpu.done().await?;
-        let (run, elapsed) = (batch.elapsed() / runs, started.elapsed());
-        let no_faster = before.is_some_and(|before| run.as_secs_f64() > 0.98 * before.as_secs_f64());
-        let warm = elapsed >= effort.warm_up && (no_faster || effort.warm_up.is_zero());
-        if warm || elapsed >= effort.warm_up + effort.budget {
+        let run = batch.elapsed() / runs;
+        if run.as_secs_f64() < FASTER * fastest {
+            (fastest, since) = (run.as_secs_f64(), batch);
+        }
+        if since.elapsed() >= effort.warm_up || started.elapsed() >= effort.warm_up + effort.budget {
             return Ok(());
         }
-        before = Some(run);
         runs = (WARMING.as_nanos() / run.as_nanos().max(1)).clamp(1, 100) as u32;
     }
 }
