@@ -5,7 +5,7 @@ use std::fmt;
 use super::block_tile::BlockTile;
 use super::product_tile::ProductTile;
 use crate::caps::Caps;
-use crate::plan::{Bound, Footprint, MatrixProduct, SliceSumPlan, check_binding, check_turns};
+use crate::plan::{Bound, Footprint, MatrixProduct, SliceSumPlan, Summed, check_binding, check_turns};
 use crate::shader::Storage;
 use crate::{DType, PlanError};
 
@@ -66,19 +66,19 @@ impl OuterPlan {
         let sizes = [height, blocks, width, rows];
         let (tile, bound) = match held {
             Rows::Interleaved { sides } => {
-                let shape = [blocks, height, width];
-                match MatrixProduct::interleaved(shape, [true, false], [true, true, false], sides, caps) {
+                let sizes = [blocks, height, width, rows];
+                match MatrixProduct::interleaved(sizes, [true, false], [true, true, false], sides, caps) {
                     Some(tile) => (ProductTile::Matrices(tile), Bound::Registers),
                     None => {
-                        let (tile, bound) = BlockTile::interleaved(sizes, 1, caps);
+                        let (tile, bound) = BlockTile::interleaved([height, blocks, width, rows], 1, caps);
                         (ProductTile::Lanes(tile), bound)
                     }
                 }
             }
             Rows::Blocked { turned, sides } => {
                 let products = blocks * rows.div_ceil(LEAST_ROWS);
-                let turned = [!turned[0], turned[1]];
-                match MatrixProduct::choose(products, [height, width, rows], false, turned, sides, caps) {
+                let (turned, summed) = ([!turned[0], turned[1]], Summed::Steps(rows));
+                match MatrixProduct::choose(products, [height, width], summed, turned, sides, caps) {
                     Some(tile) => (ProductTile::Matrices(tile), Bound::Registers),
                     None => {
                         let (tile, bound) = BlockTile::blocked(sizes, true, caps);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::block_tile::BlockTile;
 use crate::Caps;
-use crate::plan::{Bound, Footprint, MatrixProduct};
+use crate::plan::{Bound, Footprint, MatrixProduct, Summed};
 use crate::shader::Storage;
 
 /// What a workgroup of a block product takes at a time, and what multiplies.
@@ -27,8 +27,14 @@ impl ProductTile {
         operands: [Storage; 2],
         caps: &Caps,
     ) -> (Self, Bound) {
-        match MatrixProduct::choose(blocks, [rows, outputs, inputs], false, [false, !turned], operands, caps)
-        {
+        match MatrixProduct::choose(
+            blocks,
+            [rows, outputs],
+            Summed::Steps(inputs),
+            [false, !turned],
+            operands,
+            caps,
+        ) {
             Some(tile) => (Self::Matrices(tile), Bound::Registers),
             None => {
                 let (tile, bound) = BlockTile::blocked([rows, blocks, outputs, inputs], true, caps);
@@ -46,7 +52,7 @@ impl ProductTile {
         least_outputs: u32,
         caps: &Caps,
     ) -> (Self, Bound) {
-        let sizes = [blocks, rows, outputs];
+        let sizes = [blocks, rows, outputs, inputs];
         let interleaved = [true, false, true];
         match MatrixProduct::interleaved(sizes, [false, !turned], interleaved, operands, caps) {
             Some(tile) => (Self::Matrices(tile), Bound::Registers),
