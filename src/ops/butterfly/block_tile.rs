@@ -1,9 +1,10 @@
-//! Kernels that share the register tile of `butterfly/block_tile`.
+//! Kernels of block products: those that share the register tile of `butterfly/block_tile`, and that of matrix units.
 
 use crate::kernel::{Kernel, params};
+use crate::ops::matrix_product;
 use crate::ops::slice_sum::{self, Slices};
-use crate::plan::{BlockTile, ColumnSumsPlan, OuterPlan, SliceSumPlan};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::plan::{BlockTile, ColumnSumsPlan, MatrixProduct, OuterPlan, ProductTile, SliceSumPlan};
+use crate::shader::{Linker, Shader, ShaderError, Storage, Words};
 use crate::{Error, Gpu};
 
 params! {
@@ -32,6 +33,17 @@ pub(super) fn tiled(kernel: &'static str, tile: &BlockTile) -> Linker {
         .set("LANE_QUADS", tile.lane_quads)
 }
 
+/// Rows times weights.
+pub(super) const WEIGHED: [Words; 2] = [&[("tensor", "inputs")], &[("tensor", "w")]];
+
+/// Rows of one side times rows of the other.
+const SIDES: [Words; 2] = [&[("tensor", "left")], &[("tensor", "right")]];
+
+/// The kernel of matrix units with the tile's constants, for operands of these names.
+pub(super) fn matrix_tiled(tile: &MatrixProduct, operands: [Words; 2]) -> Linker {
+    matrix_product::tiled(Linker::new(matrix_product::KERNEL), tile, operands).module("butterfly/block")
+}
+
 /// A kernel that adds a bias stored like this to each row, or none.
 pub(super) fn with_bias(linker: Linker, bias: Option<Storage>) -> Linker {
     match bias {
@@ -42,7 +54,7 @@ pub(super) fn with_bias(linker: Linker, bias: Option<Storage>) -> Linker {
 
 /// One block-diagonal factor, or its transpose if its blocks are `turned`.
 pub(super) fn block_diagonal(
-    tile: &BlockTile,
+    tile: &ProductTile,
     turned: bool,
     tensors: [Storage; 3],
 ) -> Result<Shader, ShaderError> {
@@ -51,26 +63,35 @@ pub(super) fn block_diagonal(
 
 /// [`block_diagonal`], and a bias.
 pub(super) fn biased_block_diagonal(
-    tile: &BlockTile,
+    tile: &ProductTile,
     turned: bool,
     [inputs, w, outputs]: [Storage; 3],
     bias: Option<Storage>,
 ) -> Result<Shader, ShaderError> {
-    with_bias(tiled("butterfly/block_diagonal", tile), bias)
-        .set("TURNED", turned)
-        .tensor("inputs", inputs)
-        .tensor("w", w)
-        .tensor("outputs", outputs)
-        .link()
+    let linker = match tile {
+        ProductTile::Lanes(tile) => tiled("butterfly/block_diagonal", tile).set("TURNED", turned),
+        ProductTile::Matrices(tile) => {
+            let interleaved = tile.interleaved[0];
+            let operands =
+                if interleaved { "butterfly/interleaved_operands" } else { "butterfly/diagonal_operands" };
+            matrix_tiled(tile, WEIGHED).module(operands)
+        }
+    };
+    with_bias(linker, bias).tensor("inputs", inputs).tensor("w", w).tensor("outputs", outputs).link()
 }
 
 /// A factor of this shape (blocks, outputs, inputs), applied to that many rows.
-pub(super) fn diagonal_params(rows: usize, shape: [usize; 3], tile: &BlockTile) -> DiagonalParams {
+pub(super) fn diagonal_params(rows: usize, shape: [usize; 3], tile: &ProductTile) -> DiagonalParams {
+    // No more tiles than elements: their number does not overflow.
+    let groups = tile.count([rows, shape[0], shape[1]]) as u32;
     let [blocks, height, width] = shape.map(|size| size as u32);
     let rows = rows as u32;
-    // No more tiles than elements: the product does not overflow.
-    let groups = rows.div_ceil(tile.lines) * blocks.div_ceil(tile.blocks) * height.div_ceil(tile.outputs);
     DiagonalParams { groups, rows, blocks, height, width }
+}
+
+/// f32 words of scratch for that many elements between two factors.
+pub(super) fn between_words(elements: usize, storage: Storage) -> usize {
+    (elements * storage.bytes()).div_ceil(4)
 }
 
 /// What a sum over the batch is multiplied by.
@@ -110,10 +131,19 @@ pub(super) fn outer_scaled(
     [left, right]: [Storage; 2],
     scale: Scale,
 ) -> Result<Vec<Shader>, ShaderError> {
-    let products = tiled("butterfly/block_outer", &plan.tile)
+    let linker = match &plan.tile {
+        ProductTile::Lanes(tile) => {
+            tiled("butterfly/block_outer", tile).set("LEFT_TURNED", turned[0]).set("RIGHT_TURNED", turned[1])
+        }
+        ProductTile::Matrices(tile) => {
+            let interleaved = tile.interleaved[0];
+            let operands =
+                if interleaved { "butterfly/interleaved_outer_operands" } else { "butterfly/outer_operands" };
+            matrix_tiled(tile, SIDES).module(operands)
+        }
+    };
+    let products = linker
         .module(pairs)
-        .set("LEFT_TURNED", turned[0])
-        .set("RIGHT_TURNED", turned[1])
         .tensor("left", left)
         .tensor("right", right)
         .tensor("outputs", plan.part)
@@ -167,9 +197,9 @@ impl Outer<'_> {
         gate: Option<&wgpu::Buffer>,
         outputs: &wgpu::Buffer,
     ) -> Result<(), Error> {
+        let [blocks, height, width] = self.shape;
+        let tiles = self.plan.tile.count([height, blocks, width]) as u32;
         let [blocks, height, width] = self.shape.map(|size| size as u32);
-        let tile = &self.plan.tile;
-        let tiles = blocks.div_ceil(tile.blocks) * height.div_ceil(tile.lines) * width.div_ceil(tile.outputs);
         let params = OuterParams {
             groups: tiles * self.plan.parts,
             rows: self.rows as u32,
