@@ -2,13 +2,15 @@
 
 import json
 import tempfile
+import time
 import unittest
+import unittest.mock
 from pathlib import Path
 
 import torch
 import torch_bench
 from torch_ops import halving, operation, recurrence, some, stepwise, summed, transformed
-from torch_timing import EFFORTS, Device, rank, timing
+from torch_timing import AHEAD, EFFORTS, LONG, Device, clock, rank, timing
 
 
 def naive(a, b):
@@ -78,7 +80,27 @@ class Workloads(unittest.TestCase):
     def test_one_run_at_least_and_no_more_when_time_is_up(self):
         calls = []
         timing(lambda: calls.append(1), Device("cpu"), EFFORTS["quick"], until=0)
-        self.assertEqual(len(calls), 2, "one warms up, one is timed")
+        self.assertEqual(len(calls), 1)
+
+    def test_runs_are_timed_on_the_clock_of_the_device_too(self):
+        class Event:
+            def __init__(self, enable_timing):
+                self.at = None
+
+            def record(self):
+                self.at = clock()
+
+            def elapsed_time(self, other):
+                return 1e3 * (other.at - self.at)
+
+        for took in (0.001, 0.02):
+            device = Device("cpu")
+            device.has_events = True
+            with unittest.mock.patch("torch.cuda.Event", Event):
+                found = timing(lambda: time.sleep(took), device, EFFORTS["quick"])
+            self.assertGreaterEqual(found["device"]["lower_ms"], 1e3 * took)
+            self.assertGreaterEqual(found["wall"]["lower_ms"], found["device"]["lower_ms"] * 0.9)
+            self.assertGreaterEqual(found["runs"], 7 * AHEAD if took < LONG else 7)
 
 
 class Files(unittest.TestCase):

@@ -7,7 +7,8 @@
 
 Runs on CUDA, MPS or the CPU. Samples of each answer, and of its gradients, are checked against a loop or a formula in f64
 before it is timed. Every operation is written in the best way that PyTorch has without a kernel of one's own and without
-compiling; the record's plans name it. What has no such way is recorded as refused. TF32 is off: f32 means f32.
+compiling; the record's plans name it. What has no such way is recorded as refused. TF32 is off: f32 means f32. PyTorch 2.5
+or later is needed.
 
 The record is written anew after every workload. Ctrl-C stops after the workload under way, and a second one at once; what
 was measured is kept.
