@@ -5,8 +5,8 @@
     python benches/peers/torch_bench.py ours.json -o torch.json
     tilewise report ours.json torch.json -o report.html
 
-Runs on CUDA, MPS or the CPU. Samples of each answer, and of its gradients, are checked against a loop or a formula in f64
-before it is timed. Every operation is written in the best way that PyTorch has without a kernel of one's own and without
+Runs on CUDA, MPS or the CPU. Samples of each answer, and of its gradients, are checked against a loop or a formula in
+f64 before it is timed. Every operation is written in the best way that PyTorch has without a kernel of one's own and without
 compiling; the record's plans name it. What has no such way is recorded as refused. TF32 is off: f32 means f32. PyTorch 2.5
 or later is needed.
 
@@ -399,7 +399,8 @@ def main():
         raise SystemExit(130) from None
     measured, refused, failed = (len(found) for found in (recorder.reports, recorder.refused, recorder.failed))
     unmeasured = wanted - measured - refused - failed
-    tell(f"{given.output}: {measured} measured, {refused} refused, {failed} failed, {unmeasured} not begun or not finished")
+    counts = f"{measured} measured, {refused} refused, {failed} failed, {unmeasured} not begun or not finished"
+    tell(f"{given.output}: {counts}")
     raise SystemExit(1 if failed else 0)
 
 

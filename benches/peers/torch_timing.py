@@ -146,9 +146,10 @@ def counted(timing):
 
 
 def warm_up(work, device, effort, until):
-    """Runs until the device is warm, and says how long a run takes then: until runs have got no faster for as long as the
-    effort says, or time is up. All the while there is work in the queue: the clock of a GPU that waits for its host half of
-    the time stays where it was when the host prepared the work, and rises by steps that may last a fifth of a second."""
+    """Runs until the device is warm, and says how long a run takes then: until runs have got no faster for as long as
+    the effort says, or time is up. All the while there is work in the queue: the clock of a GPU that waits for its host
+    half of the time stays where it was when the host prepared the work, and rises by steps that may last a fifth of a
+    second."""
     started = since = clock()
     steady = max(effort.warm_up, STEP if device.has_events else 0)
     last = min(started + steady + effort.budget, (started + until) / 2)
