@@ -185,11 +185,11 @@ class Contest:
 
 
 def measure(report, device, effort, until):
-    """A workload's report, of which each implementation gets the same part of the time that is left."""
+    """A workload's report. The best way gets twice the time of any other, of what is left."""
     op = operation(report, device)
     contest, (best, *others) = Contest(op, report, device), op.ways
     part = lambda more: clock() + (until - clock()) / (1 + more)
-    fused = contest.figures(best, effort, part(len(others)))
+    fused = contest.figures(best, effort, part(len(others) / 2))
     yardsticks = [
         {"name": way.name, "measured": contest.yardstick(way, effort, part(len(others) - 1 - at))}
         for at, way in enumerate(others)
