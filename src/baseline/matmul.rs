@@ -250,7 +250,7 @@ impl MatmulPlan {
     /// Other storages than f16 would lose range.
     fn on_matrices(&self, spec: &MatmulSpec, caps: &Caps) -> Option<Self> {
         let [a, b, _] = self.storage;
-        let MatrixUnits { side, subgroup_lanes } = caps.matrix_units()?;
+        let MatrixUnits { side, subgroup_lanes, .. } = caps.matrix_units()?;
         if ![a, b].iter().all(|storage| storage.format == Format::F16 && storage.vectors) {
             return None;
         }
