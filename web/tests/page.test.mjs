@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { cpus, loadavg } from 'node:os';
 import { open } from './harness.mjs';
 import { complaints } from './schema.mjs';
 
@@ -22,6 +23,9 @@ const isDrawn = (canvas) => {
   return new Set(data.filter((_, i) => i % 4 === 0)).size > 8;
 };
 
+/** How often the page is loaded to see how soon it shows something. */
+const LOADS = 3;
+
 /** What takes minutes is done where the software adapter is the faster one: lavapipe. */
 const ENDURING = 'firefox';
 
@@ -38,12 +42,26 @@ for (const name of ['chromium', 'firefox']) {
     });
     after(() => session?.close());
 
-    test('finds the adapter, and shows a first result soon', async (t) => {
+    test('shows a first result within two seconds of being loaded', async (t) => {
+      const times = [];
+      for (let load = 0; load < LOADS; load++) {
+        // A browser of its own, which has compiled nothing yet.
+        const fresh = await open(name);
+        const one = await fresh.page('/some/folder/');
+        await one.waitForFunction(() => document.body.dataset.firstResult !== undefined, { polling: 50 });
+        times.push(Number(await one.$eval('body', (body) => body.dataset.firstResult)));
+        await fresh.close();
+      }
+      // Two seconds on a machine that does nothing else: others' work delays the page's.
+      const [load] = loadavg();
+      const limit = 2000 * Math.max(1, load / cpus().length);
+      const median = times.toSorted((a, b) => a - b)[Math.floor(LOADS / 2)];
+      t.diagnostic(`${name}: first result after ${median} ms (${times.join(', ')}), load ${load.toFixed(1)} on ${cpus().length} processors`);
+      assert.ok(median > 0 && median < limit, `${median} ms, expected less than ${limit.toFixed(0)}`);
+    });
+
+    test('finds the adapter', async () => {
       assert.match(await text(page, '#status'), /^Found .+\(software/);
-      const first = Number(await page.$eval('body', (body) => body.dataset.firstResult));
-      t.diagnostic(`first result after ${first} ms`);
-      // Two seconds on a machine that does nothing else.
-      assert.ok(first > 0 && first < 5000, `${first} ms`);
       assert.equal(await page.$eval('#no-webgpu', (section) => section.hidden), true);
       // What has nothing to show yet is not there.
       const empty = '#race-table, #bench-table, .charts figure, #bench-download, #no-webgpu';
