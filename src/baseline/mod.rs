@@ -62,7 +62,7 @@ pub const FILES: Files = files![
     "baseline/conv_sum",
     "baseline/fft_pass",
     "baseline/matmul",
-    "baseline/matmul_matrix",
+    "baseline/matmul_halves",
     "baseline/matmul_operands",
     "baseline/recurrence",
     "baseline/recurrence_gates",

@@ -2,7 +2,7 @@
 //! shaders holds the list against what plans lead to.
 
 /// Files of subgroups and matrix units, which wgpu asks no browser for.
-pub const NATIVE: [&str; 22] = [
+pub const NATIVE: [&str; 26] = [
     "attention/backward_keys_matrix",
     "attention/backward_queries_matrix",
     "attention/forward_direct",
@@ -18,9 +18,13 @@ pub const NATIVE: [&str; 22] = [
     "attention/matrix_tile",
     "attention/matrix_wild",
     "attention/softmax",
+    "butterfly/diagonal_operands",
+    "butterfly/outer_operands",
+    "butterfly/sparse_operands",
     "common/lane_subgroup",
     "common/matrix_16",
     "common/matrix_8",
+    "common/matrix_product",
     "common/reduce_subgroup",
     "common/sync_subgroup",
     "scan/lanes_rows",
