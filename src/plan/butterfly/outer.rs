@@ -69,12 +69,12 @@ impl OuterPlan {
             Rows::Blocked { turned, sides } => {
                 let products = blocks * rows.div_ceil(LEAST_ROWS);
                 let turned = [!turned[0], turned[1]];
-                match MatrixProduct::choose(products, [height, width, rows], false, turned, sides, caps) {
-                    Some(tile) => (ProductTile::Matrices(tile), Bound::Registers),
-                    None => {
-                        let (tile, bound) = BlockTile::blocked(sizes, true, caps);
-                        (ProductTile::Lanes(tile), bound)
-                    }
+                let shape = [height, width, rows];
+                if let Some(tile) = MatrixProduct::choose(products, shape, false, turned, sides, caps) {
+                    (ProductTile::Matrices(tile), Bound::Registers)
+                } else {
+                    let (tile, bound) = BlockTile::blocked(sizes, true, caps);
+                    (ProductTile::Lanes(tile), bound)
                 }
             }
         };

@@ -27,13 +27,12 @@ impl ProductTile {
         operands: [Storage; 2],
         caps: &Caps,
     ) -> (Self, Bound) {
-        match MatrixProduct::choose(blocks, [rows, outputs, inputs], false, [false, !turned], operands, caps)
-        {
-            Some(tile) => (Self::Matrices(tile), Bound::Registers),
-            None => {
-                let (tile, bound) = BlockTile::blocked([rows, blocks, outputs, inputs], true, caps);
-                (Self::Lanes(tile), bound)
-            }
+        let (sizes, turned) = ([rows, outputs, inputs], [false, !turned]);
+        if let Some(tile) = MatrixProduct::choose(blocks, sizes, false, turned, operands, caps) {
+            (Self::Matrices(tile), Bound::Registers)
+        } else {
+            let (tile, bound) = BlockTile::blocked([rows, blocks, outputs, inputs], true, caps);
+            (Self::Lanes(tile), bound)
         }
     }
 
