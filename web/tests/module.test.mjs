@@ -141,6 +141,30 @@ for (const name of BROWSERS) {
       assert.equal(found.refused, 'this Tilewise was freed');
     });
 
+    test('frees what is used no longer', async () => {
+      // As a text, since Node.js 20 does not know `using`.
+      const [during, after, message] = await page.evaluate(`(async () => {
+        const [x, options] = [new Float32Array(15), { shape: [1, 3, 5], output: 'device' }];
+        const destroyed = [];
+        const { destroy } = GPUBuffer.prototype;
+        let [outside, kept, during] = [];
+        {
+          using own = await Tilewise.create();
+          const results = await own.linearScan(x, x, options);
+          using h = results.h;
+          using last = results.last_state;
+          GPUBuffer.prototype.destroy = function () { destroyed.push(this); return destroy.call(this); };
+          [outside, kept, during] = [own, [h.data, last.data], destroyed.length];
+        }
+        Object.assign(GPUBuffer.prototype, { destroy });
+        const message = await outside.linearScan(x, x, options).catch((error) => error.message);
+        return [during, kept.every((buffer) => destroyed.includes(buffer)), message];
+      })()`);
+      assert.equal(during, 0);
+      assert.ok(after, 'tensors on the device are freed at the end of their block');
+      assert.equal(message, 'this Tilewise was freed');
+    });
+
     test("rejects with the library's messages", async () => {
       const messages = await page.evaluate(async () => {
         const q = new Float32Array(64);
