@@ -17,7 +17,7 @@ const FEATURES = ['bulk-memory', 'sign-ext', 'nontrapping-float-to-int', 'mutabl
 
 // Chosen by what remains when it is compressed: a function that is put into its one caller, or a value that is kept in a
 // local, makes code shorter, but less like other code. Rust's stack lies over the lowest memory, which nobody else uses.
-const SMALL = ['-Oz', '--one-caller-inline-max-function-size=0', '--skip-pass=local-cse', '--low-memory-unused'];
+const SMALL = ['-Oz', '--one-caller-inline-max-function-size=0', '--skip-pass=local-cse', '--skip-pass=simplify-locals', '--low-memory-unused'];
 
 /** Makes what wasm-bindgen wrote into a folder small, and says how small. */
 function shrink(folder) {

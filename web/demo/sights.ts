@@ -1,7 +1,7 @@
 // Attention, Monarch and scan at work on something one can see. All of it goes through the package's public surface.
 
 import type { Tilewise } from '../js/tilewise.js';
-import { $, element, milliseconds, notice, words } from './page.js';
+import { $, element, milliseconds, notice, withdraw, words } from './page.js';
 import { SIDE, decibels, noisy, opened, painted, show } from './picture.js';
 
 /** What is shown now; a lost device is replaced in it. */
@@ -27,6 +27,7 @@ export async function begin(stage: Stage): Promise<void> {
     if (!file) return;
     try {
       picture = await opened(file);
+      withdraw('picture');
     } catch (error) {
       return notice('picture', `${file.name} is no picture that this browser can open: ${words(error)}`);
     }

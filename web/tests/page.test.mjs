@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { cpus, loadavg } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { open } from './harness.mjs';
 import { complaints } from './schema.mjs';
 
@@ -180,6 +181,28 @@ for (const name of ['chromium', 'firefox']) {
       await session.shot(page, 'phone');
       assert.ok(width <= 360, `a phone's page is ${width} wide`);
       await page.setViewport({ width: 1100, height: 900 });
+    });
+
+    test('says so when a file is no picture, and shows those that are', async () => {
+      const input = await page.$('#picture');
+      await input.uploadFile(fileURLToPath(new URL('page.test.mjs', import.meta.url)));
+      await reads(page, '#notices', /page\.test\.mjs is no picture that this browser can open/);
+      const before = await page.$eval('#smooth [data-role=before]', (canvas) => canvas.toDataURL());
+      await page.evaluate(async () => {
+        const canvas = Object.assign(document.createElement('canvas'), { width: 90, height: 60 });
+        const paint = canvas.getContext('2d');
+        paint.fillStyle = '#fff';
+        paint.fillRect(20, 10, 30, 30);
+        const blob = await new Promise((done) => canvas.toBlob(done));
+        const files = new DataTransfer();
+        files.items.add(new File([blob], 'square.png', { type: 'image/png' }));
+        const input = document.querySelector('#picture');
+        input.files = files.files;
+        input.dispatchEvent(new Event('change', { bubbles: true }));
+      });
+      const changed = (before) => document.querySelector('#smooth [data-role=before]').toDataURL() !== before;
+      await page.waitForFunction(changed, { polling: 100 }, before);
+      await page.waitForFunction(() => !document.querySelector('[data-key=picture]'), { polling: 100 });
     });
 
     test('says when it is hidden', async () => {
