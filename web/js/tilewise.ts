@@ -154,8 +154,8 @@ export class Tilewise {
       .filter(([, input]) => input !== undefined)
       .map(([name, input]) => given(name, input, { shape, dtype }));
     const { line, texts } = optionLine(own);
+    const engine = this.#live;
     try {
-      const engine = this.#live;
       const made = await kept<unknown>(() => engine.call(kebab(operation), line, list, texts, output === 'device'));
       const { results, plans } = made as { results: Found[]; plans: string[] };
       return output === 'device' ? this.#onDevice(results) : { ...onHost(results), plans };
