@@ -7,13 +7,13 @@ fn source_of(tile: Tile, step: u32) -> Source {
     return step;
 }
 
-fn left_four(tile: Tile, source: Source, line: u32, step: u32) -> vec4<f16> {
+fn left_four(tile: Tile, source: Source, block: u32, line: u32, step: u32) -> vec4<f16> {
     let row = tile.m + line;
     let start = tile.a + row * params.a_row;
     return a_load_halves(start + source + step, select(0u, start + params.k, row < params.m));
 }
 
-fn right_four(tile: Tile, source: Source, step: u32, output: u32) -> vec4<f16> {
+fn right_four(tile: Tile, source: Source, block: u32, output: u32, step: u32) -> vec4<f16> {
     let k = source + step;
     let n = tile.n + output;
     let start = tile.b + select(k, n, RIGHT_TURNED) * params.b_row;

@@ -9,7 +9,13 @@ pub(crate) const KERNEL: &str = "common/matrix_product";
 /// The kernel with the tile's constants, to which a module of the operands is to be added.
 pub(crate) fn tiled(linker: Linker, tile: &MatrixProduct) -> Linker {
     let [m, n] = tile.matrices;
+    let [left, right, outputs] = tile.interleaved;
+    let stage = |interleaved| if interleaved { "butterfly/stage_interleaved" } else { "common/stage_fours" };
     linker
+        .copy(stage(left), &[("tensor", "left"), ("TENSOR", "LEFT")])
+        .copy(stage(right), &[("tensor", "right"), ("TENSOR", "RIGHT")])
+        .module(if outputs { "butterfly/store_interleaved" } else { "common/store_fours" })
+        .set("BLOCKS", tile.blocks)
         .module(if tile.units.side == 16 { "common/matrix_16" } else { "common/matrix_8" })
         .module("common/lane_subgroup")
         .set("SUBGROUPS_M", tile.subgroups[0])

@@ -64,7 +64,12 @@ pub(super) fn biased_block_diagonal(
 ) -> Result<Shader, ShaderError> {
     let linker = match tile {
         ProductTile::Lanes(tile) => tiled("butterfly/block_diagonal", tile).set("TURNED", turned),
-        ProductTile::Matrices(tile) => matrix_tiled(tile).module("butterfly/diagonal_operands"),
+        ProductTile::Matrices(tile) => {
+            let interleaved = tile.interleaved[0];
+            let operands =
+                if interleaved { "butterfly/interleaved_operands" } else { "butterfly/diagonal_operands" };
+            matrix_tiled(tile).module(operands)
+        }
     };
     with_bias(linker, bias).tensor("inputs", inputs).tensor("w", w).tensor("outputs", outputs).link()
 }
@@ -76,6 +81,11 @@ pub(super) fn diagonal_params(rows: usize, shape: [usize; 3], tile: &ProductTile
     let [blocks, height, width] = shape.map(|size| size as u32);
     let rows = rows as u32;
     DiagonalParams { groups, rows, blocks, height, width }
+}
+
+/// f32 words of scratch for that many elements between two factors.
+pub(super) fn between_words(elements: usize, storage: Storage) -> usize {
+    (elements * storage.bytes()).div_ceil(4)
 }
 
 /// What a sum over the batch is multiplied by.
@@ -119,7 +129,12 @@ pub(super) fn outer_scaled(
         ProductTile::Lanes(tile) => {
             tiled("butterfly/block_outer", tile).set("LEFT_TURNED", turned[0]).set("RIGHT_TURNED", turned[1])
         }
-        ProductTile::Matrices(tile) => matrix_tiled(tile).module("butterfly/outer_operands"),
+        ProductTile::Matrices(tile) => {
+            let interleaved = tile.interleaved[0];
+            let operands =
+                if interleaved { "butterfly/interleaved_outer_operands" } else { "butterfly/outer_operands" };
+            matrix_tiled(tile).module(operands)
+        }
     };
     let products = linker
         .module(pairs)
