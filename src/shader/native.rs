@@ -2,7 +2,7 @@
 //! shaders holds the list against what plans lead to.
 
 /// Files of subgroups and matrix units, which wgpu asks no browser for.
-pub const NATIVE: [&str; 26] = [
+pub const NATIVE: [&str; 32] = [
     "attention/backward_keys_matrix",
     "attention/backward_queries_matrix",
     "attention/forward_direct",
@@ -19,13 +19,19 @@ pub const NATIVE: [&str; 26] = [
     "attention/matrix_wild",
     "attention/softmax",
     "butterfly/diagonal_operands",
+    "butterfly/interleaved_operands",
+    "butterfly/interleaved_outer_operands",
     "butterfly/outer_operands",
     "butterfly/sparse_operands",
+    "butterfly/stage_interleaved",
+    "butterfly/store_interleaved",
     "common/lane_subgroup",
     "common/matrix_16",
     "common/matrix_8",
     "common/matrix_product",
     "common/reduce_subgroup",
+    "common/stage_fours",
+    "common/store_fours",
     "common/sync_subgroup",
     "scan/lanes_rows",
     "scan/lanes_subgroup",

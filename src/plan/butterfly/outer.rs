@@ -67,12 +67,13 @@ impl OuterPlan {
         let (tile, bound) = match held {
             Rows::Interleaved { sides } => {
                 let shape = [blocks, height, width];
-                match MatrixProduct::interleaved(shape, [true, false], [true, true, false], sides, caps) {
-                    Some(tile) => (ProductTile::Matrices(tile), Bound::Registers),
-                    None => {
-                        let (tile, bound) = BlockTile::interleaved(sizes, 1, caps);
-                        (ProductTile::Lanes(tile), bound)
-                    }
+                if let Some(tile) =
+                    MatrixProduct::interleaved(shape, [true, false], [true, true, false], sides, caps)
+                {
+                    (ProductTile::Matrices(tile), Bound::Registers)
+                } else {
+                    let (tile, bound) = BlockTile::interleaved(sizes, 1, caps);
+                    (ProductTile::Lanes(tile), bound)
                 }
             }
             Rows::Blocked { turned, sides } => {

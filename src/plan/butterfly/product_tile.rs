@@ -47,13 +47,12 @@ impl ProductTile {
     ) -> (Self, Bound) {
         let sizes = [blocks, rows, outputs];
         let interleaved = [true, false, true];
-        match MatrixProduct::interleaved(sizes, [false, !turned], interleaved, operands, caps) {
-            Some(tile) => (Self::Matrices(tile), Bound::Registers),
-            None => {
-                let sizes = [rows, blocks, outputs, inputs];
-                let (tile, bound) = BlockTile::interleaved(sizes, least_outputs, caps);
-                (Self::Lanes(tile), bound)
-            }
+        if let Some(tile) = MatrixProduct::interleaved(sizes, [false, !turned], interleaved, operands, caps) {
+            (Self::Matrices(tile), Bound::Registers)
+        } else {
+            let sizes = [rows, blocks, outputs, inputs];
+            let (tile, bound) = BlockTile::interleaved(sizes, least_outputs, caps);
+            (Self::Lanes(tile), bound)
         }
     }
 
