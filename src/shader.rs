@@ -496,6 +496,8 @@ pub const FILES: Files = files![
     "common/scale_none",
     "common/special",
     "common/stage_fours",
+    "common/staged_ragged",
+    "common/staged_whole",
     "common/store_fours",
     "common/sum_slices",
     "common/sync_subgroup",

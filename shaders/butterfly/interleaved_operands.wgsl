@@ -45,7 +45,7 @@ fn left_across(tile: Tile, source: Source, block: u32, line: u32, step: u32) -> 
     let i = source + step;
     let start = row * params.width * params.blocks + interleaved(0u, params.blocks, i);
     let inside = row < params.rows && i < params.width;
-    return inputs_load_halves(start + tile.block + block, end_if(inside, start + params.blocks));
+    return inputs_staged(start + tile.block + block, end_if(inside, start + params.blocks));
 }
 
 fn right_four(tile: Tile, source: Source, block: u32, output: u32, step: u32) -> vec4<f16> {
@@ -54,10 +54,10 @@ fn right_four(tile: Tile, source: Source, block: u32, output: u32, step: u32) ->
     let j = tile.output + output;
     if (RIGHT_TURNED) {
         let start = (b * params.height + j) * params.width;
-        return w_load_halves(start + i, end_if(b < params.blocks && j < params.height, start + params.width));
+        return w_staged(start + i, end_if(b < params.blocks && j < params.height, start + params.width));
     }
     let start = (b * params.width + i) * params.height;
-    return w_load_halves(start + j, end_if(b < params.blocks && i < params.width, start + params.height));
+    return w_staged(start + j, end_if(b < params.blocks && i < params.width, start + params.height));
 }
 
 fn store_across(tile: Tile, block: u32, line: u32, output: u32, four: vec4<f32>) {

@@ -60,7 +60,7 @@ fn left_across(tile: Tile, source: Source, block: u32, line: u32, step: u32) -> 
     let a = tile.line + line;
     let start = row * params.left_width + interleaved(0u, params.blocks, a);
     let inside = row < tile.end && a < params.height;
-    return left_load_halves(start + tile.block + block, end_if(inside, start + params.blocks));
+    return left_staged(start + tile.block + block, end_if(inside, start + params.blocks));
 }
 
 fn right_across(tile: Tile, source: Source, block: u32, output: u32, step: u32) -> vec4<f16> {
@@ -68,7 +68,7 @@ fn right_across(tile: Tile, source: Source, block: u32, output: u32, step: u32) 
     let c = tile.output + output;
     let start = row * params.right_width + interleaved(0u, params.blocks, c);
     let inside = row < tile.end && c < params.width;
-    return right_load_halves(start + tile.block + block, end_if(inside, start + params.blocks));
+    return right_staged(start + tile.block + block, end_if(inside, start + params.blocks));
 }
 
 fn store(tile: Tile, block: u32, line: u32, output: u32, four: vec4<f32>) {

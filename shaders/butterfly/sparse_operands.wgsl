@@ -59,16 +59,16 @@ fn left_four(tile: Tile, source: Source, block: u32, line: u32, step: u32) -> ve
     let v = source.input + step;
     if (LEFT_TURNED) {
         let start = v * params.rows;
-        return inputs_load_halves(start + row, end_if(v < params.inputs_width, start + params.rows));
+        return inputs_staged(start + row, end_if(v < params.inputs_width, start + params.rows));
     }
     let start = row * params.inputs_width;
-    return inputs_load_halves(start + v, end_if(row < params.rows, start + params.inputs_width));
+    return inputs_staged(start + v, end_if(row < params.rows, start + params.inputs_width));
 }
 
 fn right_four(tile: Tile, source: Source, block: u32, output: u32, step: u32) -> vec4<f16> {
     let v = source.step + step;
     let u = tile.in_block + output;
-    return w_load_halves(source.block + select(v * BLOCK + u, u * BLOCK + v, RIGHT_TURNED), source.block + BLOCK * BLOCK);
+    return w_staged(source.block + select(v * BLOCK + u, u * BLOCK + v, RIGHT_TURNED), source.block + BLOCK * BLOCK);
 }
 
 fn store(tile: Tile, block: u32, line: u32, output: u32, four: vec4<f32>) {

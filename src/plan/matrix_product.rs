@@ -23,6 +23,8 @@ pub struct MatrixProduct {
     pub steps: u32,
     /// Whether the left operand is stored (steps, lines), and the right one (outputs, steps).
     pub turned: [bool; 2],
+    /// Whether the last stage is not full, so that what is past an end must be zeros.
+    pub ragged: bool,
     /// Whether the result is stored (outputs, lines).
     pub outputs_turned: bool,
     /// Whether the left operand, the right one and the result have rows that interleave the blocks.
@@ -53,15 +55,53 @@ const FULL: usize = 32;
 /// Elements with which a row in workgroup memory is padded.
 const PADDING: u32 = 8;
 
+/// What a product sums over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Summed {
+    /// So many elements.
+    Steps(usize),
+    /// Listed blocks, whose outputs are those of a tile or several: no stage and no tile lies in two of them.
+    Blocks {
+        /// Elements of a block, along steps and outputs.
+        side: usize,
+        /// Whether blocks overhang the operands.
+        overhang: bool,
+    },
+}
+
+impl Summed {
+    /// Stages of so many matrices that fit.
+    fn matrices(self, side: usize) -> Option<u32> {
+        match self {
+            Self::Blocks { side: block, .. } if !block.is_multiple_of(side) => None,
+            Self::Blocks { side: block, .. } if !block.is_multiple_of(2 * side) => Some(1),
+            _ => Some(2),
+        }
+    }
+
+    fn is_ragged(self, stage: u32) -> bool {
+        match self {
+            Self::Steps(steps) => !steps.is_multiple_of(stage as usize),
+            Self::Blocks { overhang, .. } => overhang,
+        }
+    }
+
+    /// Whether tiles may have so many outputs.
+    fn takes(self, outputs: u32) -> bool {
+        match self {
+            Self::Steps(_) => true,
+            Self::Blocks { side, .. } => side.is_multiple_of(outputs as usize),
+        }
+    }
+}
+
 impl MatrixProduct {
-    /// The tile for `products` products of `lines` × `outputs` and sums of that many `steps`, which is a multiple of those of
-    /// a stage wherever lists of blocks make up the sum. Lines and outputs of a product are filled up with zeros, the latter
-    /// not if they are `whole`. None if the adapter has no matrix units for operands that are stored so, or if most of the
-    /// smallest tile were idle.
+    /// The tile for `products` products of `lines` × `outputs`, which may end within a tile. None if the adapter has no matrix
+    /// units for operands that are stored so, or if most of the smallest tile were idle.
     pub(crate) fn choose(
         products: usize,
-        [lines, outputs, steps]: [usize; 3],
-        whole: bool,
+        [lines, outputs]: [usize; 2],
+        summed: Summed,
         turned: [bool; 2],
         operands: [Storage; 2],
         caps: &Caps,
@@ -71,17 +111,15 @@ impl MatrixProduct {
         if !operands.iter().all(|storage| storage.format == Format::F16 && storage.vectors) {
             return None;
         }
-        let stage = if whole && !steps.is_multiple_of(2 * units.side as usize) { 1 } else { 2 };
-        if whole && !steps.is_multiple_of(units.side as usize) {
-            return None;
-        }
+        let steps = summed.matrices(units.side as usize)? * units.side;
         let tiles = TILES.map(|[subgroups, matrices]| Self {
             units,
             blocks: 1,
             subgroups,
             matrices,
-            steps: stage * units.side,
+            steps,
             turned,
+            ragged: summed.is_ragged(steps),
             outputs_turned: false,
             interleaved: [false; 3],
         });
@@ -90,15 +128,18 @@ impl MatrixProduct {
             let [down, across] = [tile.lines(), tile.outputs()].map(|size| size as usize);
             let groups = products * lines.div_ceil(down) * outputs.div_ceil(across);
             let filled = lines * 2 > down && outputs * 2 > across;
-            let whole = !whole || outputs.is_multiple_of(across);
-            filled && whole && tile.is_even() && tile.fits(caps) && (groups >= FULL || *tile == last)
+            filled
+                && summed.takes(tile.outputs())
+                && tile.is_even()
+                && tile.fits(caps)
+                && (groups >= FULL || *tile == last)
         })
     }
 
     /// The tile for one product of `lines` × `outputs` of each of `blocks` blocks, of which rows of `interleaved` operands and
     /// results hold one element each before the next. None under the same conditions.
     pub(crate) fn interleaved(
-        [blocks, lines, outputs]: [usize; 3],
+        [blocks, lines, outputs, steps]: [usize; 4],
         turned: [bool; 2],
         interleaved: [bool; 3],
         operands: [Storage; 2],
@@ -115,6 +156,7 @@ impl MatrixProduct {
             matrices,
             steps: units.side,
             turned,
+            ragged: Summed::Steps(steps).is_ragged(units.side),
             outputs_turned: false,
             interleaved,
         });

@@ -2,7 +2,7 @@
 //! shaders holds the list against what plans lead to.
 
 /// Files of subgroups and matrix units, which wgpu asks no browser for.
-pub const NATIVE: [&str; 32] = [
+pub const NATIVE: [&str; 34] = [
     "attention/backward_keys_matrix",
     "attention/backward_queries_matrix",
     "attention/forward_direct",
@@ -31,6 +31,8 @@ pub const NATIVE: [&str; 32] = [
     "common/matrix_product",
     "common/reduce_subgroup",
     "common/stage_fours",
+    "common/staged_ragged",
+    "common/staged_whole",
     "common/store_fours",
     "common/sync_subgroup",
     "scan/lanes_rows",

@@ -4,7 +4,7 @@ use crate::kernel::{Kernel, params};
 use crate::ops::matrix_product;
 use crate::ops::slice_sum::{self, Slices};
 use crate::plan::{BlockTile, ColumnSumsPlan, MatrixProduct, OuterPlan, ProductTile, SliceSumPlan};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Linker, Shader, ShaderError, Storage, Words};
 use crate::{Error, Gpu};
 
 params! {
@@ -33,9 +33,15 @@ pub(super) fn tiled(kernel: &'static str, tile: &BlockTile) -> Linker {
         .set("LANE_QUADS", tile.lane_quads)
 }
 
-/// The kernel of matrix units with the tile's constants.
-pub(super) fn matrix_tiled(tile: &MatrixProduct) -> Linker {
-    matrix_product::tiled(Linker::new(matrix_product::KERNEL), tile).module("butterfly/block")
+/// Rows times weights.
+pub(super) const WEIGHED: [Words; 2] = [&[("tensor", "inputs")], &[("tensor", "w")]];
+
+/// Rows of one side times rows of the other.
+const SIDES: [Words; 2] = [&[("tensor", "left")], &[("tensor", "right")]];
+
+/// The kernel of matrix units with the tile's constants, for operands of these names.
+pub(super) fn matrix_tiled(tile: &MatrixProduct, operands: [Words; 2]) -> Linker {
+    matrix_product::tiled(Linker::new(matrix_product::KERNEL), tile, operands).module("butterfly/block")
 }
 
 /// A kernel that adds a bias stored like this to each row, or none.
@@ -68,7 +74,7 @@ pub(super) fn biased_block_diagonal(
             let interleaved = tile.interleaved[0];
             let operands =
                 if interleaved { "butterfly/interleaved_operands" } else { "butterfly/diagonal_operands" };
-            matrix_tiled(tile).module(operands)
+            matrix_tiled(tile, WEIGHED).module(operands)
         }
     };
     with_bias(linker, bias).tensor("inputs", inputs).tensor("w", w).tensor("outputs", outputs).link()
@@ -133,7 +139,7 @@ pub(super) fn outer_scaled(
             let interleaved = tile.interleaved[0];
             let operands =
                 if interleaved { "butterfly/interleaved_outer_operands" } else { "butterfly/outer_operands" };
-            matrix_tiled(tile).module(operands)
+            matrix_tiled(tile, SIDES).module(operands)
         }
     };
     let products = linker

@@ -5,7 +5,7 @@ use std::fmt;
 use super::block_tile::BlockTile;
 use super::product_tile::ProductTile;
 use crate::caps::Caps;
-use crate::plan::{Bound, Footprint, MatrixProduct, SliceSumPlan, check_binding, check_turns};
+use crate::plan::{Bound, Footprint, MatrixProduct, SliceSumPlan, Summed, check_binding, check_turns};
 use crate::shader::Storage;
 use crate::{DType, PlanError};
 
@@ -66,7 +66,7 @@ impl OuterPlan {
         let sizes = [height, blocks, width, rows];
         let (tile, bound) = match held {
             Rows::Interleaved { sides } => {
-                let shape = [blocks, height, width];
+                let shape = [blocks, height, width, rows];
                 if let Some(tile) =
                     MatrixProduct::interleaved(shape, [true, false], [true, true, false], sides, caps)
                 {
@@ -78,9 +78,10 @@ impl OuterPlan {
             }
             Rows::Blocked { turned, sides } => {
                 let products = blocks * rows.div_ceil(LEAST_ROWS);
-                let turned = [!turned[0], turned[1]];
-                let shape = [height, width, rows];
-                if let Some(tile) = MatrixProduct::choose(products, shape, false, turned, sides, caps) {
+                let (turned, summed) = ([!turned[0], turned[1]], Summed::Steps(rows));
+                if let Some(tile) =
+                    MatrixProduct::choose(products, [height, width], summed, turned, sides, caps)
+                {
                     (ProductTile::Matrices(tile), Bound::Registers)
                 } else {
                     let (tile, bound) = BlockTile::blocked(sizes, true, caps);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::block_tile::BlockTile;
 use crate::Caps;
-use crate::plan::{Bound, Footprint, MatrixProduct};
+use crate::plan::{Bound, Footprint, MatrixProduct, Summed};
 use crate::shader::Storage;
 
 /// What a workgroup of a block product takes at a time, and what multiplies.
@@ -27,8 +27,9 @@ impl ProductTile {
         operands: [Storage; 2],
         caps: &Caps,
     ) -> (Self, Bound) {
-        let (sizes, turned) = ([rows, outputs, inputs], [false, !turned]);
-        if let Some(tile) = MatrixProduct::choose(blocks, sizes, false, turned, operands, caps) {
+        let (sizes, turned) = ([rows, outputs], [false, !turned]);
+        let summed = Summed::Steps(inputs);
+        if let Some(tile) = MatrixProduct::choose(blocks, sizes, summed, turned, operands, caps) {
             (Self::Matrices(tile), Bound::Registers)
         } else {
             let (tile, bound) = BlockTile::blocked([rows, blocks, outputs, inputs], true, caps);
@@ -45,7 +46,7 @@ impl ProductTile {
         least_outputs: u32,
         caps: &Caps,
     ) -> (Self, Bound) {
-        let sizes = [blocks, rows, outputs];
+        let sizes = [blocks, rows, outputs, inputs];
         let interleaved = [true, false, true];
         if let Some(tile) = MatrixProduct::interleaved(sizes, [false, !turned], interleaved, operands, caps) {
             (Self::Matrices(tile), Bound::Registers)
