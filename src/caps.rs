@@ -42,6 +42,24 @@ pub struct MatrixUnits {
     pub side: u32,
     /// Lanes of a subgroup, which holds a matrix together.
     pub subgroup_lanes: u32,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    native: Native,
+}
+
+/// What is held by all that only native adapters can have: wgpu asks no browser for subgroups or matrix units. In a browser
+/// it has no values, so that nothing that holds it has any either, and the compiler leaves out what would work with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Native(#[cfg(target_arch = "wasm32")] std::convert::Infallible);
+
+impl Native {
+    /// The one value, where there is one.
+    pub(crate) const HERE: Option<Self> = {
+        #[cfg(target_arch = "wasm32")]
+        let here = None;
+        #[cfg(not(target_arch = "wasm32"))]
+        let here = Some(Self());
+        here
+    };
 }
 
 /// The capabilities of an adapter that plans depend on. Sizes are in bytes unless the name says otherwise.
@@ -267,11 +285,12 @@ impl Caps {
     /// The matrix units that kernels use, if there are any: of the largest side. Which lanes make a subgroup must be known,
     /// so its size must be.
     pub fn matrix_units(&self) -> Option<MatrixUnits> {
+        let native = Native::HERE?;
         let subgroups = self.subgroups.filter(|sizes| sizes.min == sizes.max)?;
         let square =
             |s: &&MatrixShape| s.f32_accumulator && s.m == s.n && s.n == s.k && matches!(s.m, 8 | 16);
         let side = self.matrices.iter().filter(square).map(|shape| shape.m).max()?;
-        Some(MatrixUnits { side, subgroup_lanes: subgroups.max })
+        Some(MatrixUnits { side, subgroup_lanes: subgroups.max, native })
     }
 
     /// What both `self` and `other` can do: how a capable adapter poses as a lesser one.

@@ -9,7 +9,9 @@ use std::fmt;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum DType {
     /// IEEE 754 binary32.
-    F32,
+    // Not 0: comparing with 0 takes other instructions than comparing with a number, and what is compiled for each of the
+    // types would not be alike, so that a browser's package would hold it twice.
+    F32 = 1,
     /// IEEE 754 binary16.
     F16,
     /// bfloat16: the upper half of a binary32.

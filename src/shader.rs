@@ -317,6 +317,14 @@ mod archive {
         texts: OnceLock<String>,
     }
 
+    impl Archive {
+        /// The texts, unpacked once. Every other archive was packed after those that all need.
+        fn texts(&self, common: &str) -> &str {
+            let unpacked = || unpack(self.packed, common.as_bytes());
+            self.texts.get_or_init(|| String::from_utf8(unpacked()).expect("what was packed is a text"))
+        }
+    }
+
     macro_rules! archive {
         ($name:literal) => {
             Archive {
@@ -337,10 +345,8 @@ mod archive {
     /// The text of a file of operations, by its path under `shaders/` without the ending.
     pub(crate) fn file(name: &str) -> Option<&'static str> {
         let family = FAMILIES.iter().find(|(family, _)| name.split('/').next() == Some(family));
-        let archive = family.map_or(&COMMON, |(_, archive)| archive);
-        let texts = archive
-            .texts
-            .get_or_init(|| String::from_utf8(unpack(archive.packed)).expect("what was packed is a text"));
+        let common = COMMON.texts("");
+        let texts = family.map_or(common, |(_, archive)| archive.texts(common));
         let mut parts = texts.split('\0');
         parts.find(|part| *part == name)?;
         parts.next()

@@ -3,6 +3,9 @@
 
 mod plans;
 
+#[path = "../src/shader/native.rs"]
+mod native;
+
 use std::collections::{BTreeSet, HashMap};
 
 use naga::back::{hlsl, msl, spv};
@@ -12,6 +15,8 @@ use tilewise::caps::PROFILES;
 use tilewise::plan::Footprint;
 use tilewise::shader::{FILES, Files, Shader};
 use tilewise::{baseline, bench};
+
+use native::NATIVE;
 
 /// Every list of shader files.
 const LISTS: [Files; 3] = [FILES, baseline::FILES, bench::FILES];
@@ -108,15 +113,32 @@ fn every_variant_validates_translates_and_takes_what_its_plan_promises() {
     println!("{} shader variants validated and translated", variants.len());
 }
 
+/// Whether a page can lead to it: wgpu 30 asks browsers for neither subgroups nor matrix units.
+fn is_for_pages(shader: &Shader) -> bool {
+    !["subgroup", "enable wgpu_cooperative_matrix;"].iter().any(|word| shader.source.contains(word))
+}
+
+/// What a page does not download is what only native adapters need: in a page nothing is linked with it, and no file beside
+/// it speaks of what pages do not have.
+#[test]
+fn pages_reach_no_file_that_they_do_not_download() {
+    let heading = |name: &str| format!("// {name}.wgsl");
+    for shader in variants().into_iter().map(|(shader, _)| shader).filter(is_for_pages) {
+        let found = NATIVE.iter().find(|name| shader.source.contains(&heading(name)));
+        assert_eq!(found, None, "{} is linked with it", shader.label);
+    }
+    for (name, text) in FILES {
+        let native = text.contains("subgroup") || text.contains("coop_mat");
+        assert!(!native || NATIVE.contains(name), "{name} is for native adapters alone");
+    }
+}
+
 /// Browsers have shader compilers of their own. Into the file that `TILEWISE_WRITE_SHADERS` names go all
 /// variants that a page can lead to, as JSON: a list of labels and sources. `cargo xtask test` gives them to browsers.
 #[test]
 fn variants_for_browsers_are_written_out_where_they_are_asked_for() {
     let Some(path) = std::env::var_os("TILEWISE_WRITE_SHADERS") else { return };
-    // wgpu 30 asks browsers for neither, so that no plan there leads to them.
-    let native = ["subgroup", "enable wgpu_cooperative_matrix;"];
-    let reached = |shader: &Shader| !native.iter().any(|word| shader.source.contains(word));
-    let mut found: Vec<_> = variants().into_iter().map(|(shader, _)| shader).filter(reached).collect();
+    let mut found: Vec<_> = variants().into_iter().map(|(shader, _)| shader).filter(is_for_pages).collect();
     found.sort_by(|a, b| (a.label, &a.source).cmp(&(b.label, &b.source)));
     let list: Vec<_> = found.iter().map(|shader| [shader.label, &shader.source]).collect();
     std::fs::write(path, serde_json::to_string(&list).expect("texts")).expect("the file can be written");

@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 process.chdir(fileURLToPath(new URL('.', import.meta.url)));
 
 /** What a page downloads at most, compressed. */
-const LIMIT = 400 * 1024;
+const LIMIT = 400_000;
 
 const run = (tool, ...args) => execFileSync(`node_modules/.bin/${tool}`, args, { stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8' });
 
@@ -17,7 +17,7 @@ const FEATURES = ['bulk-memory', 'sign-ext', 'nontrapping-float-to-int', 'mutabl
 
 // Chosen by what remains when it is compressed: a function that is put into its one caller, or a value that is kept in a
 // local, makes code shorter, but less like other code. Rust's stack lies over the lowest memory, which nobody else uses.
-const SMALL = ['-Oz', '--one-caller-inline-max-function-size=0', '--skip-pass=local-cse', '--low-memory-unused'];
+const SMALL = ['-Oz', '--one-caller-inline-max-function-size=0', '--skip-pass=local-cse', '--skip-pass=simplify-locals', '--low-memory-unused'];
 
 /** Makes what wasm-bindgen wrote into a folder small, and says how small. */
 function shrink(folder) {
@@ -30,6 +30,28 @@ function shrink(folder) {
   return gzipSync(readFileSync(file), { level: 9 }).length;
 }
 
+/**
+ * What leaves an export by a throw, a trap above all, left Rust's frames where they were: no promise of theirs is ever kept,
+ * and nothing of the module can be relied on. Closures come through exports too, so that no throw is missed.
+ */
+const WATCH = `
+/** Who is told of what the WebAssembly stopped by. */
+export const watchers = new Set();
+
+function watched(exports) {
+    const watch = (work) => (...values) => {
+        try {
+            return work(...values);
+        } catch (error) {
+            for (const tell of watchers) tell(error);
+            throw error;
+        }
+    };
+    const all = Object.entries(exports);
+    return Object.fromEntries(all.map(([name, value]) => [name, typeof value === 'function' ? watch(value) : value]));
+}
+`;
+
 /** Has the JavaScript beside a module call what it shares with it by the new names. The old ones end in hashes. */
 function rename(folder, { imports, exports }) {
   const taken = new Map(imports.map(([, name, short]) => [name, short]));
@@ -38,10 +60,16 @@ function rename(folder, { imports, exports }) {
     text
       .replace('"./tilewise_web_bg.js": import0', '"a": import0')
       .replace(/^( +)([\w$]+)(?=: function)/gm, (_, indent, name) => indent + (taken.get(name) ?? name))
-      .replace(/(?<=\bwasm\.)[\w$]+/g, (name) => given.get(name) ?? name),
+      .replace(/(?<=\bwasm\.)[\w$]+/g, (name) => given.get(name) ?? name)
+      .replace('wasm = instance.exports;', 'wasm = watched(instance.exports);')
+      .concat(WATCH),
   );
   // Which types tell of: only the module's own JavaScript uses them.
-  edit(`${folder}/tilewise_web.d.ts`, (text) => text.replace(/export interface InitOutput \{[^}]*\}/, 'export type InitOutput = object;'));
+  edit(`${folder}/tilewise_web.d.ts`, (text) =>
+    text
+      .replace(/export interface InitOutput \{[^}]*\}/, 'export type InitOutput = object;')
+      .concat('\n/** Who is told of what the WebAssembly stopped by. */\nexport const watchers: Set<(error: unknown) => void>;\n'),
+  );
   rmSync(`${folder}/tilewise_web_bg.wasm.d.ts`, { force: true });
 }
 

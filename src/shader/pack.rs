@@ -3,7 +3,7 @@
 //! Each bit is predicted from the bytes before it, in several contexts at once whose predictions are mixed by a small
 //! network that learns as it goes, and coded in as much of a bit as it surprises (arithmetic coding; Mahoney, "Adaptive
 //! weighing of context models for lossless data compression", 2005). Both directions are the same model. It knows integers
-//! alone, so that it says the same on every machine.
+//! alone, so that it says the same on every machine. It may have read another text before, which both directions know.
 //!
 //! The build script packs, with this same file; a page unpacks.
 
@@ -137,12 +137,12 @@ impl Model {
     }
 
     fn learn(&mut self, bit: bool) {
-        let error = ((i32::from(bit) << 12) - self.chance) * 7;
+        let error = ((i32::from(bit) << 12) - self.chance) * 24;
         for (weight, input) in self.weights[self.bits as usize].iter_mut().zip(self.inputs) {
             *weight += (input * error + 0x8000) >> 16;
         }
         for slot in self.slots {
-            self.tables[slot].learn(bit, 30);
+            self.tables[slot].learn(bit, 20);
         }
         if let Some(expected) = self.expected() {
             self.repeats[self.length.min(31)].learn(bit == expected, 250);
@@ -178,6 +178,22 @@ impl Model {
         }
         self.hashes = [before(1), before(2), before(3), mixed(self.word, 9)];
     }
+
+    /// A model that has read a text.
+    fn after(text: &[u8]) -> Self {
+        let mut model = Self::new();
+        for byte in text {
+            for bit in bits(*byte) {
+                model.learn(bit);
+            }
+        }
+        model
+    }
+}
+
+/// The bits of a byte, the highest first.
+fn bits(byte: u8) -> impl Iterator<Item = bool> {
+    (0..8).rev().map(move |place| byte >> place & 1 == 1)
 }
 
 /// The interval that is left of all codes.
@@ -206,28 +222,26 @@ impl Interval {
     }
 }
 
-/// Packs a text.
+/// Packs a text, which may resemble one that was there before.
 #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "the build script packs"))]
-pub fn pack(text: &[u8]) -> Vec<u8> {
+pub fn pack(text: &[u8], before: &[u8]) -> Vec<u8> {
     let mut packed = (text.len() as u32).to_le_bytes().to_vec();
-    let (mut model, mut interval) = (Model::new(), Interval { low: 0, high: u32::MAX });
-    for byte in text {
-        for bit in (0..8).rev().map(|place| byte >> place & 1 == 1) {
-            interval.narrow(bit, interval.split(model.chance));
-            model.learn(bit);
-            packed.extend(std::iter::from_fn(|| interval.shift()));
-        }
+    let (mut model, mut interval) = (Model::after(before), Interval { low: 0, high: u32::MAX });
+    for bit in text.iter().copied().flat_map(bits) {
+        interval.narrow(bit, interval.split(model.chance));
+        model.learn(bit);
+        packed.extend(std::iter::from_fn(|| interval.shift()));
     }
     packed.extend(interval.high.to_be_bytes());
     packed
 }
 
-/// The text that was packed.
+/// The text that was packed, after the same one before.
 #[allow(dead_code, reason = "the build script only packs")]
-pub fn unpack(packed: &[u8]) -> Vec<u8> {
+pub fn unpack(packed: &[u8], before: &[u8]) -> Vec<u8> {
     let (length, code) = packed.split_at(4);
-    let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
-    let (mut model, mut interval) = (Model::new(), Interval { low: 0, high: u32::MAX });
+    let length = before.len() + u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+    let (mut model, mut interval) = (Model::after(before), Interval { low: 0, high: u32::MAX });
     let mut rest = code.iter();
     let mut next = || u32::from(rest.next().copied().unwrap_or(0));
     let mut code = (0..4).fold(0, |code, _| code << 8 | next());
@@ -240,7 +254,7 @@ pub fn unpack(packed: &[u8]) -> Vec<u8> {
             code = code << 8 | next();
         }
     }
-    model.text
+    model.text.split_off(before.len())
 }
 
 #[cfg(test)]
@@ -253,10 +267,12 @@ mod tests {
         let files: String = FILES.iter().map(|(_, text)| *text).collect();
         let noise: Vec<u8> = (0..5000_u32).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 13) as u8).collect();
         for text in [files.as_bytes(), &noise, b"", b"a", &[0; 1000]] {
-            assert_eq!(unpack(&pack(text)), text);
+            for before in [&b""[..], b"fn main() {}", &files.as_bytes()[..20_000]] {
+                assert_eq!(unpack(&pack(text, before), before), text);
+            }
         }
         // gzip takes a quarter of one in nine of them; all together they resemble each other more.
-        let packed = pack(files.as_bytes()).len();
+        let packed = pack(files.as_bytes(), &[]).len();
         assert!(packed * 9 < files.len() * 2, "{packed} of {}", files.len());
     }
 }

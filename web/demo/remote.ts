@@ -1,6 +1,6 @@
 // The page's end of the worker. It is started when it is first needed, and anew when its device is lost.
 
-import type { Reply, Request } from './worker.js';
+import type { Reply, Request, Stopped } from './worker.js';
 
 type Progress = { measured: number; all: number; next: string };
 
@@ -11,7 +11,14 @@ const waiting = new Map<number, { done: (result: never) => void; failed: (error:
 
 function start(): Worker {
   const started = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
-  started.addEventListener('message', ({ data }: MessageEvent<Reply>) => {
+  const end = (why: string) => {
+    if (worker === started) worker = opened = undefined;
+    started.terminate();
+    for (const { failed } of waiting.values()) failed(new Error(why));
+    waiting.clear();
+  };
+  started.addEventListener('message', ({ data }: MessageEvent<Reply | Stopped>) => {
+    if ('stopped' in data) return end(data.stopped);
     const call = waiting.get(data.id);
     if (!call) return;
     if ('progress' in data) return call.tell?.(data.progress);
@@ -21,13 +28,7 @@ function start(): Worker {
       call.failed(new Error(data.error));
     } else call.done(data.result as never);
   });
-  // WebAssembly that ends by itself takes its worker with it.
-  started.addEventListener('error', (event) => {
-    worker = opened = undefined;
-    started.terminate();
-    for (const { failed } of waiting.values()) failed(new Error(event.message || 'the worker stopped'));
-    waiting.clear();
-  });
+  started.addEventListener('error', (event) => end(event.message || 'the worker stopped'));
   return started;
 }
 

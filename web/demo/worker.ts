@@ -1,7 +1,7 @@
 // What takes long runs here: oracles in double precision, races and benchmarks, on a device of their own.
 
 import { kebab, openDevice, optionLine } from '../js/device.js';
-import init, { Engine, cases } from './lab/tilewise_web.js';
+import init, { Engine, cases, watchers } from './lab/tilewise_web.js';
 
 /** What the page asks for. */
 export type Request =
@@ -18,6 +18,11 @@ export type Reply = { id: number } & (
   | { result: unknown }
   | { error: string; lost: boolean }
 );
+
+/** What it gets when the WebAssembly stopped inside: the worker is then of no more use. */
+export interface Stopped {
+  stopped: string;
+}
 
 let engine: Engine | undefined;
 let opened: GPUDevice | undefined;
@@ -52,6 +57,11 @@ async function answer(request: Request, tell: (progress: { measured: number; all
     }
   }
 }
+
+watchers.add((error) => {
+  const words = error instanceof Error ? error.message : String(error);
+  postMessage({ stopped: `tilewise stopped inside (${words}): a bug of it, please report it` } satisfies Stopped);
+});
 
 addEventListener('message', async ({ data: { id, request } }: MessageEvent<{ id: number; request: Request }>) => {
   const reply = (message: Omit<Reply, 'id'>) => postMessage({ id, ...message });

@@ -4,7 +4,7 @@
 //     const { o, lse } = await tw.attention(q, k, v, { shape: [1, 1024, 8, 64], causal: true });
 
 import { kebab, optionLine, openDevice, type OpenOptions } from './device.js';
-import init, { Engine } from './wasm/tilewise_web.js';
+import init, { Engine, watchers } from './wasm/tilewise_web.js';
 import { OPERATIONS, type CommonOptions, type Operation, type OptionsOf } from './ops.js';
 import { DeviceTensor, elements, given, type DType, type Elements, type Found, type Input } from './tensors.js';
 
@@ -74,6 +74,28 @@ function load(wasm: CreateOptions['wasm']): Promise<unknown> {
   return loaded;
 }
 
+/** Why the WebAssembly stopped inside, which is a bug: nothing of it can be relied on from then on. */
+let stopped: Error | undefined;
+
+/** How calls that wait are rejected. */
+const waiting = new Set<(error: Error) => void>();
+
+watchers.add((cause) => {
+  const words = cause instanceof Error ? cause.message : String(cause);
+  stopped ??= new Error(`tilewise stopped inside (${words}): a bug of it, please report it; reload the page to go on`, { cause });
+  for (const reject of waiting) reject(stopped);
+});
+
+/** A promise of the WebAssembly, which keeps none once it has stopped. */
+function kept<T>(begin: () => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    if (stopped) throw stopped;
+    waiting.add(reject);
+    const end = () => waiting.delete(reject);
+    (async () => begin())().then(resolve, reject).then(end, end);
+  });
+}
+
 /** A device with everything that was compiled for it. */
 export class Tilewise {
   /** The device: yours, or the one that was opened. */
@@ -98,11 +120,12 @@ export class Tilewise {
     loading.catch(() => {});
     const { device, info } = await openDevice(options);
     await loading;
-    const engine = await Engine.open(device, info, !options.device, options.as);
+    const engine = await kept(() => Engine.open(device, info, !options.device, options.as));
     return new Tilewise(device, engine, !options.device);
   }
 
   get #live(): Engine {
+    if (stopped) throw stopped;
     if (!this.#engine) throw new Error('this Tilewise was freed');
     return this.#engine;
   }
@@ -131,8 +154,9 @@ export class Tilewise {
       .filter(([, input]) => input !== undefined)
       .map(([name, input]) => given(name, input, { shape, dtype }));
     const { line, texts } = optionLine(own);
+    const engine = this.#live;
     try {
-      const made = await this.#live.call(kebab(operation), line, list, texts, output === 'device');
+      const made = await kept<unknown>(() => engine.call(kebab(operation), line, list, texts, output === 'device'));
       const { results, plans } = made as { results: Found[]; plans: string[] };
       return output === 'device' ? this.#onDevice(results) : { ...onHost(results), plans };
     } catch (error) {
@@ -159,7 +183,7 @@ export class Tilewise {
 
   /** Frees the kernels, and the device unless it is the page's. */
   free(): void {
-    this.#engine?.free();
+    if (!stopped) this.#engine?.free();
     this.#engine = undefined;
     if (this.#owned) this.device.destroy();
   }

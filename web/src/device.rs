@@ -35,6 +35,8 @@ fn stand_in<R>(
 pub struct Device {
     js: JsValue,
     pub gpu: Gpu,
+    /// The sources of shaders that calls are compiling, and when they are done.
+    compiling: Rc<RefCell<Vec<(String, Promise)>>>,
 }
 
 impl Device {
@@ -73,7 +75,7 @@ impl Device {
             Gpu::from_wgpu(device, queue)
         };
         gpu.free_dropped();
-        Ok(Self { js, gpu })
+        Ok(Self { js, gpu, compiling: Rc::default() })
     }
 
     /// wgpu's handle of a `GPUBuffer` of this device. The page keeps the buffer: nothing here destroys it.
@@ -123,13 +125,31 @@ impl Device {
         }
     }
 
-    /// Compiles shaders before an operation asks for them, with the main thread and the GPU's own free meanwhile.
-    ///
+    /// Compiles shaders before an operation asks for them, with the main thread and the GPU's own free meanwhile. What another
+    /// call compiles is waited for.
+    pub async fn prepare(&self, shaders: impl Iterator<Item = &Shader>) -> Result<(), JsValue> {
+        let (others, mut new) = (Array::new(), Vec::new());
+        for shader in shaders.filter(|shader| !self.gpu.is_prepared(shader)) {
+            match self.compiling.borrow().iter().find(|(source, _)| *source == shader.source) {
+                Some((_, done)) => drop(others.push(done)),
+                None => new.push(shader),
+            }
+        }
+        let mut tell = None;
+        let done = Promise::new(&mut |resolve, _| tell = Some(resolve));
+        let begun = new.iter().map(|shader| (shader.source.clone(), done.clone()));
+        self.compiling.borrow_mut().extend(begun);
+        let compiled = self.compile(&new).await;
+        self.compiling.borrow_mut().retain(|(_, other)| !Object::is(other, &done));
+        tell.map(|tell| tell.call0(&JsValue::UNDEFINED)).transpose()?;
+        JsFuture::from(Promise::all(&others)).await?;
+        compiled
+    }
+
     /// wgpu 30 compiles with `createComputePipeline` alone. So the shaders are compiled twice: for a [`Gpu`] that is thrown
     /// away, whose pipelines are begun with `createComputePipelineAsync`; and, once those are there, for this one, which is
     /// handed all that the first time made.
-    pub async fn prepare(&self, shaders: impl Iterator<Item = &Shader>) -> Result<(), JsValue> {
-        let new: Vec<_> = shaders.filter(|shader| !self.gpu.is_prepared(shader)).collect();
+    async fn compile(&self, new: &[&Shader]) -> Result<(), JsValue> {
         if new.is_empty() {
             return Ok(());
         }

@@ -54,28 +54,37 @@ export function error(ours, reference) {
   return difference / largest;
 }
 
-/** Runs every case; the error of each of its results. */
-export async function run(tw, OPERATIONS, { metadata, tensors }) {
-  const found = [];
-  for (const [name, line] of Object.entries(metadata)) {
+/** The cases as calls: an operation, its tensors by name, its options, and the results that are expected. */
+export function callsOf({ metadata, tensors }) {
+  return Object.entries(metadata).map(([name, line]) => {
     const [command, ...words] = line.split(/\s+/).filter(Boolean);
-    const operation = camel(command);
-    const prefix = `${name}/`;
-    const own = Object.entries(tensors).filter(([tensor]) => tensor.startsWith(prefix));
-    const given = Object.fromEntries(own.map(([tensor, value]) => [tensor.slice(prefix.length), value]));
-    const expected = Object.entries(given).filter(([tensor]) => tensor.startsWith('out.'));
-    const order = OPERATIONS[operation].tensors;
-    const more = Object.entries(given).filter(([tensor]) => !tensor.startsWith('out.') && !order.includes(tensor));
-    const call = { ...options(words), tensors: Object.fromEntries(more) };
-    const results = await tw[operation](...order.map((tensor) => given[tensor]), call).catch((refused) => refused);
+    const own = Object.entries(tensors).filter(([tensor]) => tensor.startsWith(`${name}/`));
+    const given = own.map(([tensor, value]) => [tensor.slice(name.length + 1), value]);
+    const [results, inputs] = [true, false].map((out) => given.filter(([tensor]) => tensor.startsWith('out.') === out));
+    const expected = results.map(([tensor, value]) => [tensor.slice('out.'.length), value]);
+    return { name, operation: camel(command), tensors: Object.fromEntries(inputs), options: options(words), expected };
+  });
+}
+
+/** Calls an operation with tensors by name. */
+export function call(tw, OPERATIONS, { operation, tensors, options }) {
+  const order = OPERATIONS[operation].tensors;
+  const more = Object.entries(tensors).filter(([tensor]) => !order.includes(tensor));
+  return tw[operation](...order.map((tensor) => tensors[tensor]), { ...options, tensors: Object.fromEntries(more) });
+}
+
+/** Runs every case; the error of each of its results. */
+export async function run(tw, OPERATIONS, file) {
+  const found = [];
+  for (const one of callsOf(file)) {
+    const results = await call(tw, OPERATIONS, one).catch((refused) => refused);
     if (results instanceof Error) {
-      found.push({ case: name, refused: results.message });
+      found.push({ case: one.name, refused: results.message });
       continue;
     }
-    for (const [tensor, { shape, data }] of expected) {
-      const key = tensor.slice('out.'.length);
-      const same = JSON.stringify(results.shapes[key]) === JSON.stringify(shape);
-      found.push({ case: name, tensor: key, error: same ? error(results[key], data) : NaN });
+    for (const [tensor, { shape, data }] of one.expected) {
+      const same = JSON.stringify(results.shapes[tensor]) === JSON.stringify(shape);
+      found.push({ case: one.name, tensor, error: same ? error(results[tensor], data) : NaN });
     }
   }
   return found;

@@ -30,12 +30,12 @@ export async function open(name) {
     name,
     shaders,
     browser,
-    /** A page at that path. What it throws fails the test run. */
-    async page(at, { before } = {}) {
+    /** A page at that path. What it throws fails the test run, unless it is tolerated. */
+    async page(at, { before, tolerant = false } = {}) {
       const page = await browser.newPage();
       page.setDefaultTimeout(300_000);
       page.on('pageerror', (error) => {
-        throw error;
+        if (!tolerant) throw error;
       });
       if (before) await page.evaluateOnNewDocument(before);
       await page.goto(address + at);

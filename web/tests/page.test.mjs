@@ -2,6 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { cpus, loadavg } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { open } from './harness.mjs';
 import { complaints } from './schema.mjs';
 
@@ -22,6 +24,9 @@ const isDrawn = (canvas) => {
   return new Set(data.filter((_, i) => i % 4 === 0)).size > 8;
 };
 
+/** How often the page is loaded to see how soon it shows something. */
+const LOADS = 3;
+
 /** What takes minutes is done where the software adapter is the faster one: lavapipe. */
 const ENDURING = 'firefox';
 
@@ -38,12 +43,26 @@ for (const name of ['chromium', 'firefox']) {
     });
     after(() => session?.close());
 
-    test('finds the adapter, and shows a first result soon', async (t) => {
+    test('shows a first result within two seconds of being loaded', async (t) => {
+      const times = [];
+      for (let load = 0; load < LOADS; load++) {
+        // A browser of its own, which has compiled nothing yet.
+        const fresh = await open(name);
+        const one = await fresh.page('/some/folder/');
+        await one.waitForFunction(() => document.body.dataset.firstResult !== undefined, { polling: 50 });
+        times.push(Number(await one.$eval('body', (body) => body.dataset.firstResult)));
+        await fresh.close();
+      }
+      // Two seconds on a machine that does nothing else: others' work delays the page's.
+      const [load] = loadavg();
+      const limit = 2000 * Math.max(1, load / cpus().length);
+      const median = times.toSorted((a, b) => a - b)[Math.floor(LOADS / 2)];
+      t.diagnostic(`${name}: first result after ${median} ms (${times.join(', ')}), load ${load.toFixed(1)} on ${cpus().length} processors`);
+      assert.ok(median > 0 && median < limit, `${median} ms, expected less than ${limit.toFixed(0)}`);
+    });
+
+    test('finds the adapter', async () => {
       assert.match(await text(page, '#status'), /^Found .+\(software/);
-      const first = Number(await page.$eval('body', (body) => body.dataset.firstResult));
-      t.diagnostic(`first result after ${first} ms`);
-      // Two seconds on a machine that does nothing else.
-      assert.ok(first > 0 && first < 5000, `${first} ms`);
       assert.equal(await page.$eval('#no-webgpu', (section) => section.hidden), true);
       // What has nothing to show yet is not there.
       const empty = '#race-table, #bench-table, .charts figure, #bench-download, #no-webgpu';
@@ -131,7 +150,7 @@ for (const name of ['chromium', 'firefox']) {
     });
 
     test('measures, and gives the record of the command line', { timeout: 600_000, skip: name !== ENDURING }, async () => {
-      await page.select('#bench-family', 'scan');
+      await page.select('#bench-family', 'butterfly');
       await page.click('#bench-start');
       await reads(page, '#bench-state', /workloads measured/);
       const record = JSON.parse(await page.$eval('#bench-download', async (link) => (await fetch(link.href)).text()));
@@ -162,6 +181,28 @@ for (const name of ['chromium', 'firefox']) {
       await session.shot(page, 'phone');
       assert.ok(width <= 360, `a phone's page is ${width} wide`);
       await page.setViewport({ width: 1100, height: 900 });
+    });
+
+    test('says so when a file is no picture, and shows those that are', async () => {
+      const input = await page.$('#picture');
+      await input.uploadFile(fileURLToPath(new URL('page.test.mjs', import.meta.url)));
+      await reads(page, '#notices', /page\.test\.mjs is no picture that this browser can open/);
+      const before = await page.$eval('#smooth [data-role=before]', (canvas) => canvas.toDataURL());
+      await page.evaluate(async () => {
+        const canvas = Object.assign(document.createElement('canvas'), { width: 90, height: 60 });
+        const paint = canvas.getContext('2d');
+        paint.fillStyle = '#fff';
+        paint.fillRect(20, 10, 30, 30);
+        const blob = await new Promise((done) => canvas.toBlob(done));
+        const files = new DataTransfer();
+        files.items.add(new File([blob], 'square.png', { type: 'image/png' }));
+        const input = document.querySelector('#picture');
+        input.files = files.files;
+        input.dispatchEvent(new Event('change', { bubbles: true }));
+      });
+      const changed = (before) => document.querySelector('#smooth [data-role=before]').toDataURL() !== before;
+      await page.waitForFunction(changed, { polling: 100 }, before);
+      await page.waitForFunction(() => !document.querySelector('[data-key=picture]'), { polling: 100 });
     });
 
     test('says when it is hidden', async () => {

@@ -17,7 +17,8 @@ const LINKER: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER";
 
 const RUSTFLAGS: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS";
 
-/// Nobody reads a panic in a page: neither its place nor its words are kept.
+/// A panic stops a page's WebAssembly, which the JavaScript beside it tells (`web/build.mjs`): neither its place nor its words
+/// are kept.
 const FLAGS: &str = "-Zlocation-detail=none -Zunstable-options -Cpanic=immediate-abort";
 
 /// The standard library comes from its sources, as small as it can be.

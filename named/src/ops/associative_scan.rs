@@ -10,7 +10,7 @@ use tilewise::{
 };
 
 use super::linear_scan::{Direction, Rows};
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::failure::Failure;
 use crate::options::{Given, Take, options};
 use crate::tensors::{Output, TensorFile};
@@ -100,7 +100,7 @@ impl FromFile for Options {
 }
 
 impl Operation for AssociativeScanSpec {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(self)
     }
 

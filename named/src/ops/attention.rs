@@ -13,7 +13,7 @@ use tilewise::{
 
 use super::attention_mods::{ModOptions, fmt_mods};
 use super::cached_attention::CacheSizes;
-use super::{FromFile, FromSizes, List, Operation, Planned, apart, cached_attention, fields};
+use super::{Fields, FromFile, FromSizes, List, Operation, Planned, apart, cached_attention, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::{as_parsed, options};
@@ -318,7 +318,7 @@ impl fmt::Display for OfFile {
 }
 
 impl Operation for OfFile {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(&self.spec)
     }
 

@@ -8,7 +8,7 @@ use tilewise::{
     by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fewer_than_dense, fields, noted};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fewer_than_dense, fields, noted};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -137,7 +137,7 @@ impl std::fmt::Display for Layer {
 }
 
 impl Operation for Layer {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(&self.forward)
     }
 

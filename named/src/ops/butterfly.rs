@@ -7,7 +7,7 @@ use tilewise::{
     Butterfly, ButterflyBackward, ButterflyInputs, ButterflySpec, Caps, DType, Element, Gpu, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fewer_than_dense, fields, noted};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fewer_than_dense, fields, noted};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -139,7 +139,7 @@ impl std::fmt::Display for Product {
 }
 
 impl Operation for Product {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(&self.spec)
     }
 

@@ -9,7 +9,7 @@ use tilewise::{
     ButterflyLinear, ButterflyLinearInputs, ButterflyLinearSpec, Caps, DType, Element, Gpu, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fewer, fields, noted};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fewer, fields, noted};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -106,7 +106,7 @@ impl fmt::Display for Layer {
 }
 
 impl Operation for Layer {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(&self.spec)
     }
 

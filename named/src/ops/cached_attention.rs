@@ -13,7 +13,7 @@ use tilewise::{
 
 use super::attention::alibi;
 use super::attention_mods::{ModOptions, fmt_mods};
-use super::{Operation, Planned, apart, fields};
+use super::{Fields, Operation, Planned, apart, fields};
 use crate::failure::Failure;
 use crate::tensors::{Output, TensorFile};
 
@@ -241,7 +241,7 @@ impl fmt::Display for Step {
 }
 
 impl Operation for Step {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(&self.spec)
     }
 

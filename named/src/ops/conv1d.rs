@@ -9,7 +9,7 @@ use tilewise::{
 };
 
 use super::ssd::indices;
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -121,7 +121,7 @@ fn counted(indices: &[i64]) -> Vec<i32> {
 }
 
 impl Operation for Conv1dSpec {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(self)
     }
 

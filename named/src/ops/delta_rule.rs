@@ -10,7 +10,7 @@ use tilewise::{
 
 use super::linear_attention::Read;
 use super::ssd::sequences;
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -95,7 +95,7 @@ impl FromFile for Options {
 }
 
 impl Operation for DeltaRuleSpec {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(self)
     }
 

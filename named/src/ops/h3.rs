@@ -8,7 +8,7 @@ use tilewise::plan::{LongConvBackwardPlan, LongConvPlan, S4dPlan};
 use tilewise::{Caps, DType, Gpu, H3, H3Backward, H3Inputs, H3Spec, by_dtype};
 
 use super::s4d::{pairs, parameter_gradients, parameters};
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -80,7 +80,7 @@ impl FromFile for Options {
 }
 
 impl Operation for H3Spec {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(self)
     }
 

@@ -9,7 +9,7 @@ use tilewise::{
     Caps, DType, Element, Gpu, Hyena, HyenaBackward, HyenaInputs, HyenaSpec, Projection, Tensor, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -113,7 +113,7 @@ impl<T: Element> Uploaded<T> {
 }
 
 impl Operation for HyenaSpec {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(self)
     }
 

@@ -9,7 +9,7 @@ use tilewise::{
 };
 
 use super::ssd::{refuse_alone, sequences};
-use super::{Operation, Planned, apart, fields};
+use super::{Fields, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -132,7 +132,7 @@ impl<'a> Read<'a> {
 }
 
 impl Operation for LinearAttentionSpec {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(self)
     }
 

@@ -8,7 +8,7 @@ use tilewise::{
     LinearScanSpec, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -123,7 +123,7 @@ impl FromFile for Options {
 }
 
 impl Operation for LinearScanSpec {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(self)
     }
 

@@ -5,7 +5,7 @@ use tilewise::ops::shaders;
 use tilewise::plan::{LongConvBackwardPlan, LongConvPlan};
 use tilewise::{Caps, DType, Gpu, LongConv, LongConvBackward, LongConvInputs, LongConvSpec, by_dtype};
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -84,7 +84,7 @@ impl FromFile for Options {
 }
 
 impl Operation for LongConvSpec {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(self)
     }
 

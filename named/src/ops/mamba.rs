@@ -11,7 +11,7 @@ use tilewise::{
 
 use super::conv1d::gradients as conv_gradients;
 use super::selective_scan::{self, Held, coefficients};
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields_with_dtype};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -130,10 +130,8 @@ impl FromFile for Options {
 }
 
 impl Operation for MambaSpec {
-    fn fields(&self) -> serde_json::Value {
-        let mut fields = fields(self);
-        fields["dtype"] = serde_json::json!(self.scan.dtype);
-        fields
+    fn fields(&self) -> Fields {
+        fields_with_dtype(self, self.scan.dtype)
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {

@@ -13,7 +13,7 @@ use tilewise::{
 use super::conv1d::gradients as conv_gradients;
 use super::mamba::both_or_neither;
 use super::ssd::{self, sequences, skip_of};
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields_with_dtype};
 use crate::failure::Failure;
 use crate::options::options;
 use crate::tensors::{Output, TensorFile, expect_shapes};
@@ -132,10 +132,8 @@ impl FromFile for Options {
 }
 
 impl Operation for Mamba2Spec {
-    fn fields(&self) -> serde_json::Value {
-        let mut fields = fields(self);
-        fields["dtype"] = serde_json::json!(self.ssd.dtype);
-        fields
+    fn fields(&self) -> Fields {
+        fields_with_dtype(self, self.ssd.dtype)
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {

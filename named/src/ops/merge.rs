@@ -5,7 +5,7 @@ use tilewise::ops::shaders;
 use tilewise::plan::MergePlan;
 use tilewise::{AttentionOutputs, Caps, DType, Gpu, Merge, MergeSpec, by_dtype};
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -63,7 +63,7 @@ impl FromFile for Options {
 }
 
 impl Operation for MergeSpec {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(self)
     }
 

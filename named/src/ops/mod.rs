@@ -38,7 +38,7 @@ use serde::Serialize;
 use tilewise::plan::{Footprint, Plan};
 use tilewise::shader::{Shader, ShaderError};
 use tilewise::verify::Family;
-use tilewise::{Caps, Error, Gpu, LinearSpec};
+use tilewise::{Caps, DType, Error, Gpu, LinearSpec};
 
 use crate::failure::Failure;
 use crate::options::{Given, Take as _, Value};
@@ -47,7 +47,7 @@ use crate::tensors::{Output, TensorFile};
 /// An operation with its sizes, checked. Its `Display` names it.
 pub trait Operation: fmt::Display {
     /// The spec's own fields, for `--json`.
-    fn fields(&self) -> serde_json::Value;
+    fn fields(&self) -> Fields;
 
     /// What else a person may want to know of it before it runs.
     fn note(&self) -> Option<String> {
@@ -81,7 +81,7 @@ pub struct Planned {
     /// The plan in words.
     pub explanation: String,
     /// The plan's own fields.
-    pub plan: serde_json::Value,
+    pub plan: Fields,
     /// What each kernel takes.
     pub kernels: Vec<Footprint>,
     /// The kernels' shaders, in the same order.
@@ -148,15 +148,31 @@ fn apart<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// The fields of a spec or a plan.
+#[cfg(feature = "json")]
+pub type Fields = serde_json::Value;
+
+/// Nobody reads them.
 #[cfg(not(feature = "json"))]
-fn fields<T>(_: &T) -> serde_json::Value {
-    serde_json::Value::Null
+pub type Fields = ();
+
+#[cfg(not(feature = "json"))]
+fn fields<T>(_: &T) -> Fields {}
+
+#[cfg(feature = "json")]
+fn fields(value: &impl Serialize) -> Fields {
+    serde_json::to_value(value).expect("specs and plans are plain data")
 }
 
-/// The fields of a spec or a plan.
+/// The fields of a spec, and the type that its parts have.
+#[cfg(not(feature = "json"))]
+fn fields_with_dtype<T>(_: &T, _: DType) -> Fields {}
+
+/// The fields of a spec, and the type that its parts have.
 #[cfg(feature = "json")]
-fn fields(value: &impl Serialize) -> serde_json::Value {
-    serde_json::to_value(value).expect("specs and plans are plain data")
+fn fields_with_dtype(value: &impl Serialize, dtype: DType) -> Fields {
+    let mut found = fields(value);
+    found["dtype"] = fields(&dtype);
+    found
 }
 
 /// The sizes of a block as they are written: `8,192,96`.

@@ -7,7 +7,7 @@ use tilewise::{
     Caps, DType, Element, Gpu, MonarchInputs, MonarchLinear, MonarchLinearSpec, MonarchSpec, by_dtype,
 };
 
-use super::{FromFile, FromSizes, List, Operation, Planned, apart, fewer, fields, noted};
+use super::{Fields, FromFile, FromSizes, List, Operation, Planned, apart, fewer, fields, noted};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -105,7 +105,7 @@ impl std::fmt::Display for Layer {
 }
 
 impl Operation for Layer {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         if self.spec.bias { fields(&self.spec) } else { fields(&self.spec.product) }
     }
 

@@ -10,7 +10,7 @@ use tilewise::{
 };
 
 use super::block_sparse::pattern;
-use super::{FromFile, FromSizes, Operation, Planned, apart, fewer, fields, noted};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fewer, fields, noted};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -131,7 +131,7 @@ impl std::fmt::Display for Layer {
 }
 
 impl Operation for Layer {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(&self.spec)
     }
 

@@ -10,7 +10,7 @@ use tilewise::{
     Tensor, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields_with_dtype};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -153,10 +153,8 @@ pub(super) fn parameter_gradients(
 }
 
 impl Operation for S4dSpec {
-    fn fields(&self) -> serde_json::Value {
-        let mut fields = fields(self);
-        fields["dtype"] = serde_json::json!(self.conv.dtype);
-        fields
+    fn fields(&self) -> Fields {
+        fields_with_dtype(self, self.conv.dtype)
     }
 
     fn plans(&self, caps: &Caps) -> Result<Vec<Planned>, Failure> {

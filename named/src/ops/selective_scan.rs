@@ -8,7 +8,7 @@ use tilewise::{
     SelectiveScanBackward, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanSpec, Tensor, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::options;
@@ -203,7 +203,7 @@ pub(super) fn outputs_of<T: Element>(gradients: &SelectiveScanGradients<T>) -> V
 }
 
 impl Operation for SelectiveScanSpec {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(self)
     }
 

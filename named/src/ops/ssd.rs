@@ -8,7 +8,7 @@ use tilewise::{
     SsdOutputGradients, SsdSpec, Tensor, by_dtype,
 };
 
-use super::{FromFile, FromSizes, Operation, Planned, apart, fields};
+use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
 use crate::options::{Value, decimal, options};
@@ -253,7 +253,7 @@ impl FromFile for Options {
 }
 
 impl Operation for SsdSpec {
-    fn fields(&self) -> serde_json::Value {
+    fn fields(&self) -> Fields {
         fields(self)
     }
 

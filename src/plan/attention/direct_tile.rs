@@ -1,7 +1,7 @@
 //! The tiles of attention of few queries.
 
 use super::tile::Products;
-use crate::caps::{Bytes, Caps};
+use crate::caps::{Bytes, Caps, Native};
 use crate::plan::Exchange;
 
 /// How a workgroup goes over keys for few rows: `attention/forward_direct.wgsl`. Keys and values are used as they are read,
@@ -19,6 +19,8 @@ pub struct DirectTile {
     pub key_fours: u32,
     /// Fours of a value.
     pub value_fours: u32,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    native: Native,
 }
 
 /// Lanes of a workgroup: a few such workgroups fill a multiprocessor, and each is done soon.
@@ -49,6 +51,7 @@ impl DirectTile {
             column_lanes: lanes / part_lanes,
             key_fours: fours(dots),
             value_fours: fours(widest),
+            native: Native::HERE?,
         };
         let fits = products.rows <= ROWS
             && tile.rows * tile.value_fours <= OUTPUT_FOURS
