@@ -458,10 +458,7 @@ impl DeltaRuleBackward {
     ) -> Result<(), Error> {
         let Rule { gpu, spec, .. } = &self.rule;
         inputs.check(gpu, spec)?;
-        of.o.expect(gpu, "do", spec.dtype, &spec.v_shape())?;
-        if let Some(last) = of.last {
-            last.expect(gpu, "the gradient of the last states", DType::F32, &spec.state_shape())?;
-        }
+        of.check(gpu, spec.dtype, &spec.v_shape(), &spec.state_shape())?;
         gradients.q.expect(gpu, "dq", spec.dtype, &spec.q_shape())?;
         gradients.k.expect(gpu, "dk", spec.dtype, &spec.q_shape())?;
         gradients.v.expect(gpu, "dv", spec.dtype, &spec.v_shape())?;
