@@ -223,7 +223,7 @@ pub(super) struct Windows {
     pub gpu: Gpu,
     of: Recurrence,
     plan: ChunkedPlan,
-    windows: Split,
+    split: Split,
     scratch: Scratch,
 }
 
@@ -245,14 +245,14 @@ impl Windows {
         kernels: Vec<(ChunkKernel, Kernel)>,
     ) -> Result<Self, Error> {
         let whole = Chunked::new(gpu, of.clone(), plan, kernels)?;
-        let windows = Split::new(gpu, of.clone(), &plan, &whole)?;
-        Ok(Self { gpu: gpu.clone(), of, plan, windows, scratch: Scratch::default() })
+        let split = Split::new(gpu, of.clone(), &plan, &whole)?;
+        Ok(Self { gpu: gpu.clone(), of, plan, split, scratch: Scratch::default() })
     }
 
     /// Shapes of records, states, totals, and of both sides of a border.
     fn shapes(&self) -> [Vec<usize>; 5] {
-        let (records, states, totals) = self.windows.widest().chunked.shared_shapes();
-        let border = self.windows.border_shape();
+        let (records, states, totals) = self.split.widest().chunked.shared_shapes();
+        let border = self.split.border_shape();
         [records.to_vec(), states.to_vec(), totals.to_vec(), border.clone(), border]
     }
 
@@ -268,12 +268,12 @@ impl Windows {
         let between = self.scratch.tensors(&self.gpu, &shapes.each_ref().map(Vec::as_slice))?;
         let [records, states, totals, before, after] = [0, 1, 2, 3, 4].map(|i| between[i].buffer());
         let border = Border { before, after };
-        self.windows.forward(encoder, (given.initial, last), border, |encoder, window, ends| {
-            let (of_window, chunked) = (self.windows.given(given, window), &window.chunked);
+        self.split.forward(encoder, (given.initial, last), border, |encoder, window, ends| {
+            let (of_window, chunked) = (self.split.given(given, window), &window.chunked);
             chunked.encode_states(encoder, &of_window, [records, states, totals], ends)?;
             let mut buffers = vec![of_window.c, of_window.b, of_window.x];
             buffers.extend([states, records, given.skip].map(Bound::from));
-            buffers.push(self.windows.of_x(window, out));
+            buffers.push(self.split.of_x(window, out));
             if self.plan.gated {
                 buffers.push(of_window.z);
             }
@@ -300,7 +300,7 @@ impl Windows {
         let (skips, carries) = (buffers[13], buffers[14]);
         let borders = [Border { before, after }, Border { before: dbefore, after: dafter }];
         let parts_of = Parts { within, dots, of_heads: parts };
-        let windows = &self.windows;
+        let windows = &self.split;
         windows.backward(
             encoder,
             [(given.initial, last), (dlast, gradients.initial)],
@@ -343,10 +343,10 @@ impl Windows {
 
     /// The tensors between the kernels of the gradients.
     fn backward_scratch(&self) -> Result<&[Tensor<f32>], Error> {
-        let (of, windows) = (&self.of, &self.windows);
+        let (of, split) = (&self.of, &self.split);
         let [records, states, totals, before, after] = self.shapes();
-        let [within, dots, parts] = windows.widest().chunked.parts_shapes();
-        let tokens = windows.most_tokens();
+        let [within, dots, parts] = split.widest().chunked.parts_shapes();
+        let tokens = split.most_tokens();
         let dots = vec![dots[0], tokens, dots[2], dots[3]];
         let skips = vec![if self.plan.skip { of.x_dim } else { 0 }, of.heads, self.plan.chunks as usize];
         let shapes = [
@@ -364,7 +364,7 @@ impl Windows {
             vec![2, parts[1], parts[2]],
             vec![if self.plan.gated { tokens * of.heads * of.x_dim } else { 0 }],
             skips,
-            windows.carries_shape(),
+            split.carries_shape(),
         ];
         self.scratch.tensors(&self.gpu, &shapes.each_ref().map(Vec::as_slice))
     }
@@ -382,7 +382,7 @@ impl Windows {
         window.chunked.mix(encoder, Mixed::Ungated, &ungated)?;
         let count = (window.token_count() * self.of.heads * self.of.x_dim) as u32;
         let params = GateParams { groups: count.div_ceil(4 * 64), count };
-        let [dout, dz] = [dout, gradients.z].map(|buffer| self.windows.of_x(window, buffer));
+        let [dout, dz] = [dout, gradients.z].map(|buffer| self.split.of_x(window, buffer));
         window.chunked.run(encoder, ChunkKernel::Gate, &params, &[given.z, dout, y.into(), dz])
     }
 
@@ -393,7 +393,7 @@ impl Windows {
         [parts, skips]: [&wgpu::Buffer; 2],
         gradients: &Gradients<'_>,
     ) -> Result<(), Error> {
-        let chunked = &self.windows.widest().chunked;
+        let chunked = &self.split.widest().chunked;
         let (heads, x_dim, chunks) = (self.of.heads as u32, self.of.x_dim as u32, self.plan.chunks);
         for (i, sums) in (0..).zip(&gradients.heads) {
             chunked.sum_rows(encoder, parts, [heads, i * heads, chunks], sums)?;
