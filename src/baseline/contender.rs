@@ -4,9 +4,9 @@ use super::{
     Conv1dBackwardScratch, DirectLongConv, LongConvBackwardScratch, LongConvScratch, PlainRecurrenceBackward,
     RecurrenceScratch, ScanScratch, SequentialAttention, SequentialConv1d, SequentialConv1dBackward,
     SequentialLinearScan, SequentialLinearScanBackward, SequentialLongConv, SequentialLongConvBackward,
-    SequentialRecurrence, SequentialS4d, SsdScratch, UnfusedConv1d, UnfusedConv1dBackward, UnfusedLinearScan,
-    UnfusedLinearScanBackward, UnfusedLongConv, UnfusedLongConvBackward, UnfusedRecurrence,
-    UnfusedRecurrenceScratch, UnfusedSsd,
+    SequentialRecurrence, SequentialS4d, SsdScratch, UnfusedConv1d, UnfusedConv1dBackward, UnfusedDeltaRule,
+    UnfusedLinearScan, UnfusedLinearScanBackward, UnfusedLongConv, UnfusedLongConvBackward,
+    UnfusedRecurrence, UnfusedRecurrenceScratch, UnfusedSsd,
 };
 use crate::{Error, Tensor};
 
@@ -45,6 +45,7 @@ baselines! {
     SequentialS4d: Tensor<f32>,
     UnfusedConv1d: Tensor<f32>,
     UnfusedConv1dBackward: Conv1dBackwardScratch,
+    UnfusedDeltaRule: Tensor<f32>,
     UnfusedLinearScan: ScanScratch,
     UnfusedLinearScanBackward: ScanScratch,
     UnfusedLongConv: LongConvScratch,

@@ -36,8 +36,8 @@ pub use scan::{
     PlainRecurrenceBackwardPlan, PlainWay, RecurrenceDecay, RecurrenceScratch, SequentialAttention,
     SequentialAttentionPlan, SequentialConv1d, SequentialConv1dBackward, SequentialRecurrence,
     SequentialRecurrencePlan, SequentialS4d, SequentialS4dPlan, SsdScratch, UnfusedConv1d,
-    UnfusedConv1dBackward, UnfusedRecurrence, UnfusedRecurrencePlan, UnfusedRecurrenceScratch, UnfusedSsd,
-    UnfusedSsdPlan,
+    UnfusedConv1dBackward, UnfusedDeltaRule, UnfusedDeltaRulePlan, UnfusedRecurrence, UnfusedRecurrencePlan,
+    UnfusedRecurrenceScratch, UnfusedSsd, UnfusedSsdPlan,
 };
 pub use scan::{
     DirectLongConv, DirectLongConvPlan, LongConvBackwardScratch, LongConvScratch, SequentialLongConv,
@@ -68,6 +68,12 @@ pub const FILES: Files = files![
     "baseline/conv_sequential",
     "baseline/conv_sequential_taps",
     "baseline/conv_sum",
+    "baseline/delta_gradients",
+    "baseline/delta_put",
+    "baseline/delta_read",
+    "baseline/delta_states",
+    "baseline/delta_steps",
+    "baseline/delta_take",
     "baseline/fft_pass",
     "baseline/matmul",
     "baseline/matmul_matrix",
@@ -123,6 +129,7 @@ pub mod shaders {
     pub use super::scan::backward_shaders as linear_scan_backward;
     pub use super::scan::conv1d_backward_shaders as conv1d_backward;
     pub use super::scan::conv1d_shaders as conv1d;
+    pub use super::scan::delta_rule_shaders as delta_rule;
     pub use super::scan::direct_long_conv_shaders as direct_long_conv;
     pub use super::scan::long_conv_backward_shaders as long_conv_backward;
     pub use super::scan::long_conv_shaders as long_conv;

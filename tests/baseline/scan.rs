@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use tilewise::baseline::{
     PlainRecurrenceBackward, PlainRecurrenceBackwardPlan, PlainWay, SequentialAttention, SequentialConv1d,
     SequentialConv1dBackward, SequentialRecurrence, SequentialS4d, UnfusedConv1d, UnfusedConv1dBackward,
-    UnfusedRecurrence, UnfusedRecurrencePlan, UnfusedSsd,
+    UnfusedDeltaRule, UnfusedRecurrence, UnfusedRecurrencePlan, UnfusedSsd,
 };
 use tilewise::oracle::{
     self, Conv1dTensors, DeltaRuleValues, LinearAttentionValues, LongConvOperands, Precision,
@@ -13,10 +13,11 @@ use tilewise::oracle::{
 use tilewise::verify::{Inputs, Outcome, Tolerance};
 use tilewise::{
     Caps, CoefficientGradient, Coefficients, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dSpec, DType,
-    DeltaRuleInputs, DeltaRuleSpec, Element, Gate, Gpu, LinearAttentionGradients, LinearAttentionInputs,
-    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionSpec, LongConvSpec, S4d,
-    S4dInputs, S4dParameters, S4dSpec, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs,
-    SelectiveScanSpec, Skip, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdSpec, Tensor, caps,
+    DeltaRuleGradients, DeltaRuleInputs, DeltaRuleSpec, Element, Gate, Gpu, LinearAttentionGradients,
+    LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionSpec,
+    LongConvSpec, S4d, S4dInputs, S4dParameters, S4dSpec, SelectiveScanGradients, SelectiveScanInputs,
+    SelectiveScanOutputs, SelectiveScanSpec, Skip, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs,
+    SsdSpec, Tensor, caps,
 };
 
 use crate::{Given, check, check_within, common, given, in_every_type, normal, poisoned};
@@ -165,21 +166,70 @@ fn check_delta_rule<T: Element>(gpu: &Gpu, case: &str, spec: &DeltaRuleSpec) {
         g: device(g.as_ref()),
         initial: device(initial.as_ref()),
     };
-    let found = LinearAttentionOutputs::<T> {
+    let outputs = || LinearAttentionOutputs::<T> {
         o: poisoned(gpu, &spec.v_shape()),
         last: poisoned(gpu, &spec.state_shape()),
     };
-    let sequential = SequentialAttention::delta_rule(gpu, spec).unwrap();
     let oracle = |precision| oracle::delta_rule(spec, precision, &values);
-    check_within(
-        EXPONENTIALS,
-        gpu,
+    let (o, last) = (|precision| oracle(precision).o, oracle(Precision::Exact).last);
+    let (sequential, found) = (SequentialAttention::delta_rule(gpu, spec).unwrap(), outputs());
+    check_within(EXPONENTIALS, gpu, case, &found.o, o, |encoder| {
+        sequential.encode_delta_rule(encoder, spec, given, &found)
+    });
+    check_last(case, &found.last, &last);
+
+    let (unfused, found) = (UnfusedDeltaRule::new(gpu, spec.clone()).unwrap(), outputs());
+    let taken = unfused.scratch().unwrap();
+    check_within(EXPONENTIALS, gpu, case, &found.o, o, |encoder| {
+        unfused.encode(encoder, given, &found, &taken)
+    });
+    check_last(case, &found.last, &last);
+
+    let of_result = normal::<T>(gpu, &mut inputs, &spec.v_shape());
+    let dlast = normal::<f32>(gpu, &mut inputs, &spec.state_shape());
+    check_delta_rule_gradients(gpu, case, spec, (given, &values), (&of_result, &dlast));
+}
+
+/// There are none as array operations.
+fn check_delta_rule_gradients<T: Element>(
+    gpu: &Gpu,
+    case: &str,
+    spec: &DeltaRuleSpec,
+    (given, values): (DeltaRuleInputs<'_, T>, &DeltaRuleValues<'_>),
+    (of_result, dlast): (&Given<T>, &Given<f32>),
+) {
+    let refused = PlainRecurrenceBackward::delta_rule(gpu, spec, PlainWay::Arrays).unwrap_err().to_string();
+    assert!(refused.contains("matrices of 7 × 7 numbers"), "{refused}");
+    let found = DeltaRuleGradients::<T> {
+        q: poisoned(gpu, &spec.q_shape()),
+        k: poisoned(gpu, &spec.q_shape()),
+        v: poisoned(gpu, &spec.v_shape()),
+        beta: poisoned(gpu, &spec.beta_shape()),
+        g: spec.gated.then(|| poisoned(gpu, &spec.beta_shape())),
+        initial: poisoned(gpu, &spec.state_shape()),
+    };
+    let backward = PlainRecurrenceBackward::delta_rule(gpu, spec, PlainWay::Loop).unwrap();
+    let scratch = backward.scratch().unwrap();
+    let of = LinearAttentionOutputGradients { o: &of_result.tensor, last: Some(&dlast.tensor) };
+    let mut encoder = gpu.encoder();
+    backward.encode_delta_rule(&mut encoder, spec, (given, of), (&found, &scratch)).unwrap();
+    gpu.submit(encoder).unwrap();
+    let oracle = |precision| {
+        let (of, last) = (&of_result.host, Some(&dlast.host[..]));
+        oracle::delta_rule_backward(spec, precision, values, of, last)
+    };
+    let (exact, plain) = (oracle(Precision::Exact), oracle(Precision::Stored(T::DTYPE)));
+    compare_each(
         case,
-        &found.o,
-        |precision| oracle(precision).o,
-        |encoder| sequential.encode_delta_rule(encoder, spec, given, &found),
+        &[
+            ("dq", read(&found.q), &exact.q, &plain.q),
+            ("dk", read(&found.k), &exact.k, &plain.k),
+            ("dv", read(&found.v), &exact.v, &plain.v),
+            ("dbeta", read(&found.beta), &exact.beta, &plain.beta),
+            ("dg", found.g.as_ref().map_or(vec![], read), &exact.g, &plain.g),
+            ("dinitial", read(&found.initial), &exact.initial, &plain.initial),
+        ],
     );
-    check_last(case, &found.last, &oracle(Precision::Exact).last);
 }
 
 /// Gradients are computed in both.

@@ -4,8 +4,8 @@ use tilewise::baseline::{
     self, DirectLongConvPlan, PlainConv1dBackwardPlan, PlainConv1dPlan, PlainRecurrenceBackwardPlan,
     PlainWay, SequentialAttentionPlan, SequentialLinearScanBackwardPlan, SequentialLinearScanPlan,
     SequentialLongConvBackwardPlan, SequentialLongConvPlan, SequentialRecurrencePlan, SequentialS4dPlan,
-    UnfusedLinearScanBackwardPlan, UnfusedLinearScanPlan, UnfusedLongConvBackwardPlan, UnfusedLongConvPlan,
-    UnfusedRecurrencePlan, UnfusedSsdPlan,
+    UnfusedDeltaRulePlan, UnfusedLinearScanBackwardPlan, UnfusedLinearScanPlan, UnfusedLongConvBackwardPlan,
+    UnfusedLongConvPlan, UnfusedRecurrencePlan, UnfusedSsdPlan,
 };
 use tilewise::plan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan,
@@ -149,6 +149,11 @@ fn yardsticks(dtype: DType, caps: &Caps) -> Vec<Planned> {
         let plan = SequentialAttentionPlan::delta_rule(&spec, caps);
         let name = format!("{spec}, loop");
         planned.push(Planned::new(&name, plan, baseline::shaders::sequential_attention));
+        let plan = UnfusedDeltaRulePlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, unfused"), plan, baseline::shaders::delta_rule));
+        let plan = PlainRecurrenceBackwardPlan::delta_rule(&spec, PlainWay::Loop, caps);
+        let name = format!("{spec}, backward, loop");
+        planned.push(Planned::new(&name, plan, baseline::shaders::recurrence_backward));
     }
     let model = S4dSpec::new(LongConvSpec::new(dtype, 2, 3, 97).skip().post_gate(), 5);
     let plan = SequentialS4dPlan::new(&model, caps);

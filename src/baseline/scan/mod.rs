@@ -2,6 +2,7 @@
 
 mod attention;
 mod conv1d;
+mod delta_unfused;
 mod linear_scan;
 mod linear_scan_backward;
 mod long_conv;
@@ -41,6 +42,7 @@ pub use conv1d::{
     SequentialConv1dBackward, UnfusedConv1d, UnfusedConv1dBackward,
     backward_shaders as conv1d_backward_shaders, shaders as conv1d_shaders,
 };
+pub use delta_unfused::{UnfusedDeltaRule, UnfusedDeltaRulePlan, shaders as delta_rule_shaders};
 pub use recurrence::{
     RecurrenceDecay, SequentialRecurrence, SequentialRecurrencePlan,
     sequential_shaders as sequential_recurrence_shaders,

@@ -8,9 +8,9 @@ use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::wrong;
 use crate::{
-    Caps, CoefficientTensor, Coefficients, DType, Element, Error, Gate, Gpu, LinearAttentionInputs,
-    LinearAttentionSpec, PlanError, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanSpec, Sequences,
-    Skip, SpecError, SsdInputs, SsdOutputs, SsdSpec, Tensor,
+    Caps, CoefficientTensor, Coefficients, DType, DeltaRuleInputs, DeltaRuleSpec, Element, Error, Gate, Gpu,
+    LinearAttentionInputs, LinearAttentionSpec, PlanError, SelectiveScanInputs, SelectiveScanOutputs,
+    SelectiveScanSpec, Sequences, Skip, SpecError, SsdInputs, SsdOutputs, SsdSpec, Tensor,
 };
 
 /// How states decay.
@@ -51,6 +51,8 @@ pub(super) struct Recurrence {
     /// How `dt` is stored, which is the decays themselves where these are given.
     pub dt_type: DType,
     pub decay: RecurrenceDecay,
+    /// Whether values replace what states hold under their key, by a share.
+    pub delta: bool,
     /// Of what is read from the states.
     pub scale: f32,
     pub gated: bool,
@@ -89,6 +91,7 @@ impl Recurrence {
             b: [spec.groups() * states * length, states * length, length, 1],
             dt_type: dtype,
             decay: RecurrenceDecay::Sized { one_rate: false, softplus: spec.delta_softplus },
+            delta: false,
             scale: 1.0,
             gated: spec.gated,
         })
@@ -113,6 +116,7 @@ impl Recurrence {
             b: [length * groups * states, states, 1, groups * states],
             dt_type: dtype,
             decay: RecurrenceDecay::Sized { one_rate: true, softplus: spec.dt_softplus },
+            delta: false,
             scale: 1.0,
             gated: spec.gated,
         })
@@ -139,9 +143,24 @@ impl Recurrence {
             b: [length * keys, key_dim, 1, keys],
             dt_type: DType::F32,
             decay: RecurrenceDecay::Given(gate),
+            delta: false,
             scale: spec.scale_value(),
             gated: false,
         })
+    }
+
+    /// Linear attention whose values are residuals.
+    pub fn delta_rule(spec: &DeltaRuleSpec) -> Result<Self, SpecError> {
+        spec.check()?;
+        let DeltaRuleSpec { dtype, batch, length, heads, key_dim, value_dim, gated, .. } = *spec;
+        let gate = if gated { Gate::PerStep } else { Gate::Constant };
+        let attention = LinearAttentionSpec {
+            scale: Some(spec.scale_value()),
+            sequences: spec.sequences.clone(),
+            ..LinearAttentionSpec::new(dtype, batch, length, heads, (key_dim, value_dim), gate)
+        };
+        // Shares lie as decays do.
+        Ok(Self { dt: [length * heads, 1, heads], delta: true, ..Self::linear_attention(&attention)? })
     }
 
     pub fn rows(&self) -> usize {
@@ -354,6 +373,8 @@ pub(super) struct Given<'a> {
     pub b: &'a wgpu::Buffer,
     pub c: &'a wgpu::Buffer,
     pub z: &'a wgpu::Buffer,
+    /// Shares of what states lack, of the delta rule.
+    pub beta: &'a wgpu::Buffer,
     pub a: Option<&'a Tensor<f32>>,
     pub skip: Option<&'a Tensor<f32>>,
     pub bias: Option<&'a Tensor<f32>>,
@@ -372,6 +393,7 @@ impl<'a> Given<'a> {
             b: steps(inputs.b),
             c: steps(inputs.c),
             z: inputs.z.map_or(gpu.unused(), Tensor::buffer),
+            beta: gpu.unused(),
             a: Some(inputs.a),
             skip: inputs.skip,
             bias: inputs.delta_bias,
@@ -392,7 +414,24 @@ impl<'a> Given<'a> {
             b: inputs.k.buffer(),
             c: inputs.q.buffer(),
             z: unused,
+            beta: unused,
             a: constant.then_some(inputs.g),
+            skip: None,
+            bias: None,
+            initial: inputs.initial,
+        }
+    }
+
+    pub fn delta_rule<T: Element>(gpu: &'a Gpu, inputs: &DeltaRuleInputs<'a, T>) -> Self {
+        let unused = gpu.unused();
+        Self {
+            x: inputs.v.buffer(),
+            dt: inputs.g.map_or(unused, Tensor::buffer),
+            b: inputs.k.buffer(),
+            c: inputs.q.buffer(),
+            z: unused,
+            beta: inputs.beta.buffer(),
+            a: None,
             skip: None,
             bias: None,
             initial: inputs.initial,
@@ -406,6 +445,7 @@ impl<'a> Given<'a> {
             b: inputs.b.buffer(),
             c: inputs.c.buffer(),
             z: inputs.z.map_or(gpu.unused(), Tensor::buffer),
+            beta: gpu.unused(),
             a: Some(inputs.a),
             skip: inputs.d,
             bias: inputs.dt_bias,

@@ -12,11 +12,12 @@ use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::spec::wrong;
 use crate::{
-    Caps, CoefficientGradient, DType, Element, Error, Gate, Gpu, LinearAttentionGradients,
-    LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionSpec, PlanError,
-    SelectiveScanGradients, SelectiveScanInputs, SelectiveScanSpec, SsdGradients, SsdInputs,
-    SsdOutputGradients, SsdSpec, Tensor,
+    Caps, CoefficientGradient, DType, DeltaRuleGradients, DeltaRuleInputs, DeltaRuleSpec, Element, Error,
+    Gate, Gpu, LinearAttentionGradients, LinearAttentionInputs, LinearAttentionOutputGradients,
+    LinearAttentionSpec, PlanError, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanSpec,
+    SsdGradients, SsdInputs, SsdOutputGradients, SsdSpec, Tensor,
 };
 
 /// In which of two ways a yardstick computes a recurrence's gradients.
@@ -29,7 +30,8 @@ pub enum PlainWay {
     Arrays,
 }
 
-/// How to run the gradients of a [`SelectiveScanSpec`], an [`SsdSpec`] or a [`LinearAttentionSpec`] plainly.
+/// How to run the gradients of a [`SelectiveScanSpec`], an [`SsdSpec`], a [`LinearAttentionSpec`] or a [`DeltaRuleSpec`]
+/// plainly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct PlainRecurrenceBackwardPlan {
@@ -53,6 +55,8 @@ pub struct PlainRecurrenceBackwardPlan {
     pub kept: [u32; 2],
     /// Whether the result is gated.
     pub gated: bool,
+    /// Whether values replace what states hold under their key.
+    pub delta: bool,
 }
 
 /// Bytes of what lies between the kernels: more steps at once would be no faster.
@@ -79,8 +83,20 @@ impl PlainRecurrenceBackwardPlan {
         Self::new(&Recurrence::linear_attention(spec)?, way, caps)
     }
 
+    /// Plans the gradients of the delta rule. Fails alike, and for array operations: the factors of its scan are matrices,
+    /// which take as many times the memory and the arithmetic as a key has elements, squared.
+    pub fn delta_rule(spec: &DeltaRuleSpec, way: PlainWay, caps: &Caps) -> Result<Self, PlanError> {
+        Self::new(&Recurrence::delta_rule(spec)?, way, caps)
+    }
+
     fn new(of: &Recurrence, way: PlainWay, caps: &Caps) -> Result<Self, PlanError> {
         of.check_bindings(caps)?;
+        if of.delta && way == PlainWay::Arrays {
+            let matrices = format!("matrices of {} × {} numbers", of.states, of.states);
+            return Err(
+                wrong("a step's factor in a scan of the delta rule", &matrices, "a number a state").into()
+            );
+        }
         let kept = match way {
             PlainWay::Loop => [3 + u32::from(of.keyed()), 2],
             PlainWay::Arrays => [4, 3],
@@ -108,12 +124,24 @@ impl PlainRecurrenceBackwardPlan {
             rates: of.has_rates(),
             kept,
             gated: of.gated,
+            delta: of.delta,
         })
     }
 
+    /// Whether each step has a decay that is given.
+    fn has_given_decays(&self) -> bool {
+        matches!(self.decay, RecurrenceDecay::Given(Gate::PerStep | Gate::PerKey))
+    }
+
     fn kernels(&self) -> &'static [PlainKernel] {
-        use PlainKernel::{Apply, Double, Gates, Gradients, Pairs, PairsBack, Products, States, Sum, Totals};
+        use PlainKernel::{
+            Apply, DeltaGradients, DeltaStates, Double, Gates, Gradients, Pairs, PairsBack, Products, States,
+            Sum, Totals,
+        };
         match self.way {
+            PlainWay::Loop if self.delta => {
+                &[DeltaStates, DeltaGradients, Sum { steps: true }, Sum { steps: false }]
+            }
             PlainWay::Loop => &[States, Gates, Gradients, Sum { steps: true }, Sum { steps: false }],
             PlainWay::Arrays => &[
                 Pairs,
@@ -143,6 +171,9 @@ enum PlainKernel {
     Gates,
     /// All gradients as a loop.
     Gradients,
+    /// States and gradients of the delta rule.
+    DeltaStates,
+    DeltaGradients,
     /// Gradients of states as pairs.
     PairsBack,
     /// What each step adds to the other gradients.
@@ -171,6 +202,8 @@ impl Plan for PlainRecurrenceBackwardPlan {
                 PlainKernel::Apply => ("baseline/recurrence_apply", self.lanes, 0, 2),
                 PlainKernel::Gates => ("baseline/recurrence_gates", self.lanes, 0, 7),
                 PlainKernel::Gradients => ("baseline/recurrence_gradients", self.lanes, 0, 7),
+                PlainKernel::DeltaStates => ("baseline/delta_states", self.lanes, 0, 5),
+                PlainKernel::DeltaGradients => ("baseline/delta_gradients", self.lanes, 0, 8),
                 PlainKernel::PairsBack => ("baseline/recurrence_pairs_back", self.lanes, 0, 5),
                 PlainKernel::Products => ("baseline/recurrence_products", self.lanes, 0, 7),
                 PlainKernel::Totals => ("baseline/recurrence_totals", TOTAL_LANES, 4 * TOTAL_LANES, 1),
@@ -220,7 +253,13 @@ fn shader(plan: &PlainRecurrenceBackwardPlan, kernel: PlainKernel) -> Result<Sha
         let linker = link_steps(linker, plan.decay).tensor("dt", plan.dt);
         tensors(linker, names, plan.storage)
     };
+    let delta = |file| work(file).module("baseline/delta_steps").set("GATED", plan.has_given_decays());
     match kernel {
+        PlainKernel::DeltaStates => tensors(delta("baseline/delta_states"), &["v", "k"], plan.storage).link(),
+        PlainKernel::DeltaGradients => {
+            let names = ["v", "k", "q", "dy", "dv"];
+            tensors(delta("baseline/delta_gradients"), &names, plan.storage).link()
+        }
         PlainKernel::States => steps(work("baseline/recurrence_states"), &["x", "b"]).link(),
         PlainKernel::Pairs => steps(numbers("baseline/recurrence_pairs"), &["x", "b"]).link(),
         PlainKernel::Double => double_shader(plan.lanes),
@@ -250,6 +289,7 @@ struct Gradients<'a> {
     b: &'a wgpu::Buffer,
     c: &'a wgpu::Buffer,
     z: &'a wgpu::Buffer,
+    beta: Option<&'a wgpu::Buffer>,
     a: Option<&'a wgpu::Buffer>,
     skip: Option<&'a wgpu::Buffer>,
     bias: Option<&'a wgpu::Buffer>,
@@ -291,6 +331,11 @@ impl PlainRecurrenceBackward {
     /// Plans the gradients of linear attention for this GPU and compiles what the plan needs.
     pub fn linear_attention(gpu: &Gpu, spec: &LinearAttentionSpec, way: PlainWay) -> Result<Self, Error> {
         Self::new(gpu, Recurrence::linear_attention(spec).map_err(PlanError::from)?, way)
+    }
+
+    /// Plans the gradients of the delta rule for this GPU and compiles what the plan needs.
+    pub fn delta_rule(gpu: &Gpu, spec: &DeltaRuleSpec, way: PlainWay) -> Result<Self, Error> {
+        Self::new(gpu, Recurrence::delta_rule(spec).map_err(PlanError::from)?, way)
     }
 
     fn new(gpu: &Gpu, of: Recurrence, way: PlainWay) -> Result<Self, Error> {
@@ -351,6 +396,7 @@ impl PlainRecurrenceBackward {
             c: &c,
             // What is not written may be any tensor that the kernel does not bind.
             z: gradients.dz.as_ref().unwrap_or(&gradients.du).buffer(),
+            beta: None,
             a: Some(gradients.da.buffer()),
             skip: gradients.dskip.as_ref().map(Tensor::buffer),
             bias: gradients.ddelta_bias.as_ref().map(Tensor::buffer),
@@ -377,6 +423,7 @@ impl PlainRecurrenceBackward {
             b: gradients.b.buffer(),
             c: gradients.c.buffer(),
             z: gradients.z.as_ref().unwrap_or(&gradients.x).buffer(),
+            beta: None,
             a: Some(gradients.a.buffer()),
             skip: gradients.d.as_ref().map(Tensor::buffer),
             bias: gradients.dt_bias.as_ref().map(Tensor::buffer),
@@ -405,6 +452,7 @@ impl PlainRecurrenceBackward {
             b: gradients.k.buffer(),
             c: gradients.q.buffer(),
             z: gradients.v.buffer(),
+            beta: None,
             a: constant.then_some(g),
             skip: None,
             bias: None,
@@ -412,6 +460,33 @@ impl PlainRecurrenceBackward {
         };
         let given = Given::linear_attention(gpu, &inputs, constant);
         self.encode(encoder, &given, (of.o.buffer(), of.last), &to, scratch)
+    }
+
+    /// Records the gradients of the delta rule of the spec that this was made from.
+    pub fn encode_delta_rule<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        spec: &DeltaRuleSpec,
+        (inputs, of): (DeltaRuleInputs<'_, T>, LinearAttentionOutputGradients<'_, T>),
+        (gradients, scratch): (&DeltaRuleGradients<T>, &RecurrenceScratch),
+    ) -> Result<(), Error> {
+        let gpu = &self.gpu;
+        inputs.check(gpu, spec)?;
+        of.check(gpu, spec.dtype, &spec.v_shape(), &spec.state_shape())?;
+        gradients.check(gpu, spec)?;
+        let to = Gradients {
+            x: gradients.v.buffer(),
+            dt: gradients.g.as_ref().map(Tensor::buffer),
+            b: gradients.k.buffer(),
+            c: gradients.q.buffer(),
+            z: gradients.v.buffer(),
+            beta: Some(gradients.beta.buffer()),
+            a: None,
+            skip: None,
+            bias: None,
+            initial: Some(gradients.initial.buffer()),
+        };
+        self.encode(encoder, &Given::delta_rule(gpu, &inputs), (of.o.buffer(), of.last), &to, scratch)
     }
 
     fn encode(
@@ -469,6 +544,11 @@ impl PlainRecurrenceBackward {
         let Parts { packed, work, pairs, .. } = *parts;
         let Given { x, dt, b, .. } = *parts.given;
         parts.take(encoder, window, parts.of_states());
+        if self.plan.delta {
+            let params = parts.params(window, of.rows());
+            let kernel = self.kernel(PlainKernel::DeltaStates);
+            return kernel.dispatch(gpu, encoder, &params, &[x, dt, b, parts.given.beta, work]);
+        }
         if self.plan.way == PlainWay::Loop {
             let params = parts.params(window, of.rows());
             let kernel = self.kernel(PlainKernel::States);
@@ -503,18 +583,22 @@ impl PlainRecurrenceBackward {
         let (gpu, of) = (&self.gpu, &self.of);
         let Parts { packed, work, .. } = *parts;
         let Given { x, dt, b, c, z, .. } = *parts.given;
-        let gates = self.kernel(PlainKernel::Gates);
         let gated = [x, c, z, dy, packed, work, to.z];
         match self.plan.way {
+            PlainWay::Loop if self.plan.delta => {
+                let params = parts.params(window, of.rows());
+                let buffers = [x, dt, b, c, parts.given.beta, dy, work, to.x];
+                self.kernel(PlainKernel::DeltaGradients).dispatch(gpu, encoder, &params, &buffers)?;
+            }
             PlainWay::Loop => {
                 let params = parts.params(window, of.rows());
-                gates.dispatch(gpu, encoder, &params, &gated)?;
+                self.kernel(PlainKernel::Gates).dispatch(gpu, encoder, &params, &gated)?;
                 let buffers = [x, dt, b, c, packed, work, to.x];
                 self.kernel(PlainKernel::Gradients).dispatch(gpu, encoder, &params, &buffers)?;
             }
             PlainWay::Arrays => {
                 let params = |each: usize| parts.params(window, each * parts.steps(window));
-                gates.dispatch(gpu, encoder, &params(of.rows()), &gated)?;
+                self.kernel(PlainKernel::Gates).dispatch(gpu, encoder, &params(of.rows()), &gated)?;
                 let buffers = [dt, c, packed, work, parts.pairs[0]];
                 let back = self.kernel(PlainKernel::PairsBack);
                 back.dispatch(gpu, encoder, &params(of.rows() * of.states), &buffers)?;
@@ -562,18 +646,23 @@ impl PlainRecurrenceBackward {
             .map(|steps| self.kernel(PlainKernel::Sum { steps }));
         of_group.encode(gpu, encoder, sums, [work, to.b])?;
         Sums { first: 2 * cells, ..of_group }.encode(gpu, encoder, sums, [work, to.c])?;
-        let Some(dt) = to.dt else { return Ok(()) };
         let heads = of.channels / of.share;
         let [of_batch, of_head, of_step] = of.dt;
-        let places = Places { units: heads, steps, apart: [of_batch, of_head, 1, of_step] };
-        let units = of.batch * heads;
-        let of_head = if of.keyed() {
-            Sums { first: 3 * cells, share: of.share, units, to: Some(places), ..of_group }
-        } else {
-            let (first, width) = (plan.kept[0] as usize * cells, plan.window as usize);
-            Sums { first, share: of.share, width, units, to: Some(places), ..of_group }
-        };
-        of_head.encode(gpu, encoder, of_decays, [work, dt])
+        let places = Some(Places { units: heads, steps, apart: [of_batch, of_head, 1, of_step] });
+        let (units, width) = (of.batch * heads, plan.window as usize);
+        // What each head has for every step lies behind what each state has.
+        let first = plan.kept[0] as usize * cells;
+        let of_heads = Sums { first, share: of.share, width, units, to: places, ..of_group };
+        if let Some(beta) = to.beta {
+            let first = first + of.rows() * width;
+            Sums { first, ..of_heads }.encode(gpu, encoder, of_decays, [work, beta])?;
+        }
+        let Some(dt) = to.dt else { return Ok(()) };
+        if of.keyed() {
+            let of_keys = Sums { first: 3 * cells, width: of_group.width, ..of_heads };
+            return of_keys.encode(gpu, encoder, of_decays, [work, dt]);
+        }
+        of_heads.encode(gpu, encoder, of_decays, [work, dt])
     }
 
     /// Records the gradients of what belongs to channels, summed over batches and over channels that share it.

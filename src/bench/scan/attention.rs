@@ -1,7 +1,9 @@
 //! Measuring linear attention, the delta rule and their gradients.
 
 use super::sample::{Answer, EXPONENTIALS, columns, rows};
-use crate::baseline::{PlainRecurrenceBackward, PlainWay, SequentialAttention, UnfusedRecurrence};
+use crate::baseline::{
+    PlainRecurrenceBackward, PlainWay, SequentialAttention, UnfusedDeltaRule, UnfusedRecurrence,
+};
 use crate::bench::measure::{Bench, centred, fetch, uniform};
 use crate::bench::suite::Scale;
 use crate::bench::{Contest, Figures, Trainable, Yardstick, workload};
@@ -320,12 +322,17 @@ async fn delta<T: Element>(
     let check = async |found: &LinearAttentionOutputs<T>| sample.check(&answer, "o", &found.o).await;
     let race = bench.race(outputs, check);
     let figures = race.fused(fused.plan(), |encoder, found| fused.encode(encoder, inputs, found)).await?;
+    let unfused = race.against(
+        "unfused",
+        || UnfusedDeltaRule::new(gpu, spec.clone()),
+        |it, encoder, found, taken| it.encode(encoder, inputs, found, taken),
+    );
     let sequential = race.against(
         "sequential",
         || SequentialAttention::delta_rule(gpu, spec),
         |it, encoder, found, ()| it.encode_delta_rule(encoder, spec, inputs, found),
     );
-    Ok((figures, vec![sequential.await?]))
+    Ok((figures, vec![unfused.await?, sequential.await?]))
 }
 
 async fn delta_backward<T: Element>(
@@ -354,5 +361,13 @@ async fn delta_backward<T: Element>(
     let race = bench.race(gradients, check);
     let figures =
         race.fused(backward.plan(), |encoder, found| backward.encode(encoder, inputs, of, found)).await?;
-    Ok((figures, vec![]))
+    let plainly = |name, way| {
+        race.against(
+            name,
+            move || PlainRecurrenceBackward::delta_rule(gpu, spec, way),
+            |it, encoder, found, scratch| it.encode_delta_rule(encoder, spec, (inputs, of), (found, scratch)),
+        )
+    };
+    let unfused = plainly("unfused", PlainWay::Arrays).await?;
+    Ok((figures, vec![unfused, plainly("sequential", PlainWay::Loop).await?]))
 }

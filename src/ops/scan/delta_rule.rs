@@ -148,6 +148,18 @@ pub struct DeltaRuleGradients<T> {
     pub initial: Tensor<f32>,
 }
 
+impl<T: Element> DeltaRuleGradients<T> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &DeltaRuleSpec) -> Result<(), Error> {
+        self.q.expect(gpu, "dq", spec.dtype, &spec.q_shape())?;
+        self.k.expect(gpu, "dk", spec.dtype, &spec.q_shape())?;
+        self.v.expect(gpu, "dv", spec.dtype, &spec.v_shape())?;
+        self.beta.expect(gpu, "dbeta", DType::F32, &spec.beta_shape())?;
+        expect_optional(gpu, self.g.as_ref(), "dg", spec.gated, &spec.beta_shape())?;
+        let initial = &self.initial;
+        initial.expect(gpu, "the gradient of the initial states", DType::F32, &spec.state_shape())
+    }
+}
+
 impl<T: Element> DeltaRuleInputs<'_, T> {
     pub(crate) fn check(&self, gpu: &Gpu, spec: &DeltaRuleSpec) -> Result<(), Error> {
         self.q.expect(gpu, "q", spec.dtype, &spec.q_shape())?;
@@ -502,13 +514,7 @@ impl DeltaRuleBackward {
         let Rule { gpu, spec, .. } = &self.rule;
         inputs.check(gpu, spec)?;
         of.check(gpu, spec.dtype, &spec.v_shape(), &spec.state_shape())?;
-        gradients.q.expect(gpu, "dq", spec.dtype, &spec.q_shape())?;
-        gradients.k.expect(gpu, "dk", spec.dtype, &spec.q_shape())?;
-        gradients.v.expect(gpu, "dv", spec.dtype, &spec.v_shape())?;
-        gradients.beta.expect(gpu, "dbeta", DType::F32, &spec.beta_shape())?;
-        expect_optional(gpu, gradients.g.as_ref(), "dg", spec.gated, &spec.beta_shape())?;
-        let initial = &gradients.initial;
-        initial.expect(gpu, "the gradient of the initial states", DType::F32, &spec.state_shape())
+        gradients.check(gpu, spec)
     }
 
     /// Shapes of the scratch: what [`Between`] names, what [`Back`] names, the last states, both sides of a border, and
