@@ -1,25 +1,26 @@
-// C[b] = scale A[b] B[b]. A workgroup computes a TILE_M x TILE_N tile of one product: it stages TILE_K of the summed
+// C[b] = scale A[b] B[b]. A workgroup computes a TILE_LINES x TILE_OUTPUTS tile of one product: it stages TILE_STEPS of the summed
 // dimension at a time in workgroup memory, and each lane keeps LANE_M x LANE_N sums in registers.
 
-const TILE_M: u32 = 64;
-const TILE_N: u32 = 64;
-const TILE_K: u32 = 16;
+const TILE_LINES: u32 = 64;
+const TILE_OUTPUTS: u32 = 64;
+const TILE_STEPS: u32 = 16;
+const RIGHT_TURNED: bool = false; // B is stored (n, k)
 const LANE_M: u32 = 4; // rows of C a lane
 const LANE_N: u32 = 4; // columns of C a lane
 
-const_assert TILE_K % 4u == 0u;
+const_assert TILE_STEPS % 4u == 0u;
 const_assert LANE_M % 4u == 0u && LANE_N % 4u == 0u;
-const_assert TILE_M % LANE_M == 0u && TILE_N % LANE_N == 0u;
+const_assert TILE_LINES % LANE_M == 0u && TILE_OUTPUTS % LANE_N == 0u;
 
-const LANES_M = TILE_M / LANE_M;
-const LANES_N = TILE_N / LANE_N;
+const LANES_M = TILE_LINES / LANE_M;
+const LANES_N = TILE_OUTPUTS / LANE_N;
 const LANES = LANES_M * LANES_N;
 const VECTORS_M = LANE_M / 4u;
 const VECTORS_N = LANE_N / 4u;
 
 // Both by the summed dimension first, so that a lane reads its rows and its columns as vectors.
-var<workgroup> a_tile: array<vec4<f32>, TILE_K * TILE_M / 4u>;
-var<workgroup> b_tile: array<vec4<f32>, TILE_K * TILE_N / 4u>;
+var<workgroup> a_tile: array<vec4<f32>, TILE_STEPS * TILE_LINES / 4u>;
+var<workgroup> b_tile: array<vec4<f32>, TILE_STEPS * TILE_OUTPUTS / 4u>;
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -39,17 +40,17 @@ fn multiply_tile(lane: u32, group: u32) {
     let lane_m = lane / LANES_N;
     let lane_n = lane % LANES_N;
     var sums: array<vec4<f32>, LANE_M * VECTORS_N>;
-    for (var k = 0u; k < params.k; k += TILE_K) {
+    for (var k = 0u; k < params.k; k += TILE_STEPS) {
         stage_a(lane, tile, k);
         stage_b(lane, tile, k);
         workgroupBarrier();
-        for (var step = 0u; step < TILE_K; step++) {
+        for (var step = 0u; step < TILE_STEPS; step++) {
             var columns: array<vec4<f32>, VECTORS_N>;
             for (var j = 0u; j < VECTORS_N; j++) {
-                columns[j] = b_tile[step * (TILE_N / 4u) + j * LANES_N + lane_n];
+                columns[j] = b_tile[step * (TILE_OUTPUTS / 4u) + j * LANES_N + lane_n];
             }
             for (var i = 0u; i < VECTORS_M; i++) {
-                let rows = a_tile[step * (TILE_M / 4u) + i * LANES_M + lane_m];
+                let rows = a_tile[step * (TILE_LINES / 4u) + i * LANES_M + lane_m];
                 for (var j = 0u; j < VECTORS_N; j++) {
                     let s = i * 4u * VECTORS_N + j;
                     sums[s] = fma(rows.xxxx, columns[j], sums[s]);
@@ -65,8 +66,8 @@ fn multiply_tile(lane: u32, group: u32) {
     for (var i = 0u; i < VECTORS_M; i++) {
         for (var j = 0u; j < VECTORS_N; j++) {
             let s = i * 4u * VECTORS_N + j;
-            let row = tile.m + 4u * (i * LANES_M + lane_m);
-            let column = tile.n + 4u * (j * LANES_N + lane_n);
+            let row = 4u * (i * LANES_M + lane_m);
+            let column = 4u * (j * LANES_N + lane_n);
             store(tile, row, column, sums[s]);
             store(tile, row + 1u, column, sums[s + VECTORS_N]);
             store(tile, row + 2u, column, sums[s + 2u * VECTORS_N]);
@@ -77,9 +78,9 @@ fn multiply_tile(lane: u32, group: u32) {
 
 // Lanes stage blocks of 4 x 4 elements, which a transposed operand turns in registers.
 fn stage_a(lane: u32, tile: Tile, first_k: u32) {
-    for (var block = lane; block < TILE_K * TILE_M / 16u; block += LANES) {
-        let k = block % (TILE_K / 4u);
-        let m = block / (TILE_K / 4u);
+    for (var block = lane; block < TILE_STEPS * TILE_LINES / 16u; block += LANES) {
+        let k = block % (TILE_STEPS / 4u);
+        let m = block / (TILE_STEPS / 4u);
         let row = tile.m + 4u * m;
         let column = first_k + 4u * k;
         let turned = transpose(mat4x4<f32>(
@@ -88,24 +89,24 @@ fn stage_a(lane: u32, tile: Tile, first_k: u32) {
             a_four(tile.a, row + 2u, column),
             a_four(tile.a, row + 3u, column),
         ));
-        let place = k * TILE_M + m;
+        let place = k * TILE_LINES + m;
         a_tile[place] = turned[0];
-        a_tile[place + TILE_M / 4u] = turned[1];
-        a_tile[place + TILE_M / 2u] = turned[2];
-        a_tile[place + 3u * TILE_M / 4u] = turned[3];
+        a_tile[place + TILE_LINES / 4u] = turned[1];
+        a_tile[place + TILE_LINES / 2u] = turned[2];
+        a_tile[place + 3u * TILE_LINES / 4u] = turned[3];
     }
 }
 
 fn stage_b(lane: u32, tile: Tile, first_k: u32) {
-    for (var block = lane; block < TILE_K * TILE_N / 16u; block += LANES) {
+    for (var block = lane; block < TILE_STEPS * TILE_OUTPUTS / 16u; block += LANES) {
         // Neighbouring lanes follow the dimension that is contiguous in memory.
-        var k = block / (TILE_N / 4u);
-        var n = block % (TILE_N / 4u);
+        var k = block / (TILE_OUTPUTS / 4u);
+        var n = block % (TILE_OUTPUTS / 4u);
         var row = first_k + 4u * k;
         var column = tile.n + 4u * n;
-        if (B_TRANSPOSED) {
-            k = block % (TILE_K / 4u);
-            n = block / (TILE_K / 4u);
+        if (RIGHT_TURNED) {
+            k = block % (TILE_STEPS / 4u);
+            n = block / (TILE_STEPS / 4u);
             row = tile.n + 4u * n;
             column = first_k + 4u * k;
         }
@@ -115,13 +116,25 @@ fn stage_b(lane: u32, tile: Tile, first_k: u32) {
             b_four(tile.b, row + 2u, column),
             b_four(tile.b, row + 3u, column),
         );
-        if (B_TRANSPOSED) {
+        if (RIGHT_TURNED) {
             four = transpose(four);
         }
-        let place = k * TILE_N + n;
+        let place = k * TILE_OUTPUTS + n;
         b_tile[place] = four[0];
-        b_tile[place + TILE_N / 4u] = four[1];
-        b_tile[place + TILE_N / 2u] = four[2];
-        b_tile[place + 3u * TILE_N / 4u] = four[3];
+        b_tile[place + TILE_OUTPUTS / 4u] = four[1];
+        b_tile[place + TILE_OUTPUTS / 2u] = four[2];
+        b_tile[place + 3u * TILE_OUTPUTS / 4u] = four[3];
     }
+}
+
+// Four elements of a row; zeros outside the matrix add nothing to a sum.
+fn a_four(first: u32, row: u32, column: u32) -> vec4<f32> {
+    let start = first + row * params.a_row;
+    return a_load4(start + column, select(0u, start + params.k, row < params.m));
+}
+
+fn b_four(first: u32, row: u32, column: u32) -> vec4<f32> {
+    let start = first + row * params.b_row;
+    let end = start + select(params.n, params.k, RIGHT_TURNED);
+    return b_load4(start + column, select(0u, end, row < select(params.k, params.n, RIGHT_TURNED)));
 }

@@ -1,5 +1,5 @@
-// The operands of a batched product C[b] = scale A[b] B[b]: where they lie, and reading and writing fours of their elements.
-// The kernel defines TILE_M and TILE_N.
+// The operands of a batched product C[b] = scale A[b] B[b]: where they lie, and what becomes of fours of C. The kernel defines
+// TILE_LINES and TILE_OUTPUTS.
 
 struct Params {
     groups: u32,   // products x tiles of a product
@@ -14,15 +14,13 @@ struct Params {
     a_row: u32,    // between rows
     b_outer: u32,
     b_inner: u32,
-    b_row: u32,    // between columns if B_TRANSPOSED
+    b_row: u32,    // between columns if RIGHT_TURNED
     b_share: u32,  // consecutive inner indices that read the same B
     c_outer: u32,
     c_inner: u32,
     c_row: u32,
     scale: f32,
 }
-
-const B_TRANSPOSED: bool = false; // B is stored (n, k)
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<a_word>; // (outer, inner, m, k)
@@ -46,26 +44,19 @@ fn tile_of(group: u32) -> Tile {
         outer * params.a_outer + inner * params.a_inner,
         outer * params.b_outer + (inner / params.b_share) * params.b_inner,
         outer * params.c_outer + inner * params.c_inner,
-        ((group / params.tiles_n) % params.tiles_m) * TILE_M,
-        (group % params.tiles_n) * TILE_N,
+        ((group / params.tiles_n) % params.tiles_m) * TILE_LINES,
+        (group % params.tiles_n) * TILE_OUTPUTS,
     );
 }
 
-fn store(tile: Tile, row: u32, column: u32, four: vec4<f32>) {
+fn steps_of(tile: Tile) -> u32 {
+    return params.k;
+}
+
+fn store(tile: Tile, line: u32, output: u32, four: vec4<f32>) {
+    let row = tile.m + line;
     if (row < params.m) {
         let start = tile.c + row * params.c_row;
-        c_store4(start + column, start + params.n, params.scale * four);
+        c_store4(start + tile.n + output, start + params.n, params.scale * four);
     }
-}
-
-// Four elements of a row; zeros outside the matrix add nothing to a sum.
-fn a_four(first: u32, row: u32, column: u32) -> vec4<f32> {
-    let start = first + row * params.a_row;
-    return a_load4(start + column, select(0u, start + params.k, row < params.m));
-}
-
-fn b_four(first: u32, row: u32, column: u32) -> vec4<f32> {
-    let start = first + row * params.b_row;
-    let end = start + select(params.n, params.k, B_TRANSPOSED);
-    return b_load4(start + column, select(0u, end, row < select(params.k, params.n, B_TRANSPOSED)));
 }

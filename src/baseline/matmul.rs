@@ -3,10 +3,10 @@
 use std::fmt;
 
 use crate::baseline::yardstick;
-use crate::caps::MatrixUnits;
 use crate::kernel::{Kernel, compile_array, params};
-use crate::plan::{Bound, Footprint, Plan, check_binding, check_turns};
-use crate::shader::{Format, Shader, ShaderError, Storage};
+use crate::ops::matrix_product;
+use crate::plan::{Bound, Footprint, MatrixProduct, Plan, check_binding, check_turns};
+use crate::shader::{Shader, ShaderError, Storage};
 use crate::spec::elements;
 use crate::{Caps, DType, Element, Error, Gpu, PlanError, SpecError, Tensor};
 
@@ -189,19 +189,9 @@ pub enum MatmulPath {
         /// Rows and columns of `C` that a lane keeps in registers.
         lane: [u32; 2],
     },
-    /// Matrix units: cooperative matrices with f16 factors and f32 sums, four by four of them a subgroup.
-    Matrices {
-        /// Rows and columns of a cooperative matrix.
-        side: u32,
-        /// Subgroups along the rows and the columns of the tile.
-        subgroups: [u32; 2],
-        /// Lanes of a subgroup.
-        subgroup_lanes: u32,
-    },
+    /// Matrix units.
+    Matrices(MatrixProduct),
 }
-
-/// Cooperative matrices along each side of a subgroup's share of the tile.
-const SUBGROUP_MATRICES: u32 = 4;
 
 /// Workgroups below which a smaller tile occupies an adapter better.
 const FULL: usize = 32;
@@ -246,67 +236,48 @@ impl MatmulPlan {
     }
 
     /// The same product on matrix units, if the adapter has them for these operands and the problem fills their tiles.
-    ///
-    /// Other storages than f16 would lose range.
     fn on_matrices(&self, spec: &MatmulSpec, caps: &Caps) -> Option<Self> {
         let [a, b, _] = self.storage;
-        let MatrixUnits { side, subgroup_lanes } = caps.matrix_units()?;
-        if ![a, b].iter().all(|storage| storage.format == Format::F16 && storage.vectors) {
-            return None;
-        }
-        let products = spec.batch[0] * spec.batch[1];
-        // Larger tiles read less; a problem too small for many of them is better off with more of the smaller.
-        [[2, 2], [2, 1], [1, 1]].into_iter().find_map(|subgroups: [u32; 2]| {
-            let [m, n] = subgroups.map(|count| count * SUBGROUP_MATRICES * side);
-            let path = MatmulPath::Matrices { side, subgroups, subgroup_lanes };
-            let plan = Self { tile: [m, n, 2 * side], path, bound: Bound::Registers, ..*self };
-            let [rows, columns] = plan.tiles(spec);
-            let filled = spec.m * 2 > m as usize && spec.n * 2 > n as usize;
-            let fits = plan.footprints().iter().all(|footprint| footprint.fits(caps));
-            let occupied = subgroups == [1, 1] || products * rows * columns >= FULL;
-            (filled && fits && occupied && check_turns(KERNEL, plan.turns(spec), caps).is_ok())
-                .then_some(plan)
-        })
+        let sizes = [spec.m, spec.n, spec.k];
+        let turned = [false, spec.b_transposed];
+        let tile = MatrixProduct::choose(spec.batch[0] * spec.batch[1], sizes, false, turned, [a, b], caps)?;
+        let path = MatmulPath::Matrices(tile);
+        let plan =
+            Self { tile: [tile.lines(), tile.outputs(), tile.steps], path, bound: Bound::Registers, ..*self };
+        check_turns(KERNEL, plan.turns(spec), caps).is_ok().then_some(plan)
     }
 
     /// Turns that the loops of a lane take.
     fn turns(&self, spec: &MatmulSpec) -> u64 {
-        let [m, n, k] = self.tile;
-        let staged = (m * k / 16).div_ceil(self.lanes()) + (n * k / 16).div_ceil(self.lanes());
-        let steps = match self.path {
-            MatmulPath::Lanes { .. } => k,
-            MatmulPath::Matrices { side, .. } => k / side + 7 * staged,
-        };
-        spec.k.div_ceil(k as usize) as u64 * u64::from(1 + staged + steps)
+        match self.path {
+            MatmulPath::Lanes { .. } => {
+                let [m, n, k] = self.tile;
+                let staged = (m * k / 16).div_ceil(self.lanes()) + (n * k / 16).div_ceil(self.lanes());
+                spec.k.div_ceil(k as usize) as u64 * u64::from(1 + staged + k)
+            }
+            MatmulPath::Matrices(tile) => tile.turns(spec.k),
+        }
     }
 
     /// Invocations of a workgroup.
     pub fn lanes(&self) -> u32 {
         match self.path {
             MatmulPath::Lanes { lane } => self.tile[0] / lane[0] * (self.tile[1] / lane[1]),
-            MatmulPath::Matrices { subgroups, subgroup_lanes, .. } => {
-                subgroups[0] * subgroups[1] * subgroup_lanes
-            }
+            MatmulPath::Matrices(tile) => tile.lanes(),
         }
     }
 
     fn workgroup_bytes(&self) -> u32 {
-        let [m, n, k] = self.tile;
         match self.path {
             MatmulPath::Lanes { .. } => tile_bytes(self.tile),
-            MatmulPath::Matrices { side, subgroups, .. } => {
-                // Two bytes an element and eight of padding a row; then four bytes, and four of padding.
-                let (b_rows, b_columns) = if self.b_transposed { (n, k) } else { (k, n) };
-                let staged = 2 * (m * (k + 8) + b_rows * (b_columns + 8));
-                staged + 4 * subgroups[0] * subgroups[1] * side * (SUBGROUP_MATRICES * side + 4)
-            }
+            MatmulPath::Matrices(tile) => tile.workgroup_bytes(),
         }
     }
 
     fn kernel(&self) -> &'static str {
         match self.path {
             MatmulPath::Lanes { .. } => KERNEL,
-            MatmulPath::Matrices { .. } => "baseline/matmul_matrix",
+            MatmulPath::Matrices(_) => matrix_product::KERNEL,
         }
     }
 
@@ -376,13 +347,11 @@ impl Plan for MatmulPlan {
 impl fmt::Display for MatmulPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ([m, n, k], [a, b, c]) = (self.tile, self.storage);
-        write!(f, "tile {m} × {n} × {k}, {} lanes of ", self.lanes())?;
         match self.path {
-            MatmulPath::Lanes { lane: [lane_m, lane_n] } => write!(f, "{lane_m} × {lane_n}, ")?,
-            MatmulPath::Matrices { side, .. } => {
-                let of = SUBGROUP_MATRICES;
-                write!(f, "subgroups with {of} × {of} matrices of {side} × {side}, ")?;
+            MatmulPath::Lanes { lane: [lane_m, lane_n] } => {
+                write!(f, "tile {m} × {n} × {k}, {} lanes of {lane_m} × {lane_n}, ", self.lanes())?;
             }
+            MatmulPath::Matrices(tile) => write!(f, "{tile}, ")?,
         }
         if a == b && b == c {
             write!(f, "{a}")?;
@@ -407,22 +376,17 @@ params! {
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &MatmulPlan) -> Result<Vec<Shader>, ShaderError> {
     let ([m, n, k], [a, b, c]) = (plan.tile, plan.storage);
-    let linker = yardstick(plan.kernel()).module("baseline/matmul_operands").set("TILE_K", k);
+    let linker = yardstick(plan.kernel()).module("baseline/matmul_operands");
     let linker = match plan.path {
-        MatmulPath::Lanes { lane } => {
-            linker.set("TILE_M", m).set("TILE_N", n).set("LANE_M", lane[0]).set("LANE_N", lane[1])
-        }
-        MatmulPath::Matrices { side, subgroups, subgroup_lanes } => linker
-            .module(if side == 16 { "common/matrix_16" } else { "common/matrix_8" })
-            .module("common/lane_subgroup")
-            .set("SUBGROUPS_M", subgroups[0])
-            .set("SUBGROUPS_N", subgroups[1])
-            .set("SUBGROUP_LANES", subgroup_lanes)
-            .each("m", SUBGROUP_MATRICES)
-            .each("n", SUBGROUP_MATRICES)
-            .each("k", k / side),
+        MatmulPath::Lanes { lane } => linker
+            .set("TILE_LINES", m)
+            .set("TILE_OUTPUTS", n)
+            .set("TILE_STEPS", k)
+            .set("RIGHT_TURNED", plan.b_transposed)
+            .set("LANE_M", lane[0])
+            .set("LANE_N", lane[1]),
+        MatmulPath::Matrices(tile) => matrix_product::tiled(linker, &tile).module("baseline/matmul_halves"),
     };
-    let linker = linker.set("B_TRANSPOSED", plan.b_transposed);
     Ok(vec![linker.tensor("a", a).tensor("b", b).tensor("c", c).link()?])
 }
 

@@ -76,7 +76,7 @@ pub const FILES: Files = files![
     "baseline/delta_take",
     "baseline/fft_pass",
     "baseline/matmul",
-    "baseline/matmul_matrix",
+    "baseline/matmul_halves",
     "baseline/matmul_operands",
     "baseline/recurrence",
     "baseline/recurrence_apply",

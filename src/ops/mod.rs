@@ -5,6 +5,7 @@
 
 mod attention;
 mod butterfly;
+pub(crate) mod matrix_product;
 mod scan;
 mod slice_sum;
 

@@ -6,6 +6,7 @@
 
 mod attention;
 mod butterfly;
+mod matrix_product;
 mod scan;
 mod slice_sum;
 
@@ -19,7 +20,7 @@ pub use butterfly::{
     BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, BlockTile, ButterflyBackwardPlan,
     ButterflyLinearPlan, ButterflyPass, ButterflyPlan, ButterflyTile, ColumnSumsPlan, MonarchBackwardPlan,
     MonarchLinearPlan, MonarchPath, MonarchPlan, MonarchRows, OuterPlan, PixelflyBackwardPlan, PixelflyPlan,
-    PixelflyStorage, SparseProductPlan,
+    PixelflyStorage, ProductTile, SparseProductPlan,
 };
 pub(crate) use butterfly::{DOT_ELEMENTS, DOT_LANES, GRADIENT_LANES, Side, Sides, Window, gradient_cells};
 pub(crate) use scan::{
@@ -34,6 +35,7 @@ pub use scan::{
     TokenPlan,
 };
 
+pub use matrix_product::MatrixProduct;
 pub use slice_sum::SliceSumPlan;
 
 use std::fmt;

@@ -99,16 +99,7 @@ pub async fn measure(
     mut record: impl FnMut(&mut wgpu::CommandEncoder) -> Result<(), Error>,
 ) -> Result<Timing, Error> {
     let stamps = gpu.caps().timestamps.then(|| Stamps::new(gpu));
-    let started = Instant::now();
-    loop {
-        let mut encoder = gpu.encoder();
-        record(&mut encoder)?;
-        gpu.submit(encoder)?;
-        gpu.done().await?;
-        if started.elapsed() >= effort.warm_up {
-            break;
-        }
-    }
+    warm_up(gpu, effort, &mut record).await?;
     let (mut device, mut wall) = (Vec::new(), Vec::new());
     let started = Instant::now();
     while effort.wants_more(if stamps.is_some() { &device } else { &wall }, started.elapsed()) {
@@ -130,6 +121,42 @@ pub async fn measure(
         }
     }
     Timing::of(&device, &wall, effort.within).ok_or_else(|| gpu.refusal("timing", "nothing was run"))
+}
+
+/// How much work is under way at a time while a device warms up.
+const WARMING: Duration = Duration::from_millis(50);
+
+/// A run that takes less than this share of the fastest so far is faster.
+const FASTER: f64 = 0.98;
+
+/// Runs until the device is warm: once at least, and until runs have got no faster for as long as the effort says, or time
+/// is up. All the while there is work in the queue: the clock of a device that waits for its host half of the time stays
+/// where it was when the host prepared the work, and one that fell rises by steps, each of which may last a fifth of a
+/// second.
+async fn warm_up(
+    gpu: &Gpu,
+    effort: Effort,
+    record: &mut impl FnMut(&mut wgpu::CommandEncoder) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let started = Instant::now();
+    let (mut runs, mut fastest, mut since) = (1, f64::INFINITY, started);
+    loop {
+        let batch = Instant::now();
+        for _ in 0..runs {
+            let mut encoder = gpu.encoder();
+            record(&mut encoder)?;
+            gpu.submit(encoder)?;
+        }
+        gpu.done().await?;
+        let run = batch.elapsed() / runs;
+        if run.as_secs_f64() < FASTER * fastest {
+            (fastest, since) = (run.as_secs_f64(), batch);
+        }
+        if since.elapsed() >= effort.warm_up || started.elapsed() >= effort.warm_up + effort.budget {
+            return Ok(());
+        }
+        runs = (WARMING.as_nanos() / run.as_nanos().max(1)).clamp(1, 100) as u32;
+    }
 }
 
 /// A pair of timestamps on the device.

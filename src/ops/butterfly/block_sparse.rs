@@ -1,10 +1,10 @@
 //! Products with block-sparse matrices, and their softmax.
 
-use super::block_tile::{Outer, outer, tiled, with_bias};
+use super::block_tile::{Outer, matrix_tiled, outer, tiled, with_bias};
 use crate::kernel::{Kernel, compile, compile_array, params};
 use crate::ops::Scratch;
 use crate::plan::{
-    BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, Exchange, Plan as _, SparseProductPlan,
+    BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, Exchange, Plan as _, ProductTile, SparseProductPlan,
 };
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::{BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, Element, Error, Gpu, Tensor};
@@ -38,8 +38,9 @@ pub fn shaders(plan: &BlockSparsePlan) -> Result<Vec<Shader>, ShaderError> {
         BlockSparsePath::Product(product) => {
             // The dense matrix has the turn that the mode gives it; the sparse one's rows are multiples of four.
             let (inputs, w) = if product.outputs_turned { (b, a) } else { (a, b) };
-            let linker = sparse_product(product, [inputs, w, c]);
-            Ok(vec![with_bias(linker.module("butterfly/further_none"), None).link()?])
+            Ok(vec![
+                with_bias(sparse_product(product, [inputs, w, c], "butterfly/further_none"), None).link()?,
+            ])
         }
         BlockSparsePath::Sampled { outer: plan, turned } => {
             outer(plan, "butterfly/pairs_listed", *turned, [a, b])
@@ -47,16 +48,21 @@ pub fn shaders(plan: &BlockSparsePlan) -> Result<Vec<Shader>, ShaderError> {
     }
 }
 
-/// The kernel of a product, short of the modules that add to it.
-pub(super) fn sparse_product(plan: &SparseProductPlan, [inputs, w, outputs]: [Storage; 3]) -> Linker {
-    tiled("butterfly/block_sparse", &plan.tile)
-        .set("BLOCK", plan.side)
-        .set("INPUTS_TURNED", plan.inputs_turned)
-        .set("WEIGHTS_TURNED", plan.weights_turned)
-        .set("OUTPUTS_TURNED", plan.outputs_turned)
-        .tensor("inputs", inputs)
-        .tensor("w", w)
-        .tensor("outputs", outputs)
+/// The kernel of a product, short of the bias. On lanes, `further` adds products to it.
+pub(super) fn sparse_product(
+    plan: &SparseProductPlan,
+    [inputs, w, outputs]: [Storage; 3],
+    further: &'static str,
+) -> Linker {
+    let linker = match &plan.tile {
+        ProductTile::Lanes(tile) => tiled("butterfly/block_sparse", tile)
+            .module(further)
+            .set("INPUTS_TURNED", plan.inputs_turned)
+            .set("WEIGHTS_TURNED", plan.weights_turned)
+            .set("OUTPUTS_TURNED", plan.outputs_turned),
+        ProductTile::Matrices(tile) => matrix_tiled(tile).module("butterfly/sparse_operands"),
+    };
+    linker.set("BLOCK", plan.side).tensor("inputs", inputs).tensor("w", w).tensor("outputs", outputs)
 }
 
 /// A product over that many lines and `columns` columns of blocks.
@@ -66,7 +72,7 @@ pub(super) fn sparse_params(
 ) -> SparseParams {
     let [rows, columns, rank] = [rows, columns, rank].map(|size| size as u32);
     SparseParams {
-        groups: rows.div_ceil(plan.tile.lines) * columns * (plan.side / plan.tile.outputs),
+        groups: rows.div_ceil(plan.tile.lines()) * columns * (plan.side / plan.tile.outputs()),
         rows,
         columns,
         inputs_width: inputs_width as u32,

@@ -1,8 +1,9 @@
-//! Kernels that share the register tile of `butterfly/block_tile`.
+//! Kernels of block products: those that share the register tile of `butterfly/block_tile`, and that of matrix units.
 
 use crate::kernel::{Kernel, params};
+use crate::ops::matrix_product;
 use crate::ops::slice_sum::{self, Slices};
-use crate::plan::{BlockTile, ColumnSumsPlan, OuterPlan, SliceSumPlan};
+use crate::plan::{BlockTile, ColumnSumsPlan, MatrixProduct, OuterPlan, ProductTile, SliceSumPlan};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::{Error, Gpu};
 
@@ -32,6 +33,11 @@ pub(super) fn tiled(kernel: &'static str, tile: &BlockTile) -> Linker {
         .set("LANE_QUADS", tile.lane_quads)
 }
 
+/// The kernel of matrix units with the tile's constants.
+pub(super) fn matrix_tiled(tile: &MatrixProduct) -> Linker {
+    matrix_product::tiled(Linker::new(matrix_product::KERNEL), tile).module("butterfly/block")
+}
+
 /// A kernel that adds a bias stored like this to each row, or none.
 pub(super) fn with_bias(linker: Linker, bias: Option<Storage>) -> Linker {
     match bias {
@@ -42,7 +48,7 @@ pub(super) fn with_bias(linker: Linker, bias: Option<Storage>) -> Linker {
 
 /// One block-diagonal factor, or its transpose if its blocks are `turned`.
 pub(super) fn block_diagonal(
-    tile: &BlockTile,
+    tile: &ProductTile,
     turned: bool,
     tensors: [Storage; 3],
 ) -> Result<Shader, ShaderError> {
@@ -51,25 +57,24 @@ pub(super) fn block_diagonal(
 
 /// [`block_diagonal`], and a bias.
 pub(super) fn biased_block_diagonal(
-    tile: &BlockTile,
+    tile: &ProductTile,
     turned: bool,
     [inputs, w, outputs]: [Storage; 3],
     bias: Option<Storage>,
 ) -> Result<Shader, ShaderError> {
-    with_bias(tiled("butterfly/block_diagonal", tile), bias)
-        .set("TURNED", turned)
-        .tensor("inputs", inputs)
-        .tensor("w", w)
-        .tensor("outputs", outputs)
-        .link()
+    let linker = match tile {
+        ProductTile::Lanes(tile) => tiled("butterfly/block_diagonal", tile).set("TURNED", turned),
+        ProductTile::Matrices(tile) => matrix_tiled(tile).module("butterfly/diagonal_operands"),
+    };
+    with_bias(linker, bias).tensor("inputs", inputs).tensor("w", w).tensor("outputs", outputs).link()
 }
 
 /// A factor of this shape (blocks, outputs, inputs), applied to that many rows.
-pub(super) fn diagonal_params(rows: usize, shape: [usize; 3], tile: &BlockTile) -> DiagonalParams {
+pub(super) fn diagonal_params(rows: usize, shape: [usize; 3], tile: &ProductTile) -> DiagonalParams {
+    // No more tiles than elements: their number does not overflow.
+    let groups = tile.count([rows, shape[0], shape[1]]) as u32;
     let [blocks, height, width] = shape.map(|size| size as u32);
     let rows = rows as u32;
-    // No more tiles than elements: the product does not overflow.
-    let groups = rows.div_ceil(tile.lines) * blocks.div_ceil(tile.blocks) * height.div_ceil(tile.outputs);
     DiagonalParams { groups, rows, blocks, height, width }
 }
 
@@ -110,10 +115,14 @@ pub(super) fn outer_scaled(
     [left, right]: [Storage; 2],
     scale: Scale,
 ) -> Result<Vec<Shader>, ShaderError> {
-    let products = tiled("butterfly/block_outer", &plan.tile)
+    let linker = match &plan.tile {
+        ProductTile::Lanes(tile) => {
+            tiled("butterfly/block_outer", tile).set("LEFT_TURNED", turned[0]).set("RIGHT_TURNED", turned[1])
+        }
+        ProductTile::Matrices(tile) => matrix_tiled(tile).module("butterfly/outer_operands"),
+    };
+    let products = linker
         .module(pairs)
-        .set("LEFT_TURNED", turned[0])
-        .set("RIGHT_TURNED", turned[1])
         .tensor("left", left)
         .tensor("right", right)
         .tensor("outputs", plan.part)
@@ -167,9 +176,9 @@ impl Outer<'_> {
         gate: Option<&wgpu::Buffer>,
         outputs: &wgpu::Buffer,
     ) -> Result<(), Error> {
+        let [blocks, height, width] = self.shape;
+        let tiles = self.plan.tile.count([height, blocks, width]) as u32;
         let [blocks, height, width] = self.shape.map(|size| size as u32);
-        let tile = &self.plan.tile;
-        let tiles = blocks.div_ceil(tile.blocks) * height.div_ceil(tile.lines) * width.div_ceil(tile.outputs);
         let params = OuterParams {
             groups: tiles * self.plan.parts,
             rows: self.rows as u32,

@@ -7,7 +7,9 @@ use super::block_tile::{
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
 use crate::ops::slice_sum::{self, Slices};
-use crate::plan::{DOT_ELEMENTS, DOT_LANES, PixelflyBackwardPlan, PixelflyPlan, SliceSumPlan};
+use crate::plan::{
+    DOT_ELEMENTS, DOT_LANES, PixelflyBackwardPlan, PixelflyPlan, SliceSumPlan, SparseProductPlan,
+};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::tensor::expect_optional;
 use crate::{Element, Error, Gpu, PixelflySpec, Tensor};
@@ -82,22 +84,26 @@ pub struct PixelflyBackward {
 pub fn shaders(plan: &PixelflyPlan) -> Result<Vec<Shader>, ShaderError> {
     let tensors = &plan.storage;
     let low = block_diagonal(&plan.low, true, [tensors.x, tensors.u, tensors.h])?;
-    let linker = sparse_product(&plan.product, [tensors.x, tensors.w, tensors.y]);
-    let linker = low_rank(linker, false, [tensors.h, tensors.y]);
+    let factors = [tensors.h, tensors.y];
+    let linker = low_rank(&plan.product, [tensors.x, tensors.w, tensors.y], false, factors);
     let linker = with_bias(linker, plan.bias.then_some(tensors.y));
     Ok(vec![low, linker.link()?])
 }
 
-fn low_rank(linker: Linker, turned: bool, [h, factor]: [Storage; 2]) -> Linker {
-    let linker = linker.module("butterfly/further_low_rank").set("FACTOR_TURNED", turned);
+fn low_rank(
+    plan: &SparseProductPlan,
+    tensors: [Storage; 3],
+    turned: bool,
+    [h, factor]: [Storage; 2],
+) -> Linker {
+    let linker = sparse_product(plan, tensors, "butterfly/further_low_rank").set("FACTOR_TURNED", turned);
     linker.tensor("h", h).tensor("factor", factor)
 }
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn backward_shaders(plan: &PixelflyBackwardPlan) -> Result<Vec<Shader>, ShaderError> {
     let tensors = &plan.storage;
-    let product = sparse_product(&plan.dx, [tensors.y, tensors.w, tensors.x]);
-    let product = low_rank(product, true, [tensors.h, tensors.u]);
+    let product = low_rank(&plan.dx, [tensors.y, tensors.w, tensors.x], true, [tensors.h, tensors.u]);
     let mut shaders = vec![
         block_diagonal(&plan.low, true, [tensors.x, tensors.u, tensors.h])?,
         block_diagonal(&plan.low_gradient, false, [tensors.y, tensors.y, tensors.h])?,

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::block_tile::BlockTile;
-use super::outer::OuterPlan;
+use super::outer::{OuterPlan, Rows};
+use super::product_tile::ProductTile;
 use crate::caps::Caps;
-use crate::plan::{Bound, Exchange, Footprint, Plan, check_binding, check_caps, check_turns};
+use crate::plan::{Bound, Exchange, Footprint, MatrixProduct, Plan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
 use crate::{BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, DType, PlanError};
 
@@ -41,7 +42,7 @@ pub enum BlockSparsePath {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct SparseProductPlan {
     /// What a workgroup takes at a time; its lines run along the dense size.
-    pub tile: BlockTile,
+    pub tile: ProductTile,
     /// The side of a block.
     pub side: u32,
     /// Whether the inputs are stored with the dense size as their columns.
@@ -53,8 +54,33 @@ pub struct SparseProductPlan {
 }
 
 impl SparseProductPlan {
+    /// For that many lines, over lists of the mask.
+    fn alone(
+        mask: &BlockPattern,
+        lines: usize,
+        turned: [bool; 3],
+        operands: [Storage; 2],
+        caps: &Caps,
+    ) -> Result<(Self, Bound), PlanError> {
+        let (plan, bound) = Self::with_low_rank(mask, lines, 0, turned, caps)?;
+        let [inputs_turned, weights_turned, outputs_turned] = turned;
+        let (side, columns) = (mask.side(), if weights_turned { mask.rows() } else { mask.columns() });
+        let sizes = [lines, side, side];
+        let tile =
+            MatrixProduct::choose(columns, sizes, true, [inputs_turned, weights_turned], operands, caps);
+        let most = mask.most()[usize::from(!weights_turned)];
+        let tile = tile.filter(|tile| check_turns("", tile.turns(most * side), caps).is_ok());
+        Ok(match tile {
+            Some(tile) => {
+                let tile = ProductTile::Matrices(MatrixProduct { outputs_turned, ..tile });
+                (Self { tile, ..plan }, Bound::Registers)
+            }
+            None => (plan, bound),
+        })
+    }
+
     /// For that many lines, over lists of the mask, and `rank` further steps.
-    pub(super) fn new(
+    pub(super) fn with_low_rank(
         mask: &BlockPattern,
         lines: usize,
         rank: usize,
@@ -66,6 +92,7 @@ impl SparseProductPlan {
         let (tile, bound) = BlockTile::blocked([lines, 1, side, side], false, caps);
         let turns = tile.turns(most * side) + tile.turns(rank) + most as u64;
         check_turns("a block-sparse product", turns, caps)?;
+        let tile = ProductTile::Lanes(tile);
         Ok((Self { tile, side: side as u32, inputs_turned, weights_turned, outputs_turned }, bound))
     }
 
@@ -89,18 +116,19 @@ impl BlockSparsePlan {
             let row = shape.last().is_some_and(|row| row.is_multiple_of(4));
             Storage::new(spec.dtype, caps.f16, row)
         });
-        let product = |turned| {
-            let (plan, bound) = SparseProductPlan::new(&spec.mask, spec.dense, 0, turned, caps)?;
+        let [a, b, _] = storage;
+        let product = |turned, operands| {
+            let (plan, bound) = SparseProductPlan::alone(&spec.mask, spec.dense, turned, operands, caps)?;
             Ok((BlockSparsePath::Product(plan), bound))
         };
         let (path, bound) = match spec.mode {
-            BlockSparseMode::Dds => product([spec.a_transposed, spec.b_transposed, false]),
+            BlockSparseMode::Dds => product([spec.a_transposed, spec.b_transposed, false], [a, b]),
             // C = S B is Cᵀ = Bᵀ Sᵀ: the same product with turned rows, of the transposed matrix.
-            BlockSparseMode::Dsd => product([!spec.b_transposed, !spec.a_transposed, true]),
+            BlockSparseMode::Dsd => product([!spec.b_transposed, !spec.a_transposed, true], [b, a]),
             BlockSparseMode::Sdd => {
-                let outer =
-                    OuterPlan::new("C", spec.dtype, spec.dense, spec.mask.shape(), false, false, caps);
                 let turned = [!spec.a_transposed, spec.b_transposed];
+                let held = Rows::Blocked { turned, sides: [a, b] };
+                let outer = OuterPlan::new("C", spec.dtype, spec.dense, spec.mask.shape(), held, false, caps);
                 outer.map(|(outer, bound)| (BlockSparsePath::Sampled { outer, turned }, bound))
             }
         }?;

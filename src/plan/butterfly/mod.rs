@@ -10,6 +10,7 @@ mod monarch_linear;
 mod outer;
 mod pixelfly;
 mod product;
+mod product_tile;
 
 pub use block_sparse::{BlockSoftmaxPlan, BlockSparsePath, BlockSparsePlan, SparseProductPlan};
 pub use block_tile::BlockTile;
@@ -24,3 +25,4 @@ pub(crate) use pixelfly::{DOT_ELEMENTS, DOT_LANES};
 pub use pixelfly::{PixelflyBackwardPlan, PixelflyPlan, PixelflyStorage};
 pub use product::{ButterflyBackwardPlan, ButterflyPass, ButterflyPlan, ButterflyTile};
 pub(crate) use product::{GRADIENT_LANES, Side, Window, gradient_cells};
+pub use product_tile::ProductTile;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::block_tile::{BlockTile, ENOUGH_LANES, power_of_two};
+use super::product_tile::ProductTile;
 use crate::caps::{Bytes, Caps};
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
@@ -37,9 +38,9 @@ pub enum MonarchPath {
     /// In two passes of one kernel, with what lies between the factors in a scratch tensor.
     TwoPass {
         /// Tile of the first factor, whose rows are blocked.
-        first: BlockTile,
+        first: ProductTile,
         /// Tile of the second factor, whose rows are interleaved.
-        second: BlockTile,
+        second: ProductTile,
         /// How the first pass writes the scratch. It is f32 always: the sums are, so that both paths compute the
         /// same, and a value between the factors can be too large for f16 where every `x` and `y` is not.
         written: Storage,
@@ -60,7 +61,7 @@ impl MonarchPath {
             Self::Fused(tile) => weights(spec.w1, tile.rows) + weights(spec.w2, tile.rows),
             Self::TwoPass { first, second, .. } => {
                 let scratch = 2 * spec.batch * spec.n_mid() * DType::F32.bytes();
-                scratch as f64 + weights(spec.w1, first.lines) + weights(spec.w2, second.lines)
+                scratch as f64 + weights(spec.w1, first.lines()) + weights(spec.w2, second.lines())
             }
         }
     }
@@ -137,8 +138,10 @@ impl MonarchPlan {
         check_caps("a Monarch product", caps)?;
         check_binding("the row between the factors", spec.batch * spec.n_mid(), DType::F32, caps)?;
         let ([k, q, p], [l, s, r]) = (spec.w1, spec.w2);
-        let (first, _) = BlockTile::blocked([spec.batch, k, q, p], true, caps);
+        let stored = Storage::new(spec.dtype, caps.f16, p.is_multiple_of(4));
+        let (first, _) = ProductTile::diagonal(spec.batch, [k, q, p], false, [stored; 2], caps);
         let (second, bound) = BlockTile::interleaved([spec.batch, l, s, r], 1, caps);
+        let second = ProductTile::Lanes(second);
         let scratch = |run: usize| Storage::new(DType::F32, caps.f16, run.is_multiple_of(4));
         let path = MonarchPath::TwoPass { first, second, written: scratch(q), read: scratch(l) };
         Self::with_path(spec, caps, path, bound)

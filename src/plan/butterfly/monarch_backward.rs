@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::block_tile::BlockTile;
-use super::outer::OuterPlan;
+use super::outer::{OuterPlan, Rows};
+use super::product_tile::ProductTile;
 use crate::caps::Caps;
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
@@ -15,11 +16,11 @@ use crate::{DType, MonarchSpec, PlanError};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct MonarchBackwardPlan {
     /// `z` from `x`, through the first factor.
-    pub forward: BlockTile,
+    pub forward: ProductTile,
     /// `dz` from `dy`, through the transpose of the second factor, whose rows are interleaved.
-    pub second: BlockTile,
+    pub second: ProductTile,
     /// `dx` from `dz`, through the transpose of the first.
-    pub first: BlockTile,
+    pub first: ProductTile,
     /// The gradient of the first factor, from `dz` and `x`.
     pub dw1: OuterPlan,
     /// The gradient of the second, from `dy` and `z`.
@@ -52,27 +53,30 @@ impl MonarchBackwardPlan {
         check_binding("w2", l * s * r, dtype, caps)?;
         check_binding("dy", batch * spec.n_out(), dtype, caps)?;
         check_binding("the row between the factors", batch * spec.n_mid(), DType::F32, caps)?;
-        let (forward, _) = BlockTile::blocked([batch, k, q, p], true, caps);
+        let by_runs_of = |dtype: DType, run: usize| Storage::new(dtype, caps.f16, run.is_multiple_of(4));
+        let [x, w1, z_blocked] = [by_runs_of(dtype, p), by_runs_of(dtype, p), by_runs_of(DType::F32, q)];
+        let (forward, _) = ProductTile::diagonal(batch, [k, q, p], false, [x, w1], caps);
         let (second, _) = BlockTile::interleaved([batch, l, r, s], 4, caps);
-        let (first, bound) = BlockTile::blocked([batch, k, p, q], true, caps);
+        let second = ProductTile::Lanes(second);
+        let (first, bound) = ProductTile::diagonal(batch, [k, p, q], true, [z_blocked, w1], caps);
         let turns = [(forward, p), (second, s), (first, q)];
         for (tile, summed) in turns {
             check_turns("the gradients of a Monarch product", tile.turns(summed), caps)?;
         }
-        let (dw1, _) = OuterPlan::new("dw1", dtype, batch, [k, q, p], false, false, caps)?;
-        let (dw2, _) = OuterPlan::new("dw2", dtype, batch, [l, s, r], true, false, caps)?;
-        let by_runs_of = |dtype: DType, run: usize| Storage::new(dtype, caps.f16, run.is_multiple_of(4));
+        let blocked = Rows::Blocked { turned: [false; 2], sides: [z_blocked, x] };
+        let (dw1, _) = OuterPlan::new("dw1", dtype, batch, [k, q, p], blocked, false, caps)?;
+        let (dw2, _) = OuterPlan::new("dw2", dtype, batch, [l, s, r], Rows::Interleaved, false, caps)?;
         Ok(Self {
             forward,
             second,
             first,
             dw1,
             dw2,
-            x: by_runs_of(dtype, p),
-            w1: by_runs_of(dtype, p),
+            x,
+            w1,
             w2: by_runs_of(dtype, r),
             dy: by_runs_of(dtype, l),
-            z_blocked: by_runs_of(DType::F32, q),
+            z_blocked,
             z_interleaved: by_runs_of(DType::F32, l),
             bound,
         })

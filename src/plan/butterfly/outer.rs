@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::block_tile::BlockTile;
+use super::product_tile::ProductTile;
 use crate::caps::Caps;
-use crate::plan::{Bound, Footprint, SliceSumPlan, check_binding, check_turns};
+use crate::plan::{Bound, Footprint, MatrixProduct, SliceSumPlan, check_binding, check_turns};
 use crate::shader::Storage;
 use crate::{DType, PlanError};
 
@@ -13,7 +14,7 @@ use crate::{DType, PlanError};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct OuterPlan {
     /// What a workgroup takes at a time.
-    pub tile: BlockTile,
+    pub tile: ProductTile,
     /// Rows of a part: a workgroup runs over one.
     pub part_rows: u32,
     /// Parts of the batch, summed side by side.
@@ -32,6 +33,20 @@ const FULL: usize = 512;
 /// Rows below which a part costs more in scratch than it gains.
 const LEAST_ROWS: usize = 64;
 
+/// How the rows that are summed over hold the elements of blocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rows {
+    /// One element of every block before the next.
+    Interleaved,
+    /// Block after block.
+    Blocked {
+        /// Whether the left and the right side are stored with the rows as their columns.
+        turned: [bool; 2],
+        /// How they are stored.
+        sides: [Storage; 2],
+    },
+}
+
 impl OuterPlan {
     /// For `shape` (blocks, a, c), over that many rows. `name` is the result's; it is finished from `scratch` always, or
     /// only where several parts are summed.
@@ -40,16 +55,28 @@ impl OuterPlan {
         dtype: DType,
         rows: usize,
         shape: [usize; 3],
-        interleaved: bool,
+        held: Rows,
         scratch: bool,
         caps: &Caps,
     ) -> Result<(Self, Bound), PlanError> {
         let [blocks, height, width] = shape;
         let sizes = [height, blocks, width, rows];
-        let (tile, bound) = if interleaved {
-            BlockTile::interleaved(sizes, 1, caps)
-        } else {
-            BlockTile::blocked(sizes, true, caps)
+        let (tile, bound) = match held {
+            Rows::Interleaved => {
+                let (tile, bound) = BlockTile::interleaved(sizes, 1, caps);
+                (ProductTile::Lanes(tile), bound)
+            }
+            Rows::Blocked { turned, sides } => {
+                let products = blocks * rows.div_ceil(LEAST_ROWS);
+                let turned = [!turned[0], turned[1]];
+                match MatrixProduct::choose(products, [height, width, rows], false, turned, sides, caps) {
+                    Some(tile) => (ProductTile::Matrices(tile), Bound::Registers),
+                    None => {
+                        let (tile, bound) = BlockTile::blocked(sizes, true, caps);
+                        (ProductTile::Lanes(tile), bound)
+                    }
+                }
+            }
         };
         let elements = shape.iter().product::<usize>();
         check_binding(name, elements, dtype, caps)?;
@@ -57,7 +84,7 @@ impl OuterPlan {
         let scratch = scratch || parts > 1;
         check_turns("a weight's gradient", tile.turns(part_rows), caps)?;
         // Quads run across the blocks where rows interleave them, and the blocks do not meet in the result.
-        let by_fours = !interleaved && width.is_multiple_of(4);
+        let by_fours = matches!(held, Rows::Blocked { .. }) && width.is_multiple_of(4);
         let plan = Self {
             tile,
             part_rows: part_rows as u32,
@@ -99,15 +126,13 @@ fn parts(
     rows: usize,
     elements: usize,
     [blocks, height, width]: [usize; 3],
-    tile: &BlockTile,
+    tile: &ProductTile,
     caps: &Caps,
 ) -> (usize, usize) {
-    let tiles = blocks.div_ceil(tile.blocks as usize)
-        * height.div_ceil(tile.lines as usize)
-        * width.div_ceil(tile.outputs as usize);
+    let tiles = tile.count([height, blocks, width]);
     let bindable = caps.binding_bytes.min(caps.buffer_bytes).min(i32::MAX as u64) as usize / 4 / elements;
     let mut parts = FULL.div_ceil(tiles).min(rows.div_ceil(LEAST_ROWS)).min(bindable).max(1);
-    let part_rows = |parts: usize| rows.div_ceil(parts).next_multiple_of(tile.steps as usize);
+    let part_rows = |parts: usize| rows.div_ceil(parts).next_multiple_of(tile.steps() as usize);
     if let Some(limit) = caps.loop_turns {
         while tile.turns(part_rows(parts)) > u64::from(limit) && 2 * parts <= bindable {
             parts *= 2;

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::block_sparse::{SparseProductPlan, check_lists};
-use super::block_tile::BlockTile;
 use super::column_sums::ColumnSumsPlan;
-use super::outer::OuterPlan;
+use super::outer::{OuterPlan, Rows};
+use super::product_tile::ProductTile;
 use crate::caps::Caps;
 use crate::plan::{Bound, Footprint, Plan, SliceSumPlan, check_binding, check_caps, check_turns};
 use crate::shader::Storage;
@@ -32,7 +32,7 @@ pub struct PixelflyStorage {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct PixelflyPlan {
     /// `x U`.
-    pub low: BlockTile,
+    pub low: ProductTile,
     /// The blocks, and the rest of the low-rank product.
     pub product: SparseProductPlan,
     /// Whether a bias is added.
@@ -48,9 +48,9 @@ pub struct PixelflyPlan {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct PixelflyBackwardPlan {
     /// `h = x U`, again.
-    pub low: BlockTile,
+    pub low: ProductTile,
     /// `dh = dy Vᵀ`, short of the gate.
-    pub low_gradient: BlockTile,
+    pub low_gradient: ProductTile,
     /// `dx`, from the blocks and from `dh Uᵀ`.
     pub dx: SparseProductPlan,
     /// The gradient of the blocks, from `dy` and `x`.
@@ -102,8 +102,14 @@ fn check(spec: &PixelflySpec, caps: &Caps) -> Result<(), PlanError> {
 }
 
 /// A dense product to `rank` outputs, as a factor of one block.
-fn low(spec: &PixelflySpec, inputs: usize, caps: &Caps) -> Result<BlockTile, PlanError> {
-    let (tile, _) = BlockTile::blocked([spec.batch, 1, spec.rank, inputs], false, caps);
+fn low(
+    spec: &PixelflySpec,
+    inputs: usize,
+    turned: bool,
+    operands: [Storage; 2],
+    caps: &Caps,
+) -> Result<ProductTile, PlanError> {
+    let (tile, _) = ProductTile::diagonal(spec.batch, [1, spec.rank, inputs], turned, operands, caps);
     check_turns("a low-rank product", tile.turns(inputs), caps)?;
     Ok(tile)
 }
@@ -113,9 +119,11 @@ impl PixelflyPlan {
     pub fn new(spec: &PixelflySpec, caps: &Caps) -> Result<Self, PlanError> {
         check(spec, caps)?;
         let turned = [false, true, false];
-        let (product, bound) = SparseProductPlan::new(&spec.mask, spec.batch, spec.rank, turned, caps)?;
-        let low = low(spec, spec.size[1], caps)?;
-        Ok(Self { low, product, bias: spec.bias, storage: storage(spec, caps), bound })
+        let (product, bound) =
+            SparseProductPlan::with_low_rank(&spec.mask, spec.batch, spec.rank, turned, caps)?;
+        let storage = storage(spec, caps);
+        let low = low(spec, spec.size[1], true, [storage.x, storage.u], caps)?;
+        Ok(Self { low, product, bias: spec.bias, storage, bound })
     }
 }
 
@@ -140,17 +148,19 @@ impl PixelflyBackwardPlan {
     pub fn new(spec: &PixelflySpec, caps: &Caps) -> Result<Self, PlanError> {
         check(spec, caps)?;
         let ([out, r#in], rank) = (spec.size, spec.rank);
-        let (dx, bound) = SparseProductPlan::new(&spec.mask, spec.batch, rank, [false; 3], caps)?;
-        let outer = |name, shape| {
-            OuterPlan::new(name, spec.dtype, spec.batch, shape, false, true, caps).map(|(plan, _)| plan)
+        let (dx, bound) = SparseProductPlan::with_low_rank(&spec.mask, spec.batch, rank, [false; 3], caps)?;
+        let PixelflyStorage { x, u, y, h, .. } = storage(spec, caps);
+        let outer = |name, shape, sides| {
+            let held = Rows::Blocked { turned: [false; 2], sides };
+            OuterPlan::new(name, spec.dtype, spec.batch, shape, held, true, caps).map(|(plan, _)| plan)
         };
         let plan = Self {
-            low: low(spec, r#in, caps)?,
-            low_gradient: low(spec, out, caps)?,
+            low: low(spec, r#in, true, [x, u], caps)?,
+            low_gradient: low(spec, out, false, [y, y], caps)?,
             dx,
-            dw: outer("dw", spec.mask.shape())?,
-            du: outer("du", [1, r#in, rank])?,
-            dv: outer("dv", [1, rank, out])?,
+            dw: outer("dw", spec.mask.shape(), [y, x])?,
+            du: outer("du", [1, r#in, rank], [x, h])?,
+            dv: outer("dv", [1, rank, out], [h, y])?,
             bias: spec.bias.then(|| ColumnSumsPlan::new(spec.dtype, [spec.batch, out], caps)).transpose()?,
             gate: spec.gate,
             storage: storage(spec, caps),
