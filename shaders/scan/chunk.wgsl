@@ -61,30 +61,12 @@ fn between(first: u32, end: u32) -> f32 {
 
 // Decays from the chunk's beginning to after each of four steps.
 fn decays_in(four: u32) -> vec4<f32> {
-    return precise_exp(upto(logs[four]) + between(0u, four));
+    return exp(upto(logs[four]) + between(0u, four));
 }
 
 // Decays from after each of four steps to the chunk's end.
 fn decays_out(four: u32) -> vec4<f32> {
-    return precise_exp(after(logs[four]) + between(four + 1u, CHUNK_FOURS));
-}
-
-// An exponential with an error of about a unit in the last place. WGSL lets its own be wrong by 3 + 2 |x| of them, and one
-// driver's are larger than true by half a unit on average; a state is a sum over the steps of a chunk, each times such a one,
-// of which there are few. After Cody and Waite (1980): a power of two, and the series of what is left.
-fn precise_exp(x: vec4<f32>) -> vec4<f32> {
-    let power = round(x * 1.44269504);
-    // ln 2 in two parts, of which the first has few bits.
-    let r = fma(power, vec4<f32>(-1.42860682e-6), fma(power, vec4<f32>(-0.693145752), x));
-    var series = fma(r, vec4<f32>(1.0 / 5040.0), vec4<f32>(1.0 / 720.0));
-    series = fma(series, r, vec4<f32>(1.0 / 120.0));
-    series = fma(series, r, vec4<f32>(1.0 / 24.0));
-    series = fma(series, r, vec4<f32>(1.0 / 6.0));
-    series = fma(series, r, vec4<f32>(0.5));
-    series = fma(series, r * r, r) + vec4<f32>(1.0);
-    let within = abs(x) < vec4<f32>(87.0);
-    let exponent = vec4<i32>(select(vec4<f32>(), power, within));
-    return select(exp(x), ldexp(series, exponent), within);
+    return exp(after(logs[four]) + between(four + 1u, CHUNK_FOURS));
 }
 
 // Decays from after each of the four early steps (across) to after each of the late ones (down); 0 where the late step
