@@ -67,6 +67,15 @@ impl Storage {
         Self { format, vectors }
     }
 
+    /// Bytes of an element.
+    pub(crate) fn bytes(self) -> usize {
+        match self.format {
+            Format::F32 => 4,
+            Format::F16 | Format::F16Packed | Format::Bf16Packed => 2,
+            Format::I8Packed => 1,
+        }
+    }
+
     /// The file name under `elem/load` and `elem/store`.
     fn module(self) -> &'static str {
         match (self.format, self.vectors) {
@@ -84,16 +93,21 @@ impl Storage {
     }
 }
 
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::F16Packed => "f16 packed in u32",
+            Self::Bf16Packed => "bf16 packed in u32",
+            Self::I8Packed => "i8 packed in u32",
+        })
+    }
+}
+
 impl fmt::Display for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let format = match self.format {
-            Format::F32 => "f32",
-            Format::F16 => "f16",
-            Format::F16Packed => "f16 packed in u32",
-            Format::Bf16Packed => "bf16 packed in u32",
-            Format::I8Packed => "i8 packed in u32",
-        };
-        write!(f, "{format}{}", if self.vectors { ", by fours" } else { "" })
+        write!(f, "{}{}", self.format, if self.vectors { ", by fours" } else { "" })
     }
 }
 
@@ -260,6 +274,12 @@ fn find(files: Files, name: &str) -> Option<&'static str> {
 /// The text of a file of operations, by its path under `shaders/` without the ending.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn file(name: &str) -> Option<&'static str> {
+    if let Ok(dirs) = std::env::var("TW_SHADERS") {
+        for dir in dirs.split(':') {
+            if let Ok(text) = std::fs::read_to_string(format!("{dir}/{name}.wgsl")) {
+                return Some(Box::leak(text.into_boxed_str()));
+            }
+        }
     find(FILES, name)
 }
 
@@ -439,6 +459,8 @@ pub const FILES: Files = files![
     "butterfly/factor",
     "butterfly/further_low_rank",
     "butterfly/further_none",
+    "butterfly/interleaved_operands",
+    "butterfly/interleaved_outer_operands",
     "butterfly/monarch",
     "butterfly/no_bias",
     "butterfly/outer_operands",
@@ -456,6 +478,8 @@ pub const FILES: Files = files![
     "butterfly/rows_4",
     "butterfly/scale_gate",
     "butterfly/sparse_operands",
+    "butterfly/stage_interleaved",
+    "butterfly/store_interleaved",
     "butterfly/tile",
     "butterfly/z_scalars",
     "butterfly/z_vectors",
@@ -471,6 +495,10 @@ pub const FILES: Files = files![
     "common/reduce_workgroup",
     "common/scale_none",
     "common/special",
+    "common/stage_fours",
+    "common/staged_ragged",
+    "common/staged_whole",
+    "common/store_fours",
     "common/sum_slices",
     "common/sync_subgroup",
     "elem/load/bf16_packed",

@@ -68,10 +68,10 @@ fn multiply_tile(lane: u32, group: u32) {
             let s = i * 4u * VECTORS_N + j;
             let row = 4u * (i * LANES_M + lane_m);
             let column = 4u * (j * LANES_N + lane_n);
-            store(tile, row, column, sums[s]);
-            store(tile, row + 1u, column, sums[s + VECTORS_N]);
-            store(tile, row + 2u, column, sums[s + 2u * VECTORS_N]);
-            store(tile, row + 3u, column, sums[s + 3u * VECTORS_N]);
+            store(tile, 0u, row, column, sums[s]);
+            store(tile, 0u, row + 1u, column, sums[s + VECTORS_N]);
+            store(tile, 0u, row + 2u, column, sums[s + 2u * VECTORS_N]);
+            store(tile, 0u, row + 3u, column, sums[s + 3u * VECTORS_N]);
         }
     }
 }

@@ -53,7 +53,7 @@ fn steps_of(tile: Tile) -> u32 {
     return params.k;
 }
 
-fn store(tile: Tile, line: u32, output: u32, four: vec4<f32>) {
+fn store(tile: Tile, block: u32, line: u32, output: u32, four: vec4<f32>) {
     let row = tile.m + line;
     if (row < params.m) {
         let start = tile.c + row * params.c_row;

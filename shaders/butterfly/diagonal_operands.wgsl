@@ -39,24 +39,24 @@ fn source_of(tile: Tile, step: u32) -> Source {
     return step;
 }
 
-fn left_four(tile: Tile, source: Source, line: u32, step: u32) -> vec4<f16> {
+fn left_four(tile: Tile, source: Source, block: u32, line: u32, step: u32) -> vec4<f16> {
     let row = tile.row + line;
     let start = (row * params.blocks + tile.block) * params.width;
-    return inputs_load_halves(start + source + step, end_if(row < params.rows, start + params.width));
+    return inputs_staged(start + source + step, end_if(row < params.rows, start + params.width));
 }
 
-fn right_four(tile: Tile, source: Source, step: u32, output: u32) -> vec4<f16> {
+fn right_four(tile: Tile, source: Source, block: u32, output: u32, step: u32) -> vec4<f16> {
     let i = source + step;
     let j = tile.output + output;
     if (RIGHT_TURNED) {
         let start = (tile.block * params.height + j) * params.width;
-        return w_load_halves(start + i, end_if(j < params.height, start + params.width));
+        return w_staged(start + i, end_if(j < params.height, start + params.width));
     }
     let start = (tile.block * params.width + i) * params.height;
-    return w_load_halves(start + j, end_if(i < params.width, start + params.height));
+    return w_staged(start + j, end_if(i < params.width, start + params.height));
 }
 
-fn store(tile: Tile, line: u32, output: u32, four: vec4<f32>) {
+fn store(tile: Tile, block: u32, line: u32, output: u32, four: vec4<f32>) {
     let row = tile.row + line;
     let element = blocked(tile.block, params.height, tile.output + output);
     let start = row * params.blocks * params.height;

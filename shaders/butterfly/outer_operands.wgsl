@@ -63,29 +63,29 @@ fn source_of(tile: Tile, step: u32) -> Source {
     return tile.row + step;
 }
 
-fn left_four(tile: Tile, source: Source, line: u32, step: u32) -> vec4<f16> {
+fn left_four(tile: Tile, source: Source, block: u32, line: u32, step: u32) -> vec4<f16> {
     let row = source + step;
     let a = tile.left + line;
     if (LEFT_TURNED) {
         let start = row * params.left_width;
-        return left_load_halves(start + a, end_if(row < tile.end, start + tile.left_end));
+        return left_staged(start + a, end_if(row < tile.end, start + tile.left_end));
     }
     let start = a * params.rows;
-    return left_load_halves(start + row, end_if(a < tile.left_end, start + tile.end));
+    return left_staged(start + row, end_if(a < tile.left_end, start + tile.end));
 }
 
-fn right_four(tile: Tile, source: Source, step: u32, output: u32) -> vec4<f16> {
+fn right_four(tile: Tile, source: Source, block: u32, output: u32, step: u32) -> vec4<f16> {
     let row = source + step;
     let c = tile.right + output;
     if (RIGHT_TURNED) {
         let start = c * params.rows;
-        return right_load_halves(start + row, end_if(c < tile.right_end, start + tile.end));
+        return right_staged(start + row, end_if(c < tile.right_end, start + tile.end));
     }
     let start = row * params.right_width;
-    return right_load_halves(start + c, end_if(row < tile.end, start + tile.right_end));
+    return right_staged(start + c, end_if(row < tile.end, start + tile.right_end));
 }
 
-fn store(tile: Tile, line: u32, output: u32, four: vec4<f32>) {
+fn store(tile: Tile, block: u32, line: u32, output: u32, four: vec4<f32>) {
     let start = tile.outputs + (tile.line + line) * params.width;
     let inside = tile.line + line < params.height;
     outputs_store4(start + tile.output + output, end_if(inside, start + params.width), four);

@@ -54,24 +54,24 @@ fn source_of(tile: Tile, step: u32) -> Source {
     return Source(lists[at] * BLOCK + step % BLOCK, step % BLOCK, lists[at + 1u] * BLOCK * BLOCK);
 }
 
-fn left_four(tile: Tile, source: Source, line: u32, step: u32) -> vec4<f16> {
+fn left_four(tile: Tile, source: Source, block: u32, line: u32, step: u32) -> vec4<f16> {
     let row = tile.row + line;
     let v = source.input + step;
     if (LEFT_TURNED) {
         let start = v * params.rows;
-        return inputs_load_halves(start + row, end_if(v < params.inputs_width, start + params.rows));
+        return inputs_staged(start + row, end_if(v < params.inputs_width, start + params.rows));
     }
     let start = row * params.inputs_width;
-    return inputs_load_halves(start + v, end_if(row < params.rows, start + params.inputs_width));
+    return inputs_staged(start + v, end_if(row < params.rows, start + params.inputs_width));
 }
 
-fn right_four(tile: Tile, source: Source, step: u32, output: u32) -> vec4<f16> {
+fn right_four(tile: Tile, source: Source, block: u32, output: u32, step: u32) -> vec4<f16> {
     let v = source.step + step;
     let u = tile.in_block + output;
-    return w_load_halves(source.block + select(v * BLOCK + u, u * BLOCK + v, RIGHT_TURNED), source.block + BLOCK * BLOCK);
+    return w_staged(source.block + select(v * BLOCK + u, u * BLOCK + v, RIGHT_TURNED), source.block + BLOCK * BLOCK);
 }
 
-fn store(tile: Tile, line: u32, output: u32, four: vec4<f32>) {
+fn store(tile: Tile, block: u32, line: u32, output: u32, four: vec4<f32>) {
     let row = tile.row + line;
     let u = tile.output + output;
     if (OUTPUTS_TURNED) {

@@ -1,9 +1,11 @@
 // A product on matrix units: for every tile of lines x outputs, product[line, output] = sum over steps of left[line, step]
-// right[step, output]. A module says where the operands lie. A subgroup owns some cooperative matrices of the result; the
-// workgroup stages TILE_STEPS of the summed dimension in f16. What a lane fetches goes straight into workgroup memory: a
-// version that kept it in an array until the next step took many times as long on an H100 as one that did not.
+// right[step, output]; of several blocks side by side, each with subgroups of its own. Modules say where the operands lie,
+// and stage and store them. A subgroup owns some cooperative matrices of the result; the workgroup stages TILE_STEPS of the
+// summed dimension in f16. What a lane fetches goes straight into workgroup memory: a version that kept it in an array until
+// the next step took many times as long on an H100 as one that did not.
 
-const SUBGROUPS_M: u32 = 2; // subgroups along the lines of the tile
+const BLOCKS: u32 = 1; // of the tile
+const SUBGROUPS_M: u32 = 2; // subgroups of a block along the lines of the tile
 const SUBGROUPS_N: u32 = 2; // subgroups along its outputs
 const SUBGROUP_LANES: u32 = 32;
 const MATRICES_M: u32 = 4; // matrices of a subgroup along its lines
@@ -18,14 +20,18 @@ const m0 = 0u; // each m
 const n0 = 0u; // each n
 const k0 = 0u; // each k
 
-const LANES = SUBGROUPS_M * SUBGROUPS_N * SUBGROUP_LANES;
+const SUBGROUPS = BLOCKS * SUBGROUPS_M * SUBGROUPS_N;
+const LANES = SUBGROUPS * SUBGROUP_LANES;
 const SPAN_LINES = MATRICES_M * SIDE;
 const SPAN_OUTPUTS = MATRICES_N * SIDE;
 const TILE_LINES = SUBGROUPS_M * SPAN_LINES;
 const TILE_OUTPUTS = SUBGROUPS_N * SPAN_OUTPUTS;
-// Rows of the operands as they lie in memory, and fours of one.
-const LEFT_ROWS = select(TILE_LINES, TILE_STEPS, LEFT_TURNED);
-const RIGHT_ROWS = select(TILE_STEPS, TILE_OUTPUTS, RIGHT_TURNED);
+// Whether fours of the operands run along steps as they lie in memory, and not along lines or outputs; rows of them, and
+// fours of a row.
+const LEFT_BY_STEPS = !LEFT_TURNED;
+const RIGHT_BY_STEPS = RIGHT_TURNED;
+const LEFT_ROWS = select(TILE_STEPS, TILE_LINES, LEFT_BY_STEPS);
+const RIGHT_ROWS = select(TILE_STEPS, TILE_OUTPUTS, RIGHT_BY_STEPS);
 const LEFT_FOURS = TILE_LINES * TILE_STEPS / 4u / LEFT_ROWS;
 const RIGHT_FOURS = TILE_STEPS * TILE_OUTPUTS / 4u / RIGHT_ROWS;
 // Rows are padded by two fours, which spreads a column over all banks.
@@ -34,18 +40,19 @@ const RIGHT_STRIDE = RIGHT_FOURS + 2u;
 const MATRIX_FOURS = SIDE * SIDE / 4u;
 
 const_assert TILE_STEPS % SIDE == 0u;
-const_assert LEFT_ROWS * LEFT_FOURS % LANES == 0u;
-const_assert RIGHT_ROWS * RIGHT_FOURS % LANES == 0u;
+const_assert BLOCKS * LEFT_ROWS * LEFT_FOURS % LANES == 0u;
+const_assert BLOCKS * RIGHT_ROWS * RIGHT_FOURS % LANES == 0u;
 
-var<workgroup> left_tile: array<vec4<f16>, LEFT_ROWS * LEFT_STRIDE>;
-var<workgroup> right_tile: array<vec4<f16>, RIGHT_ROWS * RIGHT_STRIDE>;
+var<workgroup> left_tile: array<vec4<f16>, BLOCKS * LEFT_ROWS * LEFT_STRIDE>;
+var<workgroup> right_tile: array<vec4<f16>, BLOCKS * RIGHT_ROWS * RIGHT_STRIDE>;
 // A matrix of each subgroup on its way out: no more, so that two workgroups fit beside one another.
-var<workgroup> sum_tile: array<vec4<f32>, SUBGROUPS_M * SUBGROUPS_N * MATRIX_FOURS>;
+var<workgroup> sum_tile: array<vec4<f32>, SUBGROUPS * MATRIX_FOURS>;
 
 // A lane's place: in the workgroup, and its subgroup's in the tile.
 struct Place {
     rank: u32,
     subgroup: u32,
+    block: u32,
     line: u32,
     output: u32,
 }
@@ -66,18 +73,21 @@ fn multiply_tile(lane: Lane, tile: Tile) {
     let place = Place(
         rank(lane),
         lane.subgroup,
-        lane.subgroup / SUBGROUPS_N * SPAN_LINES,
+        lane.subgroup / (SUBGROUPS_M * SUBGROUPS_N),
+        lane.subgroup / SUBGROUPS_N % SUBGROUPS_M * SPAN_LINES,
         lane.subgroup % SUBGROUPS_N * SPAN_OUTPUTS,
     );
     var sum_m0_n0: Sum; // each m n
     let steps = steps_of(tile);
     for (var step = 0u; step < steps; step += TILE_STEPS) {
-        stage(place, tile, source_of(tile, step));
+        let source = source_of(tile, step);
+        stage_left(place.rank, tile, source);
+        stage_right(place.rank, tile, source);
         workgroupBarrier();
         { // each k
-            let right_n0 = right_at(k0 * SIDE, place.output + n0 * SIDE); // each n
+            let right_n0 = right_at(place, k0 * SIDE, n0 * SIDE); // each n
             { // each m
-                let left = left_at(place.line + m0 * SIDE, k0 * SIDE);
+                let left = left_at(place, m0 * SIDE, k0 * SIDE);
                 sum_m0_n0 = coopMultiplyAdd(left, right_n0, sum_m0_n0); // each n
             }
         }
@@ -93,52 +103,25 @@ fn multiply_tile(lane: Lane, tile: Tile) {
             coopStoreT(sum_m0_n0, &sum_tile[own], SIDE / 4u);
         }
         workgroupBarrier();
-        store_matrix(place, tile, m0 * SIDE, n0 * SIDE);
+        store_matrices(place, tile, m0 * SIDE, n0 * SIDE);
         workgroupBarrier();
     }
 }
 
-// The loops have as many turns for all lanes, so that a compiler knows how many and has the loads of all under way at once.
-fn stage(place: Place, tile: Tile, source: Source) {
-    for (var turn = 0u; turn < LEFT_ROWS * LEFT_FOURS / LANES; turn++) {
-        let i = turn * LANES + place.rank;
-        let row = i / LEFT_FOURS;
-        let four = i % LEFT_FOURS;
-        let line = select(row, four * 4u, LEFT_TURNED);
-        let step = select(four * 4u, row, LEFT_TURNED);
-        left_tile[row * LEFT_STRIDE + four] = left_four(tile, source, line, step);
+fn left_at(place: Place, first_line: u32, step: u32) -> Left {
+    let plane = place.block * LEFT_ROWS * LEFT_STRIDE;
+    let line = place.line + first_line;
+    if (LEFT_BY_STEPS) {
+        return coopLoadT<Left>(&left_tile[plane + line * LEFT_STRIDE + step / 4u], LEFT_STRIDE);
     }
-    for (var turn = 0u; turn < RIGHT_ROWS * RIGHT_FOURS / LANES; turn++) {
-        let i = turn * LANES + place.rank;
-        let row = i / RIGHT_FOURS;
-        let four = i % RIGHT_FOURS;
-        let step = select(row, four * 4u, RIGHT_TURNED);
-        let output = select(four * 4u, row, RIGHT_TURNED);
-        right_tile[row * RIGHT_STRIDE + four] = right_four(tile, source, step, output);
-    }
+    return coopLoad<Left>(&left_tile[plane + step * LEFT_STRIDE + line / 4u], LEFT_STRIDE);
 }
 
-fn left_at(line: u32, step: u32) -> Left {
-    if (LEFT_TURNED) {
-        return coopLoad<Left>(&left_tile[step * LEFT_STRIDE + line / 4u], LEFT_STRIDE);
+fn right_at(place: Place, step: u32, first_output: u32) -> Right {
+    let plane = place.block * RIGHT_ROWS * RIGHT_STRIDE;
+    let output = place.output + first_output;
+    if (RIGHT_BY_STEPS) {
+        return coopLoad<Right>(&right_tile[plane + output * RIGHT_STRIDE + step / 4u], RIGHT_STRIDE);
     }
-    return coopLoadT<Left>(&left_tile[line * LEFT_STRIDE + step / 4u], LEFT_STRIDE);
-}
-
-fn right_at(step: u32, output: u32) -> Right {
-    if (RIGHT_TURNED) {
-        return coopLoad<Right>(&right_tile[output * RIGHT_STRIDE + step / 4u], RIGHT_STRIDE);
-    }
-    return coopLoadT<Right>(&right_tile[step * RIGHT_STRIDE + output / 4u], RIGHT_STRIDE);
-}
-
-// Stores a matrix of the subgroup, which begins at this line and output of its share.
-fn store_matrix(place: Place, tile: Tile, first_line: u32, first_output: u32) {
-    for (var i = place.rank % SUBGROUP_LANES; i < MATRIX_FOURS; i += SUBGROUP_LANES) {
-        let row = i / (SIDE / 4u);
-        let four = i % (SIDE / 4u) * 4u;
-        let line = place.line + first_line + select(row, four, OUTPUTS_TURNED);
-        let output = place.output + first_output + select(four, row, OUTPUTS_TURNED);
-        store(tile, line, output, sum_tile[place.subgroup * MATRIX_FOURS + i]);
-    }
+    return coopLoadT<Right>(&right_tile[plane + step * RIGHT_STRIDE + output / 4u], RIGHT_STRIDE);
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::ops::matrix_product;
-use crate::plan::{Bound, Footprint, MatrixProduct, Plan, check_binding, check_turns};
-use crate::shader::{Shader, ShaderError, Storage};
+use crate::plan::{Bound, Footprint, MatrixProduct, Plan, Summed, check_binding, check_turns};
+use crate::shader::{Shader, ShaderError, Storage, Words};
 use crate::spec::elements;
 use crate::{Caps, DType, Element, Error, Gpu, PlanError, SpecError, Tensor};
 
@@ -238,9 +238,9 @@ impl MatmulPlan {
     /// The same product on matrix units, if the adapter has them for these operands and the problem fills their tiles.
     fn on_matrices(&self, spec: &MatmulSpec, caps: &Caps) -> Option<Self> {
         let [a, b, _] = self.storage;
-        let sizes = [spec.m, spec.n, spec.k];
+        let (sizes, summed) = ([spec.m, spec.n], Summed::Steps(spec.k));
         let turned = [false, spec.b_transposed];
-        let tile = MatrixProduct::choose(spec.batch[0] * spec.batch[1], sizes, false, turned, [a, b], caps)?;
+        let tile = MatrixProduct::choose(spec.batch[0] * spec.batch[1], sizes, summed, turned, [a, b], caps)?;
         let path = MatmulPath::Matrices(tile);
         let plan =
             Self { tile: [tile.lines(), tile.outputs(), tile.steps], path, bound: Bound::Registers, ..*self };
@@ -385,7 +385,10 @@ pub fn shaders(plan: &MatmulPlan) -> Result<Vec<Shader>, ShaderError> {
             .set("RIGHT_TURNED", plan.b_transposed)
             .set("LANE_M", lane[0])
             .set("LANE_N", lane[1]),
-        MatmulPath::Matrices(tile) => matrix_product::tiled(linker, &tile).module("baseline/matmul_halves"),
+        MatmulPath::Matrices(tile) => {
+            let operands: [Words; 2] = [&[("tensor", "a")], &[("tensor", "b")]];
+            matrix_product::tiled(linker, &tile, operands).module("baseline/matmul_halves")
+        }
     };
     Ok(vec![linker.tensor("a", a).tensor("b", b).tensor("c", c).link()?])
 }

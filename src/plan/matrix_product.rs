@@ -13,7 +13,9 @@ use crate::shader::{Format, Storage};
 pub struct MatrixProduct {
     /// The matrices.
     pub units: MatrixUnits,
-    /// Subgroups along the lines and the outputs of the tile.
+    /// Blocks of the tile, each with as many subgroups: more than one only where rows interleave them.
+    pub blocks: u32,
+    /// Subgroups of a block along the lines and the outputs of the tile.
     pub subgroups: [u32; 2],
     /// Matrices of a subgroup, likewise.
     pub matrices: [u32; 2],
@@ -21,9 +23,19 @@ pub struct MatrixProduct {
     pub steps: u32,
     /// Whether the left operand is stored (steps, lines), and the right one (outputs, steps).
     pub turned: [bool; 2],
+    /// Whether the last stage is not full, so that what is past an end must be zeros.
+    pub ragged: bool,
     /// Whether the result is stored (outputs, lines).
     pub outputs_turned: bool,
+    /// Whether the left operand, the right one and the result have rows that interleave the blocks.
+    pub interleaved: [bool; 3],
 }
+
+/// Subgroups and matrices of each where rows interleave blocks, from what reads least on.
+const INTERLEAVED_TILES: [[u32; 2]; 4] = [[4, 4], [2, 4], [2, 2], [1, 1]];
+
+/// Blocks side by side where rows interleave them: half a sector of memory of each.
+const INTERLEAVED_BLOCKS: u32 = 8;
 
 /// Subgroups and matrices of each, from what reads least on. What a subgroup reads of workgroup memory is the bound: one that
 /// owns 4 × 4 matrices reads each factor for four products. Fewer of them, with more subgroups, are for narrow blocks.
@@ -43,15 +55,53 @@ const FULL: usize = 32;
 /// Elements with which a row in workgroup memory is padded.
 const PADDING: u32 = 8;
 
+/// What a product sums over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Summed {
+    /// So many elements.
+    Steps(usize),
+    /// Listed blocks, whose outputs are those of a tile or several: no stage and no tile lies in two of them.
+    Blocks {
+        /// Elements of a block, along steps and outputs.
+        side: usize,
+        /// Whether blocks overhang the operands.
+        overhang: bool,
+    },
+}
+
+impl Summed {
+    /// Stages of so many matrices that fit.
+    fn matrices(self, side: usize) -> Option<u32> {
+        match self {
+            Self::Blocks { side: block, .. } if !block.is_multiple_of(side) => None,
+            Self::Blocks { side: block, .. } if !block.is_multiple_of(2 * side) => Some(1),
+            _ => Some(2),
+        }
+    }
+
+    fn is_ragged(self, stage: u32) -> bool {
+        match self {
+            Self::Steps(steps) => !steps.is_multiple_of(stage as usize),
+            Self::Blocks { overhang, .. } => overhang,
+        }
+    }
+
+    /// Whether tiles may have so many outputs.
+    fn takes(self, outputs: u32) -> bool {
+        match self {
+            Self::Steps(_) => true,
+            Self::Blocks { side, .. } => side.is_multiple_of(outputs as usize),
+        }
+    }
+}
+
 impl MatrixProduct {
-    /// The tile for `products` products of `lines` × `outputs` and sums of that many `steps`, which is a multiple of those of
-    /// a stage wherever lists of blocks make up the sum. Lines and outputs of a product are filled up with zeros, the latter
-    /// not if they are `whole`. None if the adapter has no matrix units for operands that are stored so, or if most of the
-    /// smallest tile were idle.
+    /// The tile for `products` products of `lines` × `outputs`, which may end within a tile. None if the adapter has no matrix
+    /// units for operands that are stored so, or if most of the smallest tile were idle.
     pub(crate) fn choose(
         products: usize,
-        [lines, outputs, steps]: [usize; 3],
-        whole: bool,
+        [lines, outputs]: [usize; 2],
+        summed: Summed,
         turned: [bool; 2],
         operands: [Storage; 2],
         caps: &Caps,
@@ -61,25 +111,58 @@ impl MatrixProduct {
         if !operands.iter().all(|storage| storage.format == Format::F16 && storage.vectors) {
             return None;
         }
-        let stage = if whole && !steps.is_multiple_of(2 * units.side as usize) { 1 } else { 2 };
-        if whole && !steps.is_multiple_of(units.side as usize) {
-            return None;
-        }
+        let steps = summed.matrices(units.side as usize)? * units.side;
         let tiles = TILES.map(|[subgroups, matrices]| Self {
             units,
+            blocks: 1,
             subgroups,
             matrices,
-            steps: stage * units.side,
+            steps,
             turned,
+            ragged: summed.is_ragged(steps),
             outputs_turned: false,
+            interleaved: [false; 3],
         });
         let last = tiles[TILES.len() - 1];
         tiles.into_iter().find(|tile| {
             let [down, across] = [tile.lines(), tile.outputs()].map(|size| size as usize);
             let groups = products * lines.div_ceil(down) * outputs.div_ceil(across);
             let filled = lines * 2 > down && outputs * 2 > across;
-            let whole = !whole || outputs.is_multiple_of(across);
-            filled && whole && tile.is_even() && tile.fits(caps) && (groups >= FULL || *tile == last)
+            filled
+                && summed.takes(tile.outputs())
+                && tile.is_even()
+                && tile.fits(caps)
+                && (groups >= FULL || *tile == last)
+        })
+    }
+
+    /// The tile for one product of `lines` × `outputs` of each of `blocks` blocks, of which rows of `interleaved` operands and
+    /// results hold one element each before the next. None under the same conditions.
+    pub(crate) fn interleaved(
+        [blocks, lines, outputs, steps]: [usize; 4],
+        turned: [bool; 2],
+        interleaved: [bool; 3],
+        operands: [Storage; 2],
+        caps: &Caps,
+    ) -> Option<Self> {
+        let units = caps.matrix_units()?;
+        if !operands.iter().all(|storage| storage.format == Format::F16 && storage.vectors) {
+            return None;
+        }
+        let tiles = INTERLEAVED_TILES.map(|matrices| Self {
+            units,
+            blocks: INTERLEAVED_BLOCKS,
+            subgroups: [1, 1],
+            matrices,
+            steps: units.side,
+            turned,
+            ragged: Summed::Steps(steps).is_ragged(units.side),
+            outputs_turned: false,
+            interleaved,
+        });
+        tiles.into_iter().find(|tile| {
+            let filled = [(blocks, tile.blocks), (lines, tile.lines()), (outputs, tile.outputs())];
+            filled.iter().all(|&(size, tile)| size * 2 > tile as usize) && tile.is_even() && tile.fits(caps)
         })
     }
 
@@ -93,28 +176,37 @@ impl MatrixProduct {
         self.subgroups[1] * self.matrices[1] * self.units.side
     }
 
+    fn all_subgroups(&self) -> u32 {
+        self.blocks * self.subgroups[0] * self.subgroups[1]
+    }
+
     /// Invocations of a workgroup.
     pub fn lanes(&self) -> u32 {
-        self.subgroups[0] * self.subgroups[1] * self.units.subgroup_lanes
+        self.all_subgroups() * self.units.subgroup_lanes
     }
 
     /// Fours of an operand that a lane stages at a time.
     fn fours(&self, side: u32) -> u32 {
-        side * self.steps / 4 / self.lanes()
+        self.blocks * side * self.steps / 4 / self.lanes()
     }
 
     /// Whether all lanes stage as many fours.
     fn is_even(&self) -> bool {
-        [self.lines(), self.outputs()].iter().all(|side| (side * self.steps).is_multiple_of(4 * self.lanes()))
+        let [left, right, _] = self.interleaved;
+        [(self.lines(), left), (self.outputs(), right)].iter().all(|&(side, interleaved)| {
+            // A lane stages a four, or four of them.
+            let least = if interleaved { 16 } else { 4 };
+            (self.blocks * side * self.steps).is_multiple_of(least * self.lanes())
+        })
     }
 
     /// Both operands in f16, and a matrix of each subgroup in f32.
     pub(crate) fn workgroup_bytes(&self) -> u32 {
         let staged = |side: u32, by_steps: bool| {
             let (rows, row) = if by_steps { (side, self.steps) } else { (self.steps, side) };
-            2 * rows * (row + PADDING)
+            2 * self.blocks * rows * (row + PADDING)
         };
-        let sums = 4 * self.subgroups[0] * self.subgroups[1] * self.units.side * self.units.side;
+        let sums = 4 * self.all_subgroups() * self.units.side * self.units.side;
         staged(self.lines(), !self.turned[0]) + staged(self.outputs(), self.turned[1]) + sums
     }
 
@@ -144,7 +236,11 @@ impl fmt::Display for MatrixProduct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { units, matrices, steps, .. } = self;
         let (bytes, side) = (Bytes(u64::from(self.workgroup_bytes())), units.side);
-        write!(f, "{} lines × {} of {steps} steps in {bytes}, ", self.lines(), self.outputs())?;
+        write!(f, "{} lines × ", self.lines())?;
+        if self.blocks > 1 {
+            write!(f, "{} blocks × ", self.blocks)?;
+        }
+        write!(f, "{} of {steps} steps in {bytes}, ", self.outputs())?;
         write!(
             f,
             "{} lanes, subgroups with {} × {} matrices of {side} × {side}",

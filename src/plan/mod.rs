@@ -36,6 +36,7 @@ pub use scan::{
 };
 
 pub use matrix_product::MatrixProduct;
+pub(crate) use matrix_product::Summed;
 pub use slice_sum::SliceSumPlan;
 
 use std::fmt;

@@ -1,6 +1,6 @@
 //! Products with block-sparse matrices, and their softmax.
 
-use super::block_tile::{Outer, matrix_tiled, outer, tiled, with_bias};
+use super::block_tile::{Outer, WEIGHED, matrix_tiled, outer, tiled, with_bias};
 use crate::kernel::{Kernel, compile, compile_array, params};
 use crate::ops::Scratch;
 use crate::plan::{
@@ -60,7 +60,7 @@ pub(super) fn sparse_product(
             .set("INPUTS_TURNED", plan.inputs_turned)
             .set("WEIGHTS_TURNED", plan.weights_turned)
             .set("OUTPUTS_TURNED", plan.outputs_turned),
-        ProductTile::Matrices(tile) => matrix_tiled(tile).module("butterfly/sparse_operands"),
+        ProductTile::Matrices(tile) => matrix_tiled(tile, WEIGHED).module("butterfly/sparse_operands"),
     };
     linker.set("BLOCK", plan.side).tensor("inputs", inputs).tensor("w", w).tensor("outputs", outputs)
 }

@@ -4,7 +4,7 @@ use crate::kernel::{Kernel, params};
 use crate::ops::matrix_product;
 use crate::ops::slice_sum::{self, Slices};
 use crate::plan::{BlockTile, ColumnSumsPlan, MatrixProduct, OuterPlan, ProductTile, SliceSumPlan};
-use crate::shader::{Linker, Shader, ShaderError, Storage};
+use crate::shader::{Linker, Shader, ShaderError, Storage, Words};
 use crate::{Error, Gpu};
 
 params! {
@@ -33,9 +33,15 @@ pub(super) fn tiled(kernel: &'static str, tile: &BlockTile) -> Linker {
         .set("LANE_QUADS", tile.lane_quads)
 }
 
-/// The kernel of matrix units with the tile's constants.
-pub(super) fn matrix_tiled(tile: &MatrixProduct) -> Linker {
-    matrix_product::tiled(Linker::new(matrix_product::KERNEL), tile).module("butterfly/block")
+/// Rows times weights.
+pub(super) const WEIGHED: [Words; 2] = [&[("tensor", "inputs")], &[("tensor", "w")]];
+
+/// Rows of one side times rows of the other.
+const SIDES: [Words; 2] = [&[("tensor", "left")], &[("tensor", "right")]];
+
+/// The kernel of matrix units with the tile's constants, for operands of these names.
+pub(super) fn matrix_tiled(tile: &MatrixProduct, operands: [Words; 2]) -> Linker {
+    matrix_product::tiled(Linker::new(matrix_product::KERNEL), tile, operands).module("butterfly/block")
 }
 
 /// A kernel that adds a bias stored like this to each row, or none.
@@ -64,7 +70,12 @@ pub(super) fn biased_block_diagonal(
 ) -> Result<Shader, ShaderError> {
     let linker = match tile {
         ProductTile::Lanes(tile) => tiled("butterfly/block_diagonal", tile).set("TURNED", turned),
-        ProductTile::Matrices(tile) => matrix_tiled(tile).module("butterfly/diagonal_operands"),
+        ProductTile::Matrices(tile) => {
+            let interleaved = tile.interleaved[0];
+            let operands =
+                if interleaved { "butterfly/interleaved_operands" } else { "butterfly/diagonal_operands" };
+            matrix_tiled(tile, WEIGHED).module(operands)
+        }
     };
     with_bias(linker, bias).tensor("inputs", inputs).tensor("w", w).tensor("outputs", outputs).link()
 }
@@ -76,6 +87,11 @@ pub(super) fn diagonal_params(rows: usize, shape: [usize; 3], tile: &ProductTile
     let [blocks, height, width] = shape.map(|size| size as u32);
     let rows = rows as u32;
     DiagonalParams { groups, rows, blocks, height, width }
+}
+
+/// f32 words of scratch for that many elements between two factors.
+pub(super) fn between_words(elements: usize, storage: Storage) -> usize {
+    (elements * storage.bytes()).div_ceil(4)
 }
 
 /// What a sum over the batch is multiplied by.
@@ -119,7 +135,12 @@ pub(super) fn outer_scaled(
         ProductTile::Lanes(tile) => {
             tiled("butterfly/block_outer", tile).set("LEFT_TURNED", turned[0]).set("RIGHT_TURNED", turned[1])
         }
-        ProductTile::Matrices(tile) => matrix_tiled(tile).module("butterfly/outer_operands"),
+        ProductTile::Matrices(tile) => {
+            let interleaved = tile.interleaved[0];
+            let operands =
+                if interleaved { "butterfly/interleaved_outer_operands" } else { "butterfly/outer_operands" };
+            matrix_tiled(tile, SIDES).module(operands)
+        }
     };
     let products = linker
         .module(pairs)

@@ -1,6 +1,6 @@
 //! The Monarch product.
 
-use super::block_tile::{biased_block_diagonal, block_diagonal, diagonal_params, with_bias};
+use super::block_tile::{between_words, biased_block_diagonal, block_diagonal, diagonal_params, with_bias};
 use crate::kernel::{Kernel, compile, params};
 use crate::ops::Scratch;
 use crate::plan::{MonarchPath, MonarchPlan, MonarchRows};
@@ -136,8 +136,9 @@ impl Monarch {
                 let buffers: Vec<_> = [x, w1, w2, y.buffer()].into_iter().chain(bias).collect();
                 monarch.dispatch(gpu, encoder, &params, &buffers)
             }
-            (MonarchPath::TwoPass { first, second, .. }, [to_scratch, from_scratch]) => {
-                let z = scratch.tensors(gpu, &[&[spec.batch, spec.n_mid()]])?[0].buffer();
+            (MonarchPath::TwoPass { first, second, read, .. }, [to_scratch, from_scratch]) => {
+                let words = between_words(spec.batch * spec.n_mid(), *read);
+                let z = scratch.tensors(gpu, &[&[words]])?[0].buffer();
                 let params = diagonal_params(spec.batch, spec.w1, first);
                 to_scratch.dispatch(gpu, encoder, &params, &[x, w1, z])?;
                 let params = diagonal_params(spec.batch, spec.w2, second);

@@ -1,6 +1,6 @@
 //! The gradients of the Monarch product.
 
-use super::block_tile::{Outer, block_diagonal, diagonal_params, outer};
+use super::block_tile::{Outer, between_words, block_diagonal, diagonal_params, outer};
 use crate::kernel::{Kernel, compile};
 use crate::ops::Scratch;
 use crate::plan::MonarchBackwardPlan;
@@ -85,7 +85,7 @@ impl MonarchBackward {
         let Self { gpu, spec, plan, kernels, scratch } = self;
         let (batch, [k, q, p], [l, s, r]) = (spec.batch, spec.w1, spec.w2);
         let most_parts = plan.dw1.scratch_elements(k * q * p).max(plan.dw2.scratch_elements(l * s * r));
-        let between = [batch, spec.n_mid()];
+        let between = [between_words(batch * spec.n_mid(), plan.z_blocked)];
         let scratch = scratch.tensors(gpu, &[&between, &between, &[most_parts]])?;
         let [z, dz, parts] = [0, 1, 2].map(|i| scratch[i].buffer());
         let [x, w1, w2, dy] = [inputs.x, inputs.w1, inputs.w2, dy].map(Tensor::buffer);

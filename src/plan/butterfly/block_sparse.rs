@@ -6,7 +6,9 @@ use super::block_tile::BlockTile;
 use super::outer::{OuterPlan, Rows};
 use super::product_tile::ProductTile;
 use crate::caps::Caps;
-use crate::plan::{Bound, Exchange, Footprint, MatrixProduct, Plan, check_binding, check_caps, check_turns};
+use crate::plan::{
+    Bound, Exchange, Footprint, MatrixProduct, Plan, Summed, check_binding, check_caps, check_turns,
+};
 use crate::shader::Storage;
 use crate::{BlockPattern, BlockSoftmaxSpec, BlockSparseMode, BlockSparseSpec, DType, PlanError};
 
@@ -54,10 +56,10 @@ pub struct SparseProductPlan {
 }
 
 impl SparseProductPlan {
-    /// For that many lines, over lists of the mask.
+    /// For that many lines of `inputs` elements, over lists of the mask.
     fn alone(
         mask: &BlockPattern,
-        lines: usize,
+        [lines, inputs]: [usize; 2],
         turned: [bool; 3],
         operands: [Storage; 2],
         caps: &Caps,
@@ -65,9 +67,9 @@ impl SparseProductPlan {
         let (plan, bound) = Self::with_low_rank(mask, lines, 0, turned, caps)?;
         let [inputs_turned, weights_turned, outputs_turned] = turned;
         let (side, columns) = (mask.side(), if weights_turned { mask.rows() } else { mask.columns() });
-        let sizes = [lines, side, side];
-        let tile =
-            MatrixProduct::choose(columns, sizes, true, [inputs_turned, weights_turned], operands, caps);
+        let summed = Summed::Blocks { side, overhang: !inputs.is_multiple_of(side) };
+        let turned = [inputs_turned, weights_turned];
+        let tile = MatrixProduct::choose(columns, [lines, side], summed, turned, operands, caps);
         let most = mask.most()[usize::from(!weights_turned)];
         let tile = tile.filter(|tile| check_turns("", tile.turns(most * side), caps).is_ok());
         Ok(match tile {
@@ -117,8 +119,10 @@ impl BlockSparsePlan {
             Storage::new(spec.dtype, caps.f16, row)
         });
         let [a, b, _] = storage;
-        let product = |turned, operands| {
-            let (plan, bound) = SparseProductPlan::alone(&spec.mask, spec.dense, turned, operands, caps)?;
+        let product = |turned: [bool; 3], operands| {
+            let inputs = spec.size[usize::from(turned[1])];
+            let (plan, bound) =
+                SparseProductPlan::alone(&spec.mask, [spec.dense, inputs], turned, operands, caps)?;
             Ok((BlockSparsePath::Product(plan), bound))
         };
         let (path, bound) = match spec.mode {

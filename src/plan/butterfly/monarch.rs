@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::block_tile::{BlockTile, ENOUGH_LANES, power_of_two};
+use super::block_tile::{ENOUGH_LANES, power_of_two};
 use super::product_tile::ProductTile;
 use crate::caps::{Bytes, Caps};
 use crate::plan::{Bound, Footprint, Plan, check_binding, check_caps, check_turns};
@@ -41,8 +41,9 @@ pub enum MonarchPath {
         first: ProductTile,
         /// Tile of the second factor, whose rows are interleaved.
         second: ProductTile,
-        /// How the first pass writes the scratch. It is f32 always: the sums are, so that both paths compute the
-        /// same, and a value between the factors can be too large for f16 where every `x` and `y` is not.
+        /// How the first pass writes the scratch. It is f16 where the second pass is on matrix units, which take
+        /// nothing else. On lanes it is f32: the sums are, so that both paths compute the same, and a value between
+        /// the factors can be too large for f16 where every `x` and `y` is not.
         written: Storage,
         /// How the second pass reads the scratch.
         read: Storage,
@@ -59,11 +60,16 @@ impl MonarchPath {
         };
         match self {
             Self::Fused(tile) => weights(spec.w1, tile.rows) + weights(spec.w2, tile.rows),
-            Self::TwoPass { first, second, .. } => {
-                let scratch = 2 * spec.batch * spec.n_mid() * DType::F32.bytes();
+            Self::TwoPass { first, second, read, .. } => {
+                let scratch = 2 * spec.batch * spec.n_mid() * read.bytes();
                 scratch as f64 + weights(spec.w1, first.lines()) + weights(spec.w2, second.lines())
             }
         }
+    }
+
+    /// Whether both factors are multiplied on matrix units.
+    fn is_on_matrices(&self) -> bool {
+        matches!(self, Self::TwoPass { first, second, .. } if first.is_on_matrices() && second.is_on_matrices())
     }
 
     /// Turns that the loops of a lane take in the kernel with the most.
@@ -99,6 +105,10 @@ const CACHE_SPEED: f64 = 3.0;
 /// How many times more the fused path may move and still be preferred: it takes no scratch and one dispatch less.
 const SAVED_SCRATCH: f64 = 1.25;
 
+/// Elements between the factors with which two passes on matrix units are worth their scratch: a few workgroups for each
+/// compute unit of a large GPU.
+const OCCUPIED: usize = 1 << 20;
+
 /// Rows of a lane in the fused path below which a weight is used too rarely for what it takes to load.
 const LEAST_LANE_ROWS: u32 = 4;
 
@@ -116,8 +126,10 @@ impl MonarchPlan {
     pub fn new(spec: &MonarchSpec, caps: &Caps) -> Result<Self, PlanError> {
         match (Self::fused(spec, caps), Self::two_pass(spec, caps)) {
             (Ok(fused), Ok(two_pass)) => {
+                // What multiplies counts more than what moves, where there is enough to occupy matrix units.
+                let on_matrices = two_pass.path.is_on_matrices() && spec.batch * spec.n_mid() >= OCCUPIED;
                 let fused_pays = fused.path.bytes(spec) <= SAVED_SCRATCH * two_pass.path.bytes(spec);
-                Ok(if fused_pays { fused } else { two_pass })
+                Ok(if fused_pays && !on_matrices { fused } else { two_pass })
             }
             (Ok(fused), Err(_)) => Ok(fused),
             (Err(_), two_pass) => two_pass,
@@ -140,9 +152,11 @@ impl MonarchPlan {
         let ([k, q, p], [l, s, r]) = (spec.w1, spec.w2);
         let stored = Storage::new(spec.dtype, caps.f16, p.is_multiple_of(4));
         let (first, _) = ProductTile::diagonal(spec.batch, [k, q, p], false, [stored; 2], caps);
-        let (second, bound) = BlockTile::interleaved([spec.batch, l, s, r], 1, caps);
-        let second = ProductTile::Lanes(second);
-        let scratch = |run: usize| Storage::new(DType::F32, caps.f16, run.is_multiple_of(4));
+        let by_runs_of = |dtype, run: usize| Storage::new(dtype, caps.f16, run.is_multiple_of(4));
+        let operands = [by_runs_of(DType::F16, l), by_runs_of(spec.dtype, r)];
+        let (second, bound) = ProductTile::interleaved(spec.batch, [l, s, r], false, operands, 1, caps);
+        let between = if second.is_on_matrices() { DType::F16 } else { DType::F32 };
+        let scratch = |run: usize| by_runs_of(between, run);
         let path = MonarchPath::TwoPass { first, second, written: scratch(q), read: scratch(l) };
         Self::with_path(spec, caps, path, bound)
     }
@@ -261,8 +275,8 @@ impl fmt::Display for MonarchPlan {
                     "fused, {rows} rows a workgroup in {bytes}, {lanes} lanes of {lane_rows} rows × {lane_quads} quads"
                 )?;
             }
-            MonarchPath::TwoPass { first, second, .. } => {
-                write!(f, "two passes through f32 scratch, {first}, then {second}")?;
+            MonarchPath::TwoPass { first, second, read, .. } => {
+                write!(f, "two passes through {} scratch, {first}, then {second}", read.format)?;
             }
         }
         if [w1, w2, y].iter().all(|storage| *storage == x) {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::block_tile::BlockTile;
 use super::outer::{OuterPlan, Rows};
 use super::product_tile::ProductTile;
 use crate::caps::Caps;
@@ -11,7 +10,8 @@ use crate::shader::Storage;
 use crate::{DType, MonarchSpec, PlanError};
 
 /// How to compute the gradients of a [`MonarchSpec`]. What lies between the factors, `z`, is computed again, since
-/// the forward product keeps none, and its gradient `dz` goes through scratch: four sums read them. Both are f32.
+/// the forward product keeps none, and its gradient `dz` goes through scratch: four sums read them. Both
+/// are f32, or f16 where matrix units take them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct MonarchBackwardPlan {
@@ -54,32 +54,22 @@ impl MonarchBackwardPlan {
         check_binding("dy", batch * spec.n_out(), dtype, caps)?;
         check_binding("the row between the factors", batch * spec.n_mid(), DType::F32, caps)?;
         let by_runs_of = |dtype: DType, run: usize| Storage::new(dtype, caps.f16, run.is_multiple_of(4));
-        let [x, w1, z_blocked] = [by_runs_of(dtype, p), by_runs_of(dtype, p), by_runs_of(DType::F32, q)];
+        let [x, w1, w2, dy] =
+            [(p, dtype), (p, dtype), (r, dtype), (l, dtype)].map(|(run, dtype)| by_runs_of(dtype, run));
+        let (second, _) = ProductTile::interleaved(batch, [l, r, s], true, [dy, w2], 4, caps);
+        let between = if second.is_on_matrices() { DType::F16 } else { DType::F32 };
+        let [z_blocked, z_interleaved] = [by_runs_of(between, q), by_runs_of(between, l)];
         let (forward, _) = ProductTile::diagonal(batch, [k, q, p], false, [x, w1], caps);
-        let (second, _) = BlockTile::interleaved([batch, l, r, s], 4, caps);
-        let second = ProductTile::Lanes(second);
         let (first, bound) = ProductTile::diagonal(batch, [k, p, q], true, [z_blocked, w1], caps);
         let turns = [(forward, p), (second, s), (first, q)];
         for (tile, summed) in turns {
             check_turns("the gradients of a Monarch product", tile.turns(summed), caps)?;
         }
         let blocked = Rows::Blocked { turned: [false; 2], sides: [z_blocked, x] };
+        let across = Rows::Interleaved { sides: [dy, z_interleaved] };
         let (dw1, _) = OuterPlan::new("dw1", dtype, batch, [k, q, p], blocked, false, caps)?;
-        let (dw2, _) = OuterPlan::new("dw2", dtype, batch, [l, s, r], Rows::Interleaved, false, caps)?;
-        Ok(Self {
-            forward,
-            second,
-            first,
-            dw1,
-            dw2,
-            x,
-            w1,
-            w2: by_runs_of(dtype, r),
-            dy: by_runs_of(dtype, l),
-            z_blocked,
-            z_interleaved: by_runs_of(DType::F32, l),
-            bound,
-        })
+        let (dw2, _) = OuterPlan::new("dw2", dtype, batch, [l, s, r], across, false, caps)?;
+        Ok(Self { forward, second, first, dw1, dw2, x, w1, w2, dy, z_blocked, z_interleaved, bound })
     }
 }
 

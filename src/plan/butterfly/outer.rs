@@ -5,7 +5,7 @@ use std::fmt;
 use super::block_tile::BlockTile;
 use super::product_tile::ProductTile;
 use crate::caps::Caps;
-use crate::plan::{Bound, Footprint, MatrixProduct, SliceSumPlan, check_binding, check_turns};
+use crate::plan::{Bound, Footprint, MatrixProduct, SliceSumPlan, Summed, check_binding, check_turns};
 use crate::shader::Storage;
 use crate::{DType, PlanError};
 
@@ -37,7 +37,10 @@ const LEAST_ROWS: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rows {
     /// One element of every block before the next.
-    Interleaved,
+    Interleaved {
+        /// How both sides are stored.
+        sides: [Storage; 2],
+    },
     /// Block after block.
     Blocked {
         /// Whether the left and the right side are stored with the rows as their columns.
@@ -62,14 +65,20 @@ impl OuterPlan {
         let [blocks, height, width] = shape;
         let sizes = [height, blocks, width, rows];
         let (tile, bound) = match held {
-            Rows::Interleaved => {
-                let (tile, bound) = BlockTile::interleaved(sizes, 1, caps);
-                (ProductTile::Lanes(tile), bound)
+            Rows::Interleaved { sides } => {
+                let sizes = [blocks, height, width, rows];
+                match MatrixProduct::interleaved(sizes, [true, false], [true, true, false], sides, caps) {
+                    Some(tile) => (ProductTile::Matrices(tile), Bound::Registers),
+                    None => {
+                        let (tile, bound) = BlockTile::interleaved([height, blocks, width, rows], 1, caps);
+                        (ProductTile::Lanes(tile), bound)
+                    }
+                }
             }
             Rows::Blocked { turned, sides } => {
                 let products = blocks * rows.div_ceil(LEAST_ROWS);
-                let turned = [!turned[0], turned[1]];
-                match MatrixProduct::choose(products, [height, width, rows], false, turned, sides, caps) {
+                let (turned, summed) = ([!turned[0], turned[1]], Summed::Steps(rows));
+                match MatrixProduct::choose(products, [height, width], summed, turned, sides, caps) {
                     Some(tile) => (ProductTile::Matrices(tile), Bound::Registers),
                     None => {
                         let (tile, bound) = BlockTile::blocked(sizes, true, caps);
@@ -84,7 +93,8 @@ impl OuterPlan {
         let scratch = scratch || parts > 1;
         check_turns("a weight's gradient", tile.turns(part_rows), caps)?;
         // Quads run across the blocks where rows interleave them, and the blocks do not meet in the result.
-        let by_fours = matches!(held, Rows::Blocked { .. }) && width.is_multiple_of(4);
+        let across_blocks = matches!(held, Rows::Interleaved { .. }) && !tile.is_on_matrices();
+        let by_fours = !across_blocks && width.is_multiple_of(4);
         let plan = Self {
             tile,
             part_rows: part_rows as u32,

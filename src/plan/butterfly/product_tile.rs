@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::block_tile::BlockTile;
 use crate::Caps;
-use crate::plan::{Bound, Footprint, MatrixProduct};
+use crate::plan::{Bound, Footprint, MatrixProduct, Summed};
 use crate::shader::Storage;
 
 /// What a workgroup of a block product takes at a time, and what multiplies.
@@ -13,7 +13,7 @@ use crate::shader::Storage;
 pub enum ProductTile {
     /// Lanes, with f32 multiply-adds.
     Lanes(BlockTile),
-    /// Matrix units, one block at a time.
+    /// Matrix units.
     Matrices(MatrixProduct),
 }
 
@@ -27,14 +27,46 @@ impl ProductTile {
         operands: [Storage; 2],
         caps: &Caps,
     ) -> (Self, Bound) {
-        match MatrixProduct::choose(blocks, [rows, outputs, inputs], false, [false, !turned], operands, caps)
-        {
+        match MatrixProduct::choose(
+            blocks,
+            [rows, outputs],
+            Summed::Steps(inputs),
+            [false, !turned],
+            operands,
+            caps,
+        ) {
             Some(tile) => (Self::Matrices(tile), Bound::Registers),
             None => {
                 let (tile, bound) = BlockTile::blocked([rows, blocks, outputs, inputs], true, caps);
                 (Self::Lanes(tile), bound)
             }
         }
+    }
+
+    /// Like [`diagonal`](Self::diagonal), for rows that interleave the blocks. On lanes, a tile has that many outputs at least.
+    pub(super) fn interleaved(
+        rows: usize,
+        [blocks, outputs, inputs]: [usize; 3],
+        turned: bool,
+        operands: [Storage; 2],
+        least_outputs: u32,
+        caps: &Caps,
+    ) -> (Self, Bound) {
+        let sizes = [blocks, rows, outputs, inputs];
+        let interleaved = [true, false, true];
+        match MatrixProduct::interleaved(sizes, [false, !turned], interleaved, operands, caps) {
+            Some(tile) => (Self::Matrices(tile), Bound::Registers),
+            None => {
+                let sizes = [rows, blocks, outputs, inputs];
+                let (tile, bound) = BlockTile::interleaved(sizes, least_outputs, caps);
+                (Self::Lanes(tile), bound)
+            }
+        }
+    }
+
+    /// Whether it is of matrix units.
+    pub(super) fn is_on_matrices(&self) -> bool {
+        matches!(self, Self::Matrices(_))
     }
 
     /// Lines.
@@ -49,7 +81,7 @@ impl ProductTile {
     pub fn blocks(&self) -> u32 {
         match self {
             Self::Lanes(tile) => tile.blocks,
-            Self::Matrices(_) => 1,
+            Self::Matrices(tile) => tile.blocks,
         }
     }
 
