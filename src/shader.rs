@@ -274,12 +274,6 @@ fn find(files: Files, name: &str) -> Option<&'static str> {
 /// The text of a file of operations, by its path under `shaders/` without the ending.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn file(name: &str) -> Option<&'static str> {
-    if let Ok(dirs) = std::env::var("TW_SHADERS") {
-        for dir in dirs.split(':') {
-            if let Ok(text) = std::fs::read_to_string(format!("{dir}/{name}.wgsl")) {
-                return Some(Box::leak(text.into_boxed_str()));
-            }
-        }
     find(FILES, name)
 }
 
