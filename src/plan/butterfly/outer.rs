@@ -66,24 +66,26 @@ impl OuterPlan {
         let sizes = [height, blocks, width, rows];
         let (tile, bound) = match held {
             Rows::Interleaved { sides } => {
-                let sizes = [blocks, height, width, rows];
-                match MatrixProduct::interleaved(sizes, [true, false], [true, true, false], sides, caps) {
-                    Some(tile) => (ProductTile::Matrices(tile), Bound::Registers),
-                    None => {
-                        let (tile, bound) = BlockTile::interleaved([height, blocks, width, rows], 1, caps);
-                        (ProductTile::Lanes(tile), bound)
-                    }
+                let shape = [blocks, height, width, rows];
+                if let Some(tile) =
+                    MatrixProduct::interleaved(shape, [true, false], [true, true, false], sides, caps)
+                {
+                    (ProductTile::Matrices(tile), Bound::Registers)
+                } else {
+                    let (tile, bound) = BlockTile::interleaved(sizes, 1, caps);
+                    (ProductTile::Lanes(tile), bound)
                 }
             }
             Rows::Blocked { turned, sides } => {
                 let products = blocks * rows.div_ceil(LEAST_ROWS);
                 let (turned, summed) = ([!turned[0], turned[1]], Summed::Steps(rows));
-                match MatrixProduct::choose(products, [height, width], summed, turned, sides, caps) {
-                    Some(tile) => (ProductTile::Matrices(tile), Bound::Registers),
-                    None => {
-                        let (tile, bound) = BlockTile::blocked(sizes, true, caps);
-                        (ProductTile::Lanes(tile), bound)
-                    }
+                if let Some(tile) =
+                    MatrixProduct::choose(products, [height, width], summed, turned, sides, caps)
+                {
+                    (ProductTile::Matrices(tile), Bound::Registers)
+                } else {
+                    let (tile, bound) = BlockTile::blocked(sizes, true, caps);
+                    (ProductTile::Lanes(tile), bound)
                 }
             }
         };

@@ -27,19 +27,13 @@ impl ProductTile {
         operands: [Storage; 2],
         caps: &Caps,
     ) -> (Self, Bound) {
-        match MatrixProduct::choose(
-            blocks,
-            [rows, outputs],
-            Summed::Steps(inputs),
-            [false, !turned],
-            operands,
-            caps,
-        ) {
-            Some(tile) => (Self::Matrices(tile), Bound::Registers),
-            None => {
-                let (tile, bound) = BlockTile::blocked([rows, blocks, outputs, inputs], true, caps);
-                (Self::Lanes(tile), bound)
-            }
+        let (sizes, turned) = ([rows, outputs], [false, !turned]);
+        let summed = Summed::Steps(inputs);
+        if let Some(tile) = MatrixProduct::choose(blocks, sizes, summed, turned, operands, caps) {
+            (Self::Matrices(tile), Bound::Registers)
+        } else {
+            let (tile, bound) = BlockTile::blocked([rows, blocks, outputs, inputs], true, caps);
+            (Self::Lanes(tile), bound)
         }
     }
 
@@ -54,13 +48,12 @@ impl ProductTile {
     ) -> (Self, Bound) {
         let sizes = [blocks, rows, outputs, inputs];
         let interleaved = [true, false, true];
-        match MatrixProduct::interleaved(sizes, [false, !turned], interleaved, operands, caps) {
-            Some(tile) => (Self::Matrices(tile), Bound::Registers),
-            None => {
-                let sizes = [rows, blocks, outputs, inputs];
-                let (tile, bound) = BlockTile::interleaved(sizes, least_outputs, caps);
-                (Self::Lanes(tile), bound)
-            }
+        if let Some(tile) = MatrixProduct::interleaved(sizes, [false, !turned], interleaved, operands, caps) {
+            (Self::Matrices(tile), Bound::Registers)
+        } else {
+            let sizes = [rows, blocks, outputs, inputs];
+            let (tile, bound) = BlockTile::interleaved(sizes, least_outputs, caps);
+            (Self::Lanes(tile), bound)
         }
     }
 

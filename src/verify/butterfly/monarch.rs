@@ -54,6 +54,8 @@ pub(super) fn cases(grid: Grid) -> Vec<MonarchSpec> {
                 cases.push(MonarchSpec::new(DType::ALL[i % 3], batch(i), w1, w2));
             }
             product(&mut cases, &[([4; 3], [4; 3])], &[2000]);
+            // As many elements as matrix units take in two passes, where there are any.
+            product(&mut cases, &[([32; 3], [32; 3])], &[1030]);
         }
     }
     cases
