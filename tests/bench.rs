@@ -6,14 +6,14 @@ mod common;
 use std::time::Duration;
 
 use pollster::block_on;
-use tilewise::bench::{self, Attempt, Backward, Ceilings, Depth, Measured, Scale, Workload};
+use tilewise::bench::{self, Attempt, Backward, Ceilings, Depth, Measured, Pass, Scale, Workload};
 use tilewise::timing::Effort;
 use tilewise::verify::Family;
 use tilewise::{
     AttentionSpec, BlockPattern, BlockSparseMode, BlockSparseSpec, ButterflyLinearSpec, ButterflySpec,
-    CacheSpec, CachedAttentionSpec, Caps, Conv1dSpec, DType, DeltaRuleSpec, Error, Gate, HyenaSpec,
-    LinearAttentionSpec, LinearScanSpec, LongConvSpec, MambaSpec, MonarchSpec, PixelflyConfig, PixelflySpec,
-    SelectiveScanSpec, Skip, SsdSpec,
+    CacheSpec, CachedAttentionSpec, Caps, Conv1dSpec, DType, DeltaRuleSpec, Error, Gate, H3Spec, HyenaSpec,
+    LinearAttentionSpec, LinearScanSpec, LongConvSpec, Mamba2Spec, MambaSpec, MonarchSpec, PixelflyConfig,
+    PixelflySpec, S4dSpec, SelectiveScanSpec, Skip, SsdSpec,
 };
 
 /// One run each: these tests are about what is reported, not about how fast it is.
@@ -122,37 +122,66 @@ fn scans_and_their_gradients_are_checked_and_measured() {
         }
     }
     let long = LongConvSpec::new(DType::F16, 2, 3, 700).pre_gate().post_gate().skip();
-    let against_both: [Box<dyn Workload>; 5] = [
-        Box::new(MambaSpec { scan: scan.gated().delta_bias(), width: 4, conv_bias: true }),
+    let gated = scan.gated().delta_bias();
+    let core = Mamba2Spec { ssd: SsdSpec { batch: 2, ..ssd.clone().dt_bias() }, width: 3, conv_bias: true };
+    let linear = |gate| LinearAttentionSpec::new(DType::F16, 2, 150, 2, (8, 12), gate);
+    let delta = DeltaRuleSpec::new(DType::F32, 2, 150, 2, (8, 12)).gated();
+    let mut against_both: Vec<Box<dyn Workload>> = vec![
+        Box::new(MambaSpec { scan: gated, width: 4, conv_bias: true }),
+        Box::new(core),
         Box::new(HyenaSpec::new(DType::Bf16, 2, 3, 300)),
-        Box::new(Backward(LinearScanSpec::new(DType::F16, 2, 5, 1203))),
+        Box::new(S4dSpec::new(LongConvSpec::new(DType::F16, 2, 3, 700).skip(), 4)),
+        Box::new(H3Spec::new(DType::F32, [2, 3, 300], 7, 4)),
         Box::new(long),
+        Box::new(delta.clone()),
+        Box::new(Backward(LinearScanSpec::new(DType::F16, 2, 5, 1203))),
         Box::new(Backward(long)),
+        Box::new(Backward(gated)),
+        Box::new(Backward(ssd)),
+        Box::new(Backward(conv)),
     ];
+    for gate in [Gate::Constant, Gate::PerStep, Gate::PerKey] {
+        against_both.push(Box::new(linear(gate)));
+        against_both.push(Box::new(Backward(linear(gate))));
+    }
     for workload in against_both {
         let report = block_on(bench::measure(&gpu, &*workload, ONCE, &CEILINGS)).unwrap();
+        assert_eq!(report.yardsticks[0].name, "unfused", "{workload}");
         for name in ["unfused", "sequential"] {
             assert!(report.over(name).unwrap() > 0.0, "{workload} over {name}");
         }
+        assert_eq!(report.workload.ends_with(", backward"), workload.pass() == Pass::Backward);
     }
-    let linear = |gate| LinearAttentionSpec::new(DType::F16, 2, 150, 2, (8, 12), gate);
-    let of_matrices: [Box<dyn Workload>; 4] = [
-        Box::new(linear(Gate::Constant)),
-        Box::new(linear(Gate::PerStep)),
-        Box::new(linear(Gate::PerKey)),
-        Box::new(DeltaRuleSpec::new(DType::F32, 2, 150, 2, (8, 12)).gated()),
+    // A scan of the delta rule's gradients would be one of matrices.
+    let report = block_on(bench::measure(&gpu, &Backward(delta), ONCE, &CEILINGS)).unwrap();
+    assert!(report.over("sequential").unwrap() > 0.0);
+    assert!(
+        matches!(&report.yardsticks[0].measured, Measured::Refused(why) if why.contains("matrices of 8 × 8")),
+        "{:?}",
+        report.yardsticks[0]
+    );
+}
+
+/// What takes a loop too long is said, with the numbers.
+#[test]
+fn loops_that_would_not_end_soon_are_refused() {
+    let Some(gpu) = common::open(None) else { return };
+    let long = LongConvSpec::new(DType::F32, 1, 1, 10_000);
+    let workloads: [(Box<dyn Workload>, &str); 3] = [
+        (Box::new(long), "50000000 products a lane would take too long"),
+        (Box::new(Backward(long)), "50000000 products a lane would take too long"),
+        (
+            Box::new(LinearScanSpec::new(DType::F16, 1, 1, 1_500_000)),
+            "1500000 steps a lane would take too long",
+        ),
     ];
-    for workload in of_matrices {
+    for (workload, words) in workloads {
         let report = block_on(bench::measure(&gpu, &*workload, ONCE, &CEILINGS)).unwrap();
-        assert!(report.over("sequential").unwrap() > 0.0, "{workload}");
-    }
-    let gated = scan.gated().delta_bias();
-    let backward: [Box<dyn Workload>; 3] =
-        [Box::new(Backward(gated)), Box::new(Backward(ssd)), Box::new(Backward(conv))];
-    for workload in backward {
-        let report = block_on(bench::measure(&gpu, &*workload, ONCE, &CEILINGS)).unwrap();
-        assert!(report.workload.ends_with(", backward"), "{report:?}");
-        assert!(report.over("sequential").unwrap() > 0.0, "{workload}");
+        let sequential = report.yardsticks.iter().find(|one| one.name == "sequential").unwrap();
+        assert!(
+            matches!(&sequential.measured, Measured::Refused(why) if why.contains(words)),
+            "{workload}: {sequential:?}"
+        );
     }
 }
 

@@ -97,6 +97,29 @@ fn convolutions_of_several_sequences() {
     assert_eq!(dweight, [4.0, 15.0]);
 }
 
+/// Packed sequences have states of their own, of which one may have no steps; two channels lie innermost.
+#[test]
+fn convolutions_of_packed_sequences() {
+    if !adapter() {
+        return;
+    }
+    let shape = &[1, 4, 2][..];
+    let x = ("x", shape, &[1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0][..]);
+    let dy = ("dy", shape, &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0][..]);
+    let weight = ("weight", &[2, 2][..], &[10.0, 1.0, 100.0, 1.0][..]);
+    let initial = ("initial_state", &[3, 2, 1][..], &[5.0, 0.0, 6.0, 7.0, 8.0, 9.0][..]);
+    let mut tensors = [x, dy, weight, initial].map(floats).to_vec();
+    let bytes = [0_i64, 1, 1, 4].iter().flat_map(|start| start.to_le_bytes()).collect();
+    tensors.push(("cu_seqlens", Dtype::I64, &[4], bytes));
+    let names = ["y", "last_state", "dx", "dweight", "dinitial_state"];
+    let [y, last, dx, dweight, dinitial] = run("conv1d --channels-last", &tensors, names);
+    assert_eq!(y, [51.0, 10.0, 82.0, 920.0, 23.0, 2030.0, 34.0, 3040.0]);
+    assert_eq!(last, [1.0, 10.0, 6.0, 7.0, 4.0, 40.0]);
+    assert_eq!(dx, [1.0, 0.0, 11.0, 0.0, 11.0, 100.0, 1.0, 1.0]);
+    assert_eq!(dweight, [18.0, 10.0, 30.0, 40.0]);
+    assert_eq!(dinitial, [10.0, 0.0, 0.0, 0.0, 10.0, 0.0]);
+}
+
 /// Sequences that are packed are each what it is alone: results, states and gradients.
 #[test]
 fn packed_sequences_of_a_mamba2_core() {
@@ -194,6 +217,18 @@ fn bad_input_is_refused_with_numbers() {
 
     refused("conv1d", &named(&[("x", &[1, 2, 0]), ("weight", &[2, 4])]), "length is 0, expected at least 1");
     refused("conv1d", &named(&[("x", &[1, 2, 9]), ("weight", &[2, 5])]), "width is 5, expected 2 to 4");
+    let packed = |x: &'static [usize], starts: &[i64]| {
+        let mut tensors = named(&[("x", x), ("weight", &[2, 4])]);
+        let bytes = starts.iter().flat_map(|start| start.to_le_bytes()).collect();
+        tensors.push(("cu_seqlens", Dtype::I64, Box::leak(Box::new([starts.len()])), bytes));
+        tensors
+    };
+    let innermost = "expected channels that lie innermost";
+    refused("conv1d", &packed(&[1, 2, 9], &[0, 4, 9]), innermost);
+    let words = "the last sequence's end is 8, expected the length, 9";
+    refused("conv1d --channels-last", &packed(&[1, 9, 2], &[0, 4, 8]), words);
+    let words = "batch is 3, expected 1, since its sequences are packed";
+    refused("conv1d --channels-last", &packed(&[3, 9, 2], &[0, 4, 9]), words);
     refused("long-conv", &named(&[("u", &[1, 2, 0]), ("k", &[2, 0])]), "length is 0, expected at least 1");
     let words = "dy has shape [1, 2, 8], expected [1, 2, 9]";
     refused("long-conv", &named(&[("u", &[1, 2, 9]), ("k", &[2, 9]), ("dy", &[1, 2, 8])]), words);

@@ -41,7 +41,7 @@ fn activate(i: u32, row: u32) {
     if (SILU) {
         sum *= sigmoid(vec4<f32>(sum)).x;
     }
-    y_store(i, sum);
+    y_store(place(row, i % params.length), sum);
     if (i % params.length == 0u) {
         for (var k = 0u; k < WIDTH - 1u; k++) {
             last[row * (WIDTH - 1u) + k] = input_before(row, params.length, k);

@@ -44,7 +44,7 @@ fn convolve_row(row: u32) {
         inputs[k] = input_before(row, params.first, k);
     }
     for (var t = params.first; t < params.end; t++) {
-        inputs[WIDTH - 1u] = x_load(row * params.length + t);
+        inputs[WIDTH - 1u] = x_load(place(row, t));
         var sum = 0.0;
         if (HAS_BIAS) {
             sum = bias[channel];
@@ -55,7 +55,7 @@ fn convolve_row(row: u32) {
         if (SILU) {
             sum *= sigmoid(vec4<f32>(sum)).x;
         }
-        y_store(row * params.length + t, sum);
+        y_store(place(row, t), sum);
         for (var k = 1u; k < WIDTH; k++) {
             inputs[k - 1u] = inputs[k];
         }

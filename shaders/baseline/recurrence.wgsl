@@ -1,6 +1,7 @@
 // Where the yardsticks of diagonal recurrences find their numbers: h_t = exp(dt a) h_(t-1) + dt x_t b_t and y_t = c_t h_t +
 // d x_t, a channel each, with `share` channels to a step size and a decay. Selective scans and state-space duality differ
-// in the distances between numbers alone. `packed` holds a, d, and the biases of dt.
+// in the distances between numbers alone; linear attention in its decays too, which are given, and in a factor of y.
+// `packed` holds a, d, and the biases of dt.
 
 struct Params {
     groups: u32,         // invocations, by LANES
@@ -25,6 +26,7 @@ struct Params {
     b_step: u32,
     first_skip: u32,     // where in `packed` d begins
     first_bias: u32,     // and the biases
+    scale: f32,          // of what is read from the states
 }
 
 const STATES: u32 = 16; // of a channel
@@ -38,6 +40,6 @@ fn place_b(row: u32, n: u32, t: u32) -> u32 {
     return row / params.channels * params.b_batch + group * params.b_group + n * params.b_state + t * params.b_step;
 }
 
-fn skip_factor(row: u32) -> f32 {
-    return packed[params.first_skip + row % params.channels / params.skip_share];
+fn place_skip(row: u32) -> u32 {
+    return params.first_skip + row % params.channels / params.skip_share;
 }

@@ -2,6 +2,7 @@
 // What channels share is left to be summed.
 
 const LANES: u32 = 64;
+const RATES: bool = true; // decays have rates; without, what steps add to the gradients of their decays is kept
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<x_word>;
@@ -39,27 +40,30 @@ fn go_back(row: u32) {
         let input = x_load(place);
         let size = step_size(row, step);
         let gradient = work[ungated_gradient(row, step)];
-        var of_input = skip_factor(row) * gradient;
+        var of_input = packed[place_skip(row)] * gradient;
         var of_size = 0.0;
         for (var n = 0u; n < STATES; n++) {
             let i = place_b(row, n, step);
-            let rate = decay_rate(row, n);
             let coefficient = b_load(i);
-            let of_state = fma(c_load(i), gradient, behind[n]);
+            let of_state = fma(params.scale * c_load(i), gradient, behind[n]);
             var earlier = 0u;
             if (step == params.first) {
                 earlier = before(row, n);
             } else {
                 earlier = state(row, n, step - 1u);
             }
-            let decay = exp(size * rate);
-            let kept = decay * work[earlier];
-            work[part_b(row, n, step)] = of_state * size * input;
-            work[part_c(row, n, step)] = gradient * work[state(row, n, step)];
-            of_input = fma(size * of_state, coefficient, of_input);
-            of_size = fma(of_state, fma(coefficient, input, rate * kept), of_size);
-            rates[n] = fma(of_state * size, kept, rates[n]);
-            behind[n] = of_state * decay;
+            let kept = decay(row, n, step, size);
+            let of_log = of_state * kept * work[earlier];
+            work[part_b(row, n, step)] = of_state * weight(size) * input;
+            work[part_c(row, n, step)] = params.scale * gradient * work[state(row, n, step)];
+            of_input = fma(weight(size) * of_state, coefficient, of_input);
+            of_size += size_part(row, n, of_state * coefficient * input, of_log);
+            if (RATES) {
+                rates[n] += rate_part(size, of_log);
+            } else {
+                work[part_rate(row, n, step)] = of_log;
+            }
+            behind[n] = of_state * kept;
         }
         let of_raw = of_size * size_slope(row, step);
         work[size_gradient(row, step)] = of_raw;

@@ -39,7 +39,7 @@ fn scan_row(row: u32) {
         let input = x_load(place);
         let size = step_size(row, t);
         var decay = exp(size * rates[0]);
-        var result = skip_factor(row) * input;
+        var result = packed[place_skip(row)] * input;
         for (var n = 0u; n < STATES; n++) {
             if (!ONE_DECAY) {
                 decay = exp(size * rates[n]);

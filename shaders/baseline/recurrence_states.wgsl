@@ -29,9 +29,9 @@ fn scan_row(row: u32) {
     }
     for (var t = params.first; t < params.end; t++) {
         let size = step_size(row, t);
-        let input = size * x_load(place_x(row, t));
+        let input = weight(size) * x_load(place_x(row, t));
         for (var n = 0u; n < STATES; n++) {
-            h[n] = fma(exp(size * decay_rate(row, n)), h[n], input * b_load(place_b(row, n, t)));
+            h[n] = fma(decay(row, n, t, size), h[n], input * b_load(place_b(row, n, t)));
             work[state(row, n, t)] = h[n];
         }
     }

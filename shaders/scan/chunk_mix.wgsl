@@ -136,10 +136,12 @@ fn mix_head(lane: u32, task: Task, place: Place, head: u32, tile: ptr<function, 
         }
     }
     let of_state = row_dots(task, place, head, tile);
-    var step = select(0u, task.row / STEPS * STEPS, REVERSE);
+    let first = select(0u, task.row / STEPS * STEPS, REVERSE);
     let end = select(min(task.row + ROWS, task.span.steps), task.span.steps, REVERSE);
-    for (; step < end; step += STEPS) {
-        add_steps(lane, task, place, head, step, tile);
+    let tiles = (end - first + STEPS - 1u) / STEPS;
+    for (var i = 0u; i < tiles; i++) {
+        // From what has decayed most, either way: terms too small for a large sum would each be rounded with it.
+        add_steps(lane, task, place, head, first + STEPS * select(i, tiles - 1u - i, REVERSE), tile);
     }
     store_dots(lane, task, place, head, row_dots(task, place, head, tile), of_state);
     return own;

@@ -71,14 +71,18 @@ fn sum_tile(lane: u32, group: u32) {
     let lane_row = lane / COLUMN_LANES;
     let lane_column = lane % COLUMN_LANES;
     var sums: Tile;
-    for (var step = 0u; step < span.steps; step += SLICE) {
+    let slices = (span.steps + SLICE - 1u) / SLICE;
+    for (var i = 0u; i < slices; i++) {
+        // From what has decayed most: terms too small for a large sum would each be rounded with it.
+        let step = SLICE * select(i, slices - 1u - i, REVERSE);
         stage_x(lane, span, head, row, step);
         stage_b(lane, span, head / params.b_share, column, step);
         workgroupBarrier();
         for (var s = 0u; s < SLICE; s++) {
-            let down = x_tile[s * ROW_LANES + lane_row];
+            let t = select(s, SLICE - 1u - s, REVERSE);
+            let down = x_tile[t * ROW_LANES + lane_row];
             for (var j = 0u; j < FOURS; j++) {
-                sums[j] = add_outer(sums[j], down, b_tile[s * TILE_FOURS + j * COLUMN_LANES + lane_column]);
+                sums[j] = add_outer(sums[j], down, b_tile[t * TILE_FOURS + j * COLUMN_LANES + lane_column]);
             }
         }
         // The next slice overwrites the tiles.

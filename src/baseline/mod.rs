@@ -10,6 +10,7 @@
 
 mod attention;
 mod butterfly;
+mod contender;
 mod matmul;
 mod scan;
 mod transpose;
@@ -31,16 +32,20 @@ pub use scan::{
 pub use transpose::TransposePlan;
 
 pub use scan::{
+    Conv1dBackwardScratch, PlainConv1dBackwardPlan, PlainConv1dPlan, PlainRecurrenceBackward,
+    PlainRecurrenceBackwardPlan, PlainWay, RecurrenceDecay, RecurrenceScratch, SequentialAttention,
+    SequentialAttentionPlan, SequentialConv1d, SequentialConv1dBackward, SequentialRecurrence,
+    SequentialRecurrencePlan, SequentialS4d, SequentialS4dPlan, SsdScratch, UnfusedConv1d,
+    UnfusedConv1dBackward, UnfusedDeltaRule, UnfusedDeltaRulePlan, UnfusedRecurrence, UnfusedRecurrencePlan,
+    UnfusedRecurrenceScratch, UnfusedSsd, UnfusedSsdPlan,
+};
+pub use scan::{
     DirectLongConv, DirectLongConvPlan, LongConvBackwardScratch, LongConvScratch, SequentialLongConv,
     SequentialLongConvBackward, SequentialLongConvBackwardPlan, SequentialLongConvPlan, UnfusedLongConv,
     UnfusedLongConvBackward, UnfusedLongConvBackwardPlan, UnfusedLongConvPlan,
 };
-pub use scan::{
-    PlainConv1dPlan, RecurrenceScratch, SelectiveScanScratch, SequentialAttention, SequentialAttentionPlan,
-    SequentialConv1d, SequentialConv1dBackward, SequentialConv1dBackwardPlan, SequentialRecurrence,
-    SequentialRecurrenceBackward, SequentialRecurrenceBackwardPlan, SequentialRecurrencePlan, SsdScratch,
-    UnfusedConv1d, UnfusedSelectiveScan, UnfusedSelectiveScanPlan, UnfusedSsd, UnfusedSsdPlan,
-};
+
+pub(crate) use contender::{Baseline, Parts};
 
 use crate::shader::{Files, Linker, files};
 
@@ -52,7 +57,10 @@ pub const FILES: Files = files![
     "baseline/conv1d_backward_sequential",
     "baseline/conv1d_inputs",
     "baseline/conv1d_sequential",
+    "baseline/conv1d_slope",
     "baseline/conv1d_tap",
+    "baseline/conv1d_tap_back",
+    "baseline/conv1d_totals",
     "baseline/conv_direct",
     "baseline/conv_gate",
     "baseline/conv_pad",
@@ -60,19 +68,31 @@ pub const FILES: Files = files![
     "baseline/conv_sequential",
     "baseline/conv_sequential_taps",
     "baseline/conv_sum",
+    "baseline/delta_gradients",
+    "baseline/delta_put",
+    "baseline/delta_read",
+    "baseline/delta_states",
+    "baseline/delta_steps",
+    "baseline/delta_take",
     "baseline/fft_pass",
     "baseline/matmul",
     "baseline/matmul_halves",
     "baseline/matmul_operands",
     "baseline/recurrence",
+    "baseline/recurrence_apply",
+    "baseline/recurrence_decays",
     "baseline/recurrence_gates",
     "baseline/recurrence_gradients",
     "baseline/recurrence_pairs",
+    "baseline/recurrence_pairs_back",
+    "baseline/recurrence_products",
     "baseline/recurrence_results",
     "baseline/recurrence_sequential",
     "baseline/recurrence_states",
     "baseline/recurrence_steps",
+    "baseline/recurrence_totals",
     "baseline/recurrence_work",
+    "baseline/s4d_sequential",
     "baseline/scan_apply",
     "baseline/scan_backward_apply",
     "baseline/scan_backward_pairs",
@@ -107,18 +127,20 @@ pub mod shaders {
     pub use super::butterfly::shaders as monarch;
     pub use super::matmul::shaders as matmul;
     pub use super::scan::backward_shaders as linear_scan_backward;
+    pub use super::scan::conv1d_backward_shaders as conv1d_backward;
     pub use super::scan::conv1d_shaders as conv1d;
+    pub use super::scan::delta_rule_shaders as delta_rule;
     pub use super::scan::direct_long_conv_shaders as direct_long_conv;
     pub use super::scan::long_conv_backward_shaders as long_conv_backward;
     pub use super::scan::long_conv_shaders as long_conv;
-    pub use super::scan::selective_scan_shaders as selective_scan;
+    pub use super::scan::recurrence_backward_shaders as recurrence_backward;
+    pub use super::scan::recurrence_shaders as recurrence;
     pub use super::scan::sequential_attention_shaders as sequential_attention;
     pub use super::scan::sequential_backward_shaders as sequential_linear_scan_backward;
-    pub use super::scan::sequential_conv1d_backward_shaders as sequential_conv1d_backward;
     pub use super::scan::sequential_long_conv_backward_shaders as sequential_long_conv_backward;
     pub use super::scan::sequential_long_conv_shaders as sequential_long_conv;
-    pub use super::scan::sequential_recurrence_backward_shaders as sequential_recurrence_backward;
     pub use super::scan::sequential_recurrence_shaders as sequential_recurrence;
+    pub use super::scan::sequential_s4d_shaders as sequential_s4d;
     pub use super::scan::sequential_shaders as sequential_linear_scan;
     pub use super::scan::shaders as linear_scan;
     pub use super::scan::ssd_shaders as ssd;

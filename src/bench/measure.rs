@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Ceilings, Figures, Measured, Report, Workload, Yardstick};
+use crate::baseline::Baseline;
 use crate::timing::{self, Effort};
 use crate::verify::{Inputs, Outcome, Tolerance};
 use crate::{Element, Error, Gpu, Tensor};
@@ -86,6 +87,15 @@ impl Bench<'_> {
         Ok(figures)
     }
 
+    /// What is to answer alike, in tensors that `outputs` allocates and `check` compares with the oracle.
+    pub(super) fn race<O, F, C>(&self, outputs: F, check: C) -> Race<'_, F, C>
+    where
+        F: Fn() -> Result<O, Error>,
+        C: AsyncFn(&O) -> Result<Vec<Outcome>, Error>,
+    {
+        Race { bench: self, outputs, check }
+    }
+
     /// A yardstick that may be more than the adapter holds: that is a result. A wrong answer is a failure.
     pub(super) async fn yardstick(
         name: &'static str,
@@ -100,6 +110,55 @@ impl Bench<'_> {
         };
         Ok(Yardstick { name: name.to_owned(), measured })
     }
+}
+
+/// Implementations of a workload that answer alike: the fused kernels, and yardsticks beside them.
+pub(super) struct Race<'a, F, C> {
+    bench: &'a Bench<'a>,
+    outputs: F,
+    check: C,
+}
+
+impl<O, F, C> Race<'_, F, C>
+where
+    F: Fn() -> Result<O, Error>,
+    C: AsyncFn(&O) -> Result<Vec<Outcome>, Error>,
+{
+    /// The fused kernels.
+    pub async fn fused(
+        &self,
+        plan: &impl fmt::Display,
+        record: impl Fn(&mut wgpu::CommandEncoder, &O) -> Result<(), Error>,
+    ) -> Result<Figures, Error> {
+        self.bench.contend("fused", plan, &self.outputs, record, &self.check).await
+    }
+
+    /// A yardstick.
+    pub async fn against<B: Baseline>(
+        &self,
+        name: &'static str,
+        baseline: impl FnOnce() -> Result<B, Error>,
+        record: impl Fn(&B, &mut wgpu::CommandEncoder, &O, &B::Scratch) -> Result<(), Error>,
+    ) -> Result<Yardstick, Error> {
+        Bench::yardstick(name, async || {
+            let baseline = baseline()?;
+            self.bench
+                .contend(
+                    name,
+                    &baseline.plan(),
+                    || Ok(((self.outputs)()?, baseline.scratch()?)),
+                    |encoder, (found, scratch)| record(&baseline, encoder, found, scratch),
+                    async |(found, _)| (self.check)(found).await,
+                )
+                .await
+        })
+        .await
+    }
+}
+
+/// A yardstick that is not run, and why.
+pub(super) fn refused(name: &str, reason: String) -> Yardstick {
+    Yardstick { name: name.to_owned(), measured: Measured::Refused(reason) }
 }
 
 /// Uniform values of mean 0 and the given deviation: as good as normal ones for timing, and much faster to make.

@@ -322,6 +322,46 @@ impl fmt::Display for Figures {
     }
 }
 
+/// [`Workload`] of a spec that knows its `flops` and `least_bytes` itself, and has a `dtype` and a `length`, or a part that
+/// has. `$contend` measures it in any type; more items take the place of the trait's.
+macro_rules! workload {
+    ($spec:ident $(. $part:ident)?, $family:ident, $contend:ident $(, $more:item)*) => {
+        impl $crate::bench::Workload for $spec {
+            fn family(&self) -> $crate::verify::Family {
+                $crate::verify::Family::$family
+            }
+
+            fn dtype(&self) -> $crate::DType {
+                self $(.$part)?.dtype
+            }
+
+            fn flops(&self) -> f64 {
+                Self::flops(self)
+            }
+
+            fn least_bytes(&self) -> u64 {
+                Self::least_bytes(self)
+            }
+
+            fn length(&self) -> Option<usize> {
+                Some(self $(.$part)?.length)
+            }
+
+            #[cfg(feature = "serde")]
+            fn fields(&self) -> serde_json::Value {
+                $crate::bench::fields(self)
+            }
+
+            fn contend<'a>(&'a self, bench: &'a $crate::bench::Bench<'a>) -> $crate::bench::Contest<'a> {
+                $crate::by_dtype!(self $(.$part)?.dtype, T => Box::pin($contend::<T>(bench, self)))
+            }
+
+            $($more)*
+        }
+    };
+}
+use workload;
+
 /// The fields of a spec, for [`Workload::fields`].
 #[cfg(feature = "serde")]
 fn fields(spec: &impl serde::Serialize) -> serde_json::Value {

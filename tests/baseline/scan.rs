@@ -2,18 +2,22 @@
 
 use half::{bf16, f16};
 use tilewise::baseline::{
-    SequentialAttention, SequentialConv1d, SequentialConv1dBackward, SequentialRecurrence,
-    SequentialRecurrenceBackward, UnfusedConv1d, UnfusedSelectiveScan, UnfusedSsd,
+    PlainRecurrenceBackward, PlainRecurrenceBackwardPlan, PlainWay, SequentialAttention, SequentialConv1d,
+    SequentialConv1dBackward, SequentialRecurrence, SequentialS4d, UnfusedConv1d, UnfusedConv1dBackward,
+    UnfusedDeltaRule, UnfusedRecurrence, UnfusedRecurrencePlan, UnfusedSsd,
 };
 use tilewise::oracle::{
-    self, Conv1dTensors, DeltaRuleValues, LinearAttentionValues, Precision, SelectiveScanTensors, SsdValues,
+    self, Conv1dTensors, DeltaRuleValues, LinearAttentionValues, LongConvOperands, Precision,
+    SelectiveScanTensors, SsdValues,
 };
 use tilewise::verify::{Inputs, Outcome, Tolerance};
 use tilewise::{
-    CoefficientGradient, Coefficients, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dSpec,
-    DeltaRuleInputs, DeltaRuleSpec, Element, Gate, Gpu, LinearAttentionInputs, LinearAttentionOutputs,
-    LinearAttentionSpec, SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs,
-    SelectiveScanSpec, Skip, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs, SsdSpec, Tensor,
+    Caps, CoefficientGradient, Coefficients, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dSpec, DType,
+    DeltaRuleGradients, DeltaRuleInputs, DeltaRuleSpec, Element, Gate, Gpu, LinearAttentionGradients,
+    LinearAttentionInputs, LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionSpec,
+    LongConvSpec, S4d, S4dInputs, S4dParameters, S4dSpec, SelectiveScanGradients, SelectiveScanInputs,
+    SelectiveScanOutputs, SelectiveScanSpec, Skip, SsdGradients, SsdInputs, SsdOutputGradients, SsdOutputs,
+    SsdSpec, Tensor, caps,
 };
 
 use crate::{Given, check, check_within, common, given, in_every_type, normal, poisoned};
@@ -75,15 +79,67 @@ fn check_attention<T: Element>(gpu: &Gpu, case: &str, spec: &LinearAttentionSpec
     };
     let sequential = SequentialAttention::linear_attention(gpu, spec).unwrap();
     let oracle = |precision| oracle::linear_attention(spec, precision, &values);
-    check_within(
-        EXPONENTIALS,
-        gpu,
+    let o = |precision| oracle(precision).o;
+    check_within(EXPONENTIALS, gpu, case, &found.o, o, |encoder| {
+        sequential.encode_linear_attention(encoder, spec, given, &found)
+    });
+    let last = oracle(Precision::Exact).last;
+    check_last(case, &found.last, &last);
+
+    let unfused = UnfusedRecurrence::linear_attention(gpu, spec).unwrap();
+    let found = LinearAttentionOutputs::<T> {
+        o: poisoned(gpu, &spec.v_shape()),
+        last: poisoned(gpu, &spec.state_shape()),
+    };
+    let scratch = unfused.scratch().unwrap();
+    check_within(EXPONENTIALS, gpu, case, &found.o, o, |encoder| {
+        unfused.encode_linear_attention(encoder, spec, given, (&found, &scratch))
+    });
+    check_last(case, &found.last, &last);
+
+    let of_result = normal::<T>(gpu, &mut inputs, &spec.v_shape());
+    let dlast = normal::<f32>(gpu, &mut inputs, &spec.state_shape());
+    for way in WAYS {
+        let case = format!("{case}, {way:?}");
+        check_attention_gradients(gpu, &case, (spec, way), (given, &values), (&of_result, &dlast));
+    }
+}
+
+fn check_attention_gradients<T: Element>(
+    gpu: &Gpu,
+    case: &str,
+    (spec, way): (&LinearAttentionSpec, PlainWay),
+    (given, values): (LinearAttentionInputs<'_, T>, &LinearAttentionValues<'_>),
+    (of_result, dlast): (&Given<T>, &Given<f32>),
+) {
+    let found = LinearAttentionGradients::<T> {
+        q: poisoned(gpu, &spec.q_shape()),
+        k: poisoned(gpu, &spec.q_shape()),
+        v: poisoned(gpu, &spec.v_shape()),
+        g: poisoned(gpu, &spec.g_shape()),
+        initial: poisoned(gpu, &spec.state_shape()),
+    };
+    let backward = PlainRecurrenceBackward::linear_attention(gpu, spec, way).unwrap();
+    let scratch = backward.scratch().unwrap();
+    let of = LinearAttentionOutputGradients { o: &of_result.tensor, last: Some(&dlast.tensor) };
+    let mut encoder = gpu.encoder();
+    backward.encode_linear_attention(&mut encoder, spec, (given, of), (&found, &scratch)).unwrap();
+    gpu.submit(encoder).unwrap();
+    let oracle = |precision| {
+        let (of, last) = (&of_result.host, Some(&dlast.host[..]));
+        oracle::linear_attention_backward(spec, precision, values, of, last)
+    };
+    let (exact, plain) = (oracle(Precision::Exact), oracle(Precision::Stored(T::DTYPE)));
+    compare_each(
         case,
-        &found.o,
-        |precision| oracle(precision).o,
-        |encoder| sequential.encode_linear_attention(encoder, spec, given, &found),
+        &[
+            ("dq", read(&found.q), &exact.q, &plain.q),
+            ("dk", read(&found.k), &exact.k, &plain.k),
+            ("dv", read(&found.v), &exact.v, &plain.v),
+            ("dg", read(&found.g), &exact.g, &plain.g),
+            ("dinitial", read(&found.initial), &exact.initial, &plain.initial),
+        ],
     );
-    check_last(case, &found.last, &oracle(Precision::Exact).last);
 }
 
 fn check_delta_rule<T: Element>(gpu: &Gpu, case: &str, spec: &DeltaRuleSpec) {
@@ -110,22 +166,74 @@ fn check_delta_rule<T: Element>(gpu: &Gpu, case: &str, spec: &DeltaRuleSpec) {
         g: device(g.as_ref()),
         initial: device(initial.as_ref()),
     };
-    let found = LinearAttentionOutputs::<T> {
+    let outputs = || LinearAttentionOutputs::<T> {
         o: poisoned(gpu, &spec.v_shape()),
         last: poisoned(gpu, &spec.state_shape()),
     };
-    let sequential = SequentialAttention::delta_rule(gpu, spec).unwrap();
     let oracle = |precision| oracle::delta_rule(spec, precision, &values);
-    check_within(
-        EXPONENTIALS,
-        gpu,
-        case,
-        &found.o,
-        |precision| oracle(precision).o,
-        |encoder| sequential.encode_delta_rule(encoder, spec, given, &found),
-    );
-    check_last(case, &found.last, &oracle(Precision::Exact).last);
+    let (o, last) = (|precision| oracle(precision).o, oracle(Precision::Exact).last);
+    let (sequential, found) = (SequentialAttention::delta_rule(gpu, spec).unwrap(), outputs());
+    check_within(EXPONENTIALS, gpu, case, &found.o, o, |encoder| {
+        sequential.encode_delta_rule(encoder, spec, given, &found)
+    });
+    check_last(case, &found.last, &last);
+
+    let (unfused, found) = (UnfusedDeltaRule::new(gpu, spec.clone()).unwrap(), outputs());
+    let taken = unfused.scratch().unwrap();
+    check_within(EXPONENTIALS, gpu, case, &found.o, o, |encoder| {
+        unfused.encode(encoder, given, &found, &taken)
+    });
+    check_last(case, &found.last, &last);
+
+    let of_result = normal::<T>(gpu, &mut inputs, &spec.v_shape());
+    let dlast = normal::<f32>(gpu, &mut inputs, &spec.state_shape());
+    check_delta_rule_gradients(gpu, case, spec, (given, &values), (&of_result, &dlast));
 }
+
+/// There are none as array operations.
+fn check_delta_rule_gradients<T: Element>(
+    gpu: &Gpu,
+    case: &str,
+    spec: &DeltaRuleSpec,
+    (given, values): (DeltaRuleInputs<'_, T>, &DeltaRuleValues<'_>),
+    (of_result, dlast): (&Given<T>, &Given<f32>),
+) {
+    let refused = PlainRecurrenceBackward::delta_rule(gpu, spec, PlainWay::Arrays).unwrap_err().to_string();
+    assert!(refused.contains("matrices of 7 × 7 numbers"), "{refused}");
+    let found = DeltaRuleGradients::<T> {
+        q: poisoned(gpu, &spec.q_shape()),
+        k: poisoned(gpu, &spec.q_shape()),
+        v: poisoned(gpu, &spec.v_shape()),
+        beta: poisoned(gpu, &spec.beta_shape()),
+        g: spec.gated.then(|| poisoned(gpu, &spec.beta_shape())),
+        initial: poisoned(gpu, &spec.state_shape()),
+    };
+    let backward = PlainRecurrenceBackward::delta_rule(gpu, spec, PlainWay::Loop).unwrap();
+    let scratch = backward.scratch().unwrap();
+    let of = LinearAttentionOutputGradients { o: &of_result.tensor, last: Some(&dlast.tensor) };
+    let mut encoder = gpu.encoder();
+    backward.encode_delta_rule(&mut encoder, spec, (given, of), (&found, &scratch)).unwrap();
+    gpu.submit(encoder).unwrap();
+    let oracle = |precision| {
+        let (of, last) = (&of_result.host, Some(&dlast.host[..]));
+        oracle::delta_rule_backward(spec, precision, values, of, last)
+    };
+    let (exact, plain) = (oracle(Precision::Exact), oracle(Precision::Stored(T::DTYPE)));
+    compare_each(
+        case,
+        &[
+            ("dq", read(&found.q), &exact.q, &plain.q),
+            ("dk", read(&found.k), &exact.k, &plain.k),
+            ("dv", read(&found.v), &exact.v, &plain.v),
+            ("dbeta", read(&found.beta), &exact.beta, &plain.beta),
+            ("dg", found.g.as_ref().map_or(vec![], read), &exact.g, &plain.g),
+            ("dinitial", read(&found.initial), &exact.initial, &plain.initial),
+        ],
+    );
+}
+
+/// Gradients are computed in both.
+const WAYS: [PlainWay; 2] = [PlainWay::Loop, PlainWay::Arrays];
 
 /// What a GPU's exponentials may add over many steps, as in the acceptance grid of the selective scan.
 const EXPONENTIALS: f64 = 64.0 * f32::EPSILON as f64;
@@ -208,10 +316,10 @@ fn check_selective_scan<T: Element>(gpu: &Gpu, case: &str, spec: SelectiveScanSp
     let out = |precision| oracle(precision).out;
     let last = oracle(Precision::Exact).last;
 
-    let unfused = UnfusedSelectiveScan::new(gpu, spec).unwrap();
+    let unfused = UnfusedRecurrence::selective_scan(gpu, &spec).unwrap();
     let (scratch, found) = (unfused.scratch().unwrap(), outputs());
     check_within(EXPONENTIALS, gpu, case, &found.out, out, |encoder| {
-        unfused.encode(encoder, given, &found, &scratch)
+        unfused.encode_selective_scan(encoder, &spec, given, (&found, &scratch))
     });
     check_last(case, &found.last, &last);
 
@@ -222,13 +330,16 @@ fn check_selective_scan<T: Element>(gpu: &Gpu, case: &str, spec: SelectiveScanSp
     });
     check_last(case, &found.last, &last);
     let dout = normal::<T>(gpu, &mut inputs, &spec.shape());
-    check_selective_scan_gradients(gpu, case, &spec, (given, tensors), &dout);
+    for way in WAYS {
+        let case = format!("{case}, {way:?}");
+        check_selective_scan_gradients(gpu, &case, (&spec, way), (given, tensors), &dout);
+    }
 }
 
 fn check_selective_scan_gradients<T: Element>(
     gpu: &Gpu,
     case: &str,
-    spec: &SelectiveScanSpec,
+    (spec, way): (&SelectiveScanSpec, PlainWay),
     (given, tensors): (SelectiveScanInputs<'_, T>, SelectiveScanTensors<'_>),
     dout: &Given<T>,
 ) {
@@ -244,7 +355,7 @@ fn check_selective_scan_gradients<T: Element>(
         ddelta_bias: in_f32(spec.delta_bias, &spec.channel_shape()),
         dinitial: in_f32(spec.initial, &spec.state_shape()),
     };
-    let backward = SequentialRecurrenceBackward::selective_scan(gpu, spec).unwrap();
+    let backward = PlainRecurrenceBackward::selective_scan(gpu, spec, way).unwrap();
     let scratch = backward.scratch().unwrap();
     let mut encoder = gpu.encoder();
     let (given, to) = ((given, &dout.tensor), (&found, &scratch));
@@ -361,13 +472,16 @@ fn check_ssd<T: Element>(gpu: &Gpu, case: &str, spec: &SsdSpec) {
     check_last(case, &found.last, &last);
     let dout = normal::<T>(gpu, &mut inputs, &spec.x_shape());
     let dlast = normal::<f32>(gpu, &mut inputs, &spec.state_shape());
-    check_ssd_gradients(gpu, case, spec, (given, &values), (&dout, &dlast));
+    for way in WAYS {
+        let case = format!("{case}, {way:?}");
+        check_ssd_gradients(gpu, &case, (spec, way), (given, &values), (&dout, &dlast));
+    }
 }
 
 fn check_ssd_gradients<T: Element>(
     gpu: &Gpu,
     case: &str,
-    spec: &SsdSpec,
+    (spec, way): (&SsdSpec, PlainWay),
     (given, values): (SsdInputs<'_, T>, &SsdValues<'_>),
     (dout, dlast): (&Given<T>, &Given<f32>),
 ) {
@@ -383,7 +497,7 @@ fn check_ssd_gradients<T: Element>(
         dt_bias: heads(spec.dt_bias, &spec.head_shape()),
         initial: poisoned(gpu, &spec.state_shape()),
     };
-    let backward = SequentialRecurrenceBackward::ssd(gpu, spec).unwrap();
+    let backward = PlainRecurrenceBackward::ssd(gpu, spec, way).unwrap();
     let scratch = backward.scratch().unwrap();
     let of = SsdOutputGradients { out: &dout.tensor, last: Some(&dlast.tensor) };
     let mut encoder = gpu.encoder();
@@ -413,7 +527,7 @@ fn check_ssd_gradients<T: Element>(
 fn check_convolutions<T: Element>(gpu: &Gpu, name: &str) {
     for (batch, channels, length, width) in [(2, 3, 1, 4), (1, 70, 97, 3), (1, 2, 5003, 2)] {
         let spec = Conv1dSpec::new(T::DTYPE, batch, channels, length, width);
-        for spec in [spec, spec.bias().silu().initial()] {
+        for spec in [spec, spec.bias().silu(), spec.bias().silu().initial(), spec.silu().channels_last()] {
             check_convolution::<T>(gpu, &format!("{spec} ({name})"), spec);
         }
     }
@@ -453,27 +567,108 @@ fn check_convolution<T: Element>(gpu: &Gpu, case: &str, spec: Conv1dSpec) {
     check(gpu, case, &found.y, y, |encoder| sequential.encode(encoder, given, &found));
     check_last(case, &found.last, &last);
 
+    if spec.channels_last {
+        return;
+    }
     let dy = normal::<T>(gpu, &mut inputs, &spec.shape());
-    let found = Conv1dGradients::<T> {
+    let oracle = |precision| oracle::conv1d_backward(&spec, precision, tensors, &dy.host);
+    let (exact, plain) = (oracle(Precision::Exact), oracle(Precision::Stored(T::DTYPE)));
+    let gradients = || Conv1dGradients::<T> {
         dx: poisoned(gpu, &spec.shape()),
         dweight: poisoned(gpu, &spec.weight_shape()),
         dbias: spec.bias.then(|| poisoned(gpu, &spec.bias_shape())),
         dinitial: spec.initial.then(|| poisoned(gpu, &spec.state_shape())),
     };
-    let backward = SequentialConv1dBackward::new(gpu, spec).unwrap();
+    let compare = |case: &str, found: &Conv1dGradients<T>| {
+        let optional = |tensor: &Option<Tensor<f32>>| tensor.as_ref().map_or(vec![], read);
+        compare_each(
+            case,
+            &[
+                ("dx", read(&found.dx), &exact.dx, &plain.dx),
+                ("dweight", read(&found.dweight), &exact.dweight, &plain.dweight),
+                ("dbias", optional(&found.dbias), &exact.dbias, &plain.dbias),
+                ("dinitial", optional(&found.dinitial), &exact.dinitial, &plain.dinitial),
+            ],
+        );
+    };
+    let (backward, found) = (SequentialConv1dBackward::new(gpu, spec).unwrap(), gradients());
     let scratch = backward.scratch().unwrap();
     let mut encoder = gpu.encoder();
     backward.encode(&mut encoder, given, &dy.tensor, &found, &scratch).unwrap();
     gpu.submit(encoder).unwrap();
-    let oracle = |precision| oracle::conv1d_backward(&spec, precision, tensors, &dy.host);
-    let (exact, plain) = (oracle(Precision::Exact), oracle(Precision::Stored(T::DTYPE)));
-    compare_each(
-        case,
-        &[
-            ("dx", read(&found.dx), &exact.dx, &plain.dx),
-            ("dweight", read(&found.dweight), &exact.dweight, &plain.dweight),
-            ("dbias", found.dbias.as_ref().map_or(vec![], read), &exact.dbias, &plain.dbias),
-            ("dinitial", found.dinitial.as_ref().map_or(vec![], read), &exact.dinitial, &plain.dinitial),
-        ],
-    );
+    compare(case, &found);
+    if spec.initial {
+        let refused = UnfusedConv1dBackward::new(gpu, spec).unwrap_err().to_string();
+        assert!(refused.contains("begins after zeros"), "{refused}");
+        return;
+    }
+    let (backward, found) = (UnfusedConv1dBackward::new(gpu, spec).unwrap(), gradients());
+    let scratch = backward.scratch().unwrap();
+    let mut encoder = gpu.encoder();
+    backward.encode(&mut encoder, given, &dy.tensor, &found, &scratch).unwrap();
+    gpu.submit(encoder).unwrap();
+    compare(&format!("{case}, unfused"), &found);
+}
+
+/// Where arrays of all steps would not fit, some are taken at a time, and states pass from one to the next.
+#[test]
+fn recurrences_go_window_by_window() {
+    let caps = Caps { binding_bytes: 40_000, ..caps::WEBGPU_BASELINE };
+    let Some(gpu) = common::open(Some(caps)) else { return };
+    let spec = SelectiveScanSpec::new(DType::F32, 2, 3, 300, 5).skip().delta_bias().delta_softplus().gated();
+    let spec = SelectiveScanSpec { initial: true, ..spec };
+    let window = UnfusedRecurrencePlan::selective_scan(&spec, gpu.caps()).unwrap().window;
+    assert!(1 < window && window < 300, "{window} steps at once");
+    check_selective_scan::<f32>(&gpu, "in windows", spec);
+    for gate in [Gate::Constant, Gate::PerStep, Gate::PerKey] {
+        let spec = LinearAttentionSpec::new(DType::F16, 1, 300, 2, (5, 3), gate).initial();
+        for way in WAYS {
+            let plan = PlainRecurrenceBackwardPlan::linear_attention(&spec, way, gpu.caps()).unwrap();
+            assert!(plan.window < 300, "{way:?}: {plan}");
+        }
+        check_attention::<f16>(&gpu, &format!("{spec}, in windows"), &spec);
+    }
+}
+
+/// A diagonal model as a loop is the convolution with its kernel.
+#[test]
+fn diagonal_models() {
+    in_every_type!(check_diagonal_models);
+}
+
+fn check_diagonal_models<T: Element>(gpu: &Gpu, name: &str) {
+    let conv = LongConvSpec::new(T::DTYPE, 2, 3, 203);
+    for spec in [S4dSpec::new(conv, 4), S4dSpec::new(conv.skip().pre_gate().post_gate(), 3).bilinear()] {
+        let case = format!("{spec} ({name})");
+        let mut inputs = Inputs::new(spec.pairs as u64);
+        let [u, pre, post] = [(); 3].map(|()| normal::<T>(gpu, &mut inputs, &conv.shape()));
+        let skip = normal::<f32>(gpu, &mut inputs, &[3]);
+        let parameters = S4dParameters::lin(&spec, 0.02);
+        let k = oracle::s4d_kernel(&spec, &parameters);
+        let gated = spec.conv.skip;
+        let operands = LongConvOperands {
+            u: &u.host,
+            k: &k,
+            skip: gated.then_some(&skip.host),
+            pre: gated.then_some(&pre.host),
+            post: gated.then_some(&post.host),
+        };
+        let y = |precision| {
+            let oracle = oracle::LongConv::new(&spec.conv, precision, operands);
+            (0..6 * 203).map(|i| oracle.y(i / 203, i % 203)).collect::<Vec<_>>()
+        };
+        let modes = S4d::new(gpu, spec).unwrap().modes(&parameters).unwrap();
+        let given = S4dInputs {
+            u: &u.tensor,
+            modes: &modes,
+            skip: gated.then_some(&skip.tensor),
+            pre: gated.then_some(&pre.tensor),
+            post: gated.then_some(&post.tensor),
+        };
+        let sequential = SequentialS4d::new(gpu, spec).unwrap();
+        let (found, states) = (poisoned::<T>(gpu, &conv.shape()), sequential.scratch().unwrap());
+        check_within(EXPONENTIALS, gpu, &case, &found, y, |encoder| {
+            sequential.encode(encoder, given, &found, &states)
+        });
+    }
 }

@@ -1,11 +1,11 @@
 //! Plans of the scan family.
 
 use tilewise::baseline::{
-    self, DirectLongConvPlan, PlainConv1dPlan, SequentialAttentionPlan, SequentialConv1dBackwardPlan,
-    SequentialLinearScanBackwardPlan, SequentialLinearScanPlan, SequentialLongConvBackwardPlan,
-    SequentialLongConvPlan, SequentialRecurrenceBackwardPlan, SequentialRecurrencePlan,
-    UnfusedLinearScanBackwardPlan, UnfusedLinearScanPlan, UnfusedLongConvBackwardPlan, UnfusedLongConvPlan,
-    UnfusedSelectiveScanPlan, UnfusedSsdPlan,
+    self, DirectLongConvPlan, PlainConv1dBackwardPlan, PlainConv1dPlan, PlainRecurrenceBackwardPlan,
+    PlainWay, SequentialAttentionPlan, SequentialLinearScanBackwardPlan, SequentialLinearScanPlan,
+    SequentialLongConvBackwardPlan, SequentialLongConvPlan, SequentialRecurrencePlan, SequentialS4dPlan,
+    UnfusedDeltaRulePlan, UnfusedLinearScanBackwardPlan, UnfusedLinearScanPlan, UnfusedLongConvBackwardPlan,
+    UnfusedLongConvPlan, UnfusedRecurrencePlan, UnfusedSsdPlan,
 };
 use tilewise::plan::{
     ChunkedBackwardPlan, ChunkedPlan, Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan, DeltaRuleBackwardPlan,
@@ -112,7 +112,7 @@ fn yardsticks(dtype: DType, caps: &Caps) -> Vec<Planned> {
     let scan = SelectiveScanSpec::new(dtype, 2, 6, 97, 16);
     let ssd = SsdSpec::new(dtype, 2, 96, (4, 13), 7).groups(2);
     let mut planned = Vec::new();
-    for spec in [conv, conv.bias().silu().initial()] {
+    for spec in [conv, conv.bias().silu().initial(), conv.channels_last()] {
         for plan in [PlainConv1dPlan::unfused(&spec, caps), PlainConv1dPlan::sequential(&spec, caps)] {
             let name = format!(
                 "{spec}, {}",
@@ -122,40 +122,63 @@ fn yardsticks(dtype: DType, caps: &Caps) -> Vec<Planned> {
         }
     }
     for spec in [conv, conv.bias().silu().initial()] {
-        let plan = SequentialConv1dBackwardPlan::new(&spec, caps);
-        let (name, shaders) =
-            (format!("{spec}, backward, loop"), baseline::shaders::sequential_conv1d_backward);
+        let plan = PlainConv1dBackwardPlan::sequential(&spec, caps);
+        let (name, shaders) = (format!("{spec}, backward, loop"), baseline::shaders::conv1d_backward);
+        planned.push(Planned::new(&name, plan, shaders));
+    }
+    for spec in [conv, conv.bias().silu()] {
+        let plan = PlainConv1dBackwardPlan::unfused(&spec, caps);
+        let (name, shaders) = (format!("{spec}, backward, unfused"), baseline::shaders::conv1d_backward);
         planned.push(Planned::new(&name, plan, shaders));
     }
     let linear = |gate| LinearAttentionSpec::new(dtype, 2, 33, 2, (8, 12), gate);
-    for spec in [linear(Gate::Constant), linear(Gate::PerKey)] {
+    for spec in [linear(Gate::Constant), linear(Gate::PerStep), linear(Gate::PerKey)] {
         let plan = SequentialAttentionPlan::linear_attention(&spec, caps);
         let name = format!("{spec}, loop");
         planned.push(Planned::new(&name, plan, baseline::shaders::sequential_attention));
+        let plan = UnfusedRecurrencePlan::linear_attention(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, unfused"), plan, baseline::shaders::recurrence));
+        for way in [PlainWay::Loop, PlainWay::Arrays] {
+            let plan = PlainRecurrenceBackwardPlan::linear_attention(&spec, way, caps);
+            let name = format!("{spec}, backward, {way:?}");
+            planned.push(Planned::new(&name, plan, baseline::shaders::recurrence_backward));
+        }
     }
     let spec = DeltaRuleSpec::new(dtype, 2, 33, 2, (8, 12));
     for spec in [spec.clone(), spec.gated()] {
         let plan = SequentialAttentionPlan::delta_rule(&spec, caps);
         let name = format!("{spec}, loop");
         planned.push(Planned::new(&name, plan, baseline::shaders::sequential_attention));
+        let plan = UnfusedDeltaRulePlan::new(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, unfused"), plan, baseline::shaders::delta_rule));
+        let plan = PlainRecurrenceBackwardPlan::delta_rule(&spec, PlainWay::Loop, caps);
+        let name = format!("{spec}, backward, loop");
+        planned.push(Planned::new(&name, plan, baseline::shaders::recurrence_backward));
     }
+    let model = S4dSpec::new(LongConvSpec::new(dtype, 2, 3, 97).skip().post_gate(), 5);
+    let plan = SequentialS4dPlan::new(&model, caps);
+    planned.push(Planned::new(&format!("{model}, loop"), plan, baseline::shaders::sequential_s4d));
     let sequential = baseline::shaders::sequential_recurrence;
-    let backward = baseline::shaders::sequential_recurrence_backward;
+    let backward = baseline::shaders::recurrence_backward;
     for spec in [scan, scan.skip().gated().delta_bias().delta_softplus().initial()] {
-        let plan = UnfusedSelectiveScanPlan::new(&spec, caps);
-        planned.push(Planned::new(&format!("{spec}, unfused"), plan, baseline::shaders::selective_scan));
+        let plan = UnfusedRecurrencePlan::selective_scan(&spec, caps);
+        planned.push(Planned::new(&format!("{spec}, unfused"), plan, baseline::shaders::recurrence));
         let plan = SequentialRecurrencePlan::selective_scan(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, loop"), plan, sequential));
-        let plan = SequentialRecurrenceBackwardPlan::selective_scan(&spec, caps);
-        planned.push(Planned::new(&format!("{spec}, backward, loop"), plan, backward));
+        for way in [PlainWay::Loop, PlainWay::Arrays] {
+            let plan = PlainRecurrenceBackwardPlan::selective_scan(&spec, way, caps);
+            planned.push(Planned::new(&format!("{spec}, backward, {way:?}"), plan, backward));
+        }
     }
     for spec in [ssd.clone(), ssd.skip(Skip::PerChannel).gated().dt_bias().dt_softplus().initial()] {
         let plan = UnfusedSsdPlan::new(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, unfused"), plan, baseline::shaders::ssd));
         let plan = SequentialRecurrencePlan::ssd(&spec, caps);
         planned.push(Planned::new(&format!("{spec}, loop"), plan, sequential));
-        let plan = SequentialRecurrenceBackwardPlan::ssd(&spec, caps);
-        planned.push(Planned::new(&format!("{spec}, backward, loop"), plan, backward));
+        for way in [PlainWay::Loop, PlainWay::Arrays] {
+            let plan = PlainRecurrenceBackwardPlan::ssd(&spec, way, caps);
+            planned.push(Planned::new(&format!("{spec}, backward, {way:?}"), plan, backward));
+        }
     }
     planned
 }

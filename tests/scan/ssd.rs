@@ -1,12 +1,12 @@
 //! What recurrences in chunks must do beside agreeing with their oracles.
 
 use crate::common;
-use tilewise::plan::ChunkedPlan;
+use tilewise::plan::{ChunkedPlan, DeltaRuleBackwardPlan, LinearAttentionPlan};
 use tilewise::verify::{Case, Inputs};
 use tilewise::{
-    Caps, DType, Error, Gate, Gpu, LinearAttention, LinearAttentionInputs, LinearAttentionSpec,
-    LinearAttentionStep, PlanError, Sequences, Skip, Ssd, SsdBackward, SsdInputs, SsdOutputGradients,
-    SsdOutputs, SsdSpec, SsdStep, Tensor, caps,
+    Caps, DType, DeltaRuleSpec, Error, Gate, Gpu, LinearAttention, LinearAttentionInputs,
+    LinearAttentionSpec, LinearAttentionStep, PlanError, Sequences, Skip, Ssd, SsdBackward, SsdInputs,
+    SsdOutputGradients, SsdOutputs, SsdSpec, SsdStep, Tensor, caps,
 };
 
 /// Every tensor that a recurrence can read.
@@ -352,12 +352,39 @@ fn windows_are_one_recurrence() {
     ];
     let attention = |gate| LinearAttentionSpec::new(DType::F16, 1, 1500, 3, (16, 16), gate);
     let attentions = [Gate::Constant, Gate::PerStep].map(|gate| attention(gate).chunk(32).initial());
+    let keyed = |dtype, batch, length| {
+        LinearAttentionSpec::new(dtype, batch, length, 2, (7, 13), Gate::PerKey).chunk(16).initial()
+    };
+    let few = Sequences::Packed(vec![0, 1, 300, 300, 301, 900]);
+    let keyed = [
+        keyed(DType::F32, 2, 411),
+        keyed(DType::F16, 1, 900).sequences(few.clone()),
+        LinearAttentionSpec { initial: false, ..keyed(DType::Bf16, 1, 777) },
+    ];
+    let delta = |dtype, batch, length| DeltaRuleSpec::new(dtype, batch, length, 2, (7, 13)).chunk(16);
+    let deltas = [
+        delta(DType::F32, 2, 411).gated().initial(),
+        delta(DType::F16, 1, 900).initial().sequences(few),
+        delta(DType::Bf16, 1, 777).gated(),
+    ];
     for spec in &dualities {
         let plan = ChunkedPlan::ssd(spec, gpu.caps()).unwrap();
         assert!(plan.window < plan.chunks, "{spec}: {plan}");
     }
+    for spec in &keyed {
+        let LinearAttentionPlan::Keys(plan) = LinearAttentionPlan::new(spec, gpu.caps()).unwrap() else {
+            panic!("{spec}: decays of keys have a plan of their own");
+        };
+        assert!(plan.chunked.window < plan.chunked.chunks, "{spec}: {plan}");
+    }
+    for spec in &deltas {
+        let plan = DeltaRuleBackwardPlan::new(spec, gpu.caps()).unwrap();
+        assert!(plan.forward.chunked.window < plan.forward.chunked.chunks, "{spec}: {plan}");
+        assert_eq!(plan.forward.chunked.window, plan.pairs.forward.window);
+    }
     let cases = dualities.iter().map(|spec| spec as &dyn Case);
-    for case in cases.chain(attentions.iter().map(|spec| spec as &dyn Case)) {
+    let attentions = attentions.iter().chain(&keyed).map(|spec| spec as &dyn Case);
+    for case in cases.chain(attentions).chain(deltas.iter().map(|spec| spec as &dyn Case)) {
         for outcome in pollster::block_on(case.run(&gpu)).unwrap() {
             assert!(outcome.passed(), "{case}: {outcome:?}");
         }

@@ -121,6 +121,8 @@ export interface Mamba2Options extends SsdOptions {
 export interface Conv1dOptions extends CommonOptions {
   /** Pass the outputs through silu. */
   silu?: boolean;
+  /** `x` is (batch, length, channels), as what a projection gives; `cu_seqlens` needs that. */
+  channelsLast?: boolean;
 }
 
 /** Options of a selective scan and of the core of a Mamba block. */

@@ -5,10 +5,10 @@ use tilewise::ops::shaders;
 use tilewise::plan::{Conv1dBackwardPlan, Conv1dPlan, Conv1dStepPlan};
 use tilewise::{
     Caps, Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dSpec, DType, Element, Gpu,
-    SequenceIndices, by_dtype,
+    SequenceIndices, Sequences, by_dtype,
 };
 
-use super::ssd::indices;
+use super::ssd::sequences;
 use super::{Fields, FromFile, FromSizes, Operation, Planned, apart, fields};
 use crate::args::dtype_parser;
 use crate::failure::Failure;
@@ -41,45 +41,84 @@ pub struct Sizes {
     /// Take the sequence of each step
     #[arg(long)]
     sequences: bool,
+    /// Take so many sequences, packed one after another, with states of their own; channels must lie innermost
+    #[arg(long)]
+    packed: Option<usize>,
     #[command(flatten)]
     options: Options,
 }
 
 options! {
-    /// Reads x, weight, and bias, seq_idx and initial_state if there are any; writes y and last_state, and gradients if there is a dy
+    /// Reads x, weight, and what else there is; writes y and last_state, and gradients if there is a dy
     ///
-    /// x, y and dy (batch, channels, length); weight (channels, width), bias (channels) and initial_state (batch, channels,
-    /// width - 1) in any of the types; seq_idx (batch, length), whose changes begin sequences, in I32, U32 or I64; last_state
-    /// and the gradients dweight, dbias and dinitial_state in F32, dx as x.
+    /// x, y and dy (batch, channels, length), or with --channels-last (batch, length, channels); weight (channels, width),
+    /// bias (channels) and initial_state (batch, channels, width - 1) in any of the types. Either seq_idx (batch, length),
+    /// whose changes begin sequences, in I32, U32 or I64; or with --channels-last cu_seqlens, where the sequences packed in a
+    /// batch of 1 begin and the last one ends: each of those has states of its own, (sequences, channels, width - 1).
+    /// last_state and the gradients dweight, dbias and dinitial_state in F32, dx as x.
     #[derive(Clone, Copy, Debug, Args)]
     pub struct Options {
         /// Pass the outputs through silu
         #[arg(long)]
         silu: bool,
+        /// Channels lie innermost, as what a projection gives
+        #[arg(long)]
+        channels_last: bool,
     }
 }
 
 impl FromSizes for Sizes {
     fn operation(&self) -> Result<Box<dyn Operation>, Failure> {
         let spec = Conv1dSpec::new(self.dtype, self.batch, self.channels, self.length, self.width);
-        let Self { bias, initial, sequences, options: Options { silu }, .. } = *self;
-        let spec = Conv1dSpec { bias, silu, sequences, initial, ..spec };
+        let Self { bias, initial, packed, options: Options { silu, channels_last }, .. } = *self;
+        let sequences = self.sequences || packed.is_some();
+        let spec = Conv1dSpec { bias, silu, sequences, packed, initial, channels_last, ..spec };
         spec.check()?;
         Ok(Box::new(spec))
     }
+}
+
+/// The sequences of a convolution's steps, if a file divides them.
+fn given_sequences(
+    file: &TensorFile<'_>,
+    spec: &Conv1dSpec,
+    gpu: &Gpu,
+) -> Result<Option<SequenceIndices>, Failure> {
+    Ok(match sequences(file, spec.batch, spec.length)? {
+        Sequences::Whole => None,
+        Sequences::Packed(starts) => Some(SequenceIndices::packed(gpu, spec.length, &starts)?),
+        Sequences::Indexed(indices) => {
+            Some(SequenceIndices::new(gpu, spec.sequences_shape(), &counted(&indices))?)
+        }
+    })
 }
 
 impl FromFile for Options {
     fn operation(&self, file: &TensorFile<'_>) -> Result<Box<dyn Operation>, Failure> {
         let (x, weight) = (file.get("x")?, file.get("weight")?);
         let (bias, initial, dy) = (file.find("bias")?, file.find("initial_state")?, file.find("dy")?);
-        let [batch, channels, length] = x.sizes("batch, channels, length")?;
+        let [batch, channels, length] = if self.channels_last {
+            let [batch, length, channels] = x.sizes("batch, length, channels")?;
+            [batch, channels, length]
+        } else {
+            x.sizes("batch, channels, length")?
+        };
         let [_, width] = weight.sizes("channels, width")?;
         let spec = Conv1dSpec::new(x.dtype, batch, channels, length, width);
         let (has_bias, has_initial) = (bias.is_some(), initial.is_some());
-        let sequences = indices(file, batch, length)?.is_some();
-        let spec = Conv1dSpec { bias: has_bias, silu: self.silu, sequences, initial: has_initial, ..spec };
+        let sequences = sequences(file, batch, length)?;
+        let packed = matches!(sequences, Sequences::Packed(_)).then(|| sequences.states(batch));
+        let spec = Conv1dSpec {
+            bias: has_bias,
+            silu: self.silu,
+            sequences: sequences != Sequences::Whole,
+            packed,
+            initial: has_initial,
+            channels_last: self.channels_last,
+            ..spec
+        };
         spec.check()?;
+        sequences.check(batch, length)?;
         weight.expect_shape(&spec.weight_shape())?;
         if let Some(bias) = bias {
             bias.expect_shape(&spec.bias_shape())?;
@@ -139,9 +178,7 @@ impl Operation for Conv1dSpec {
             let (weight, bias, initial) = (in_f32("weight")?, in_f32("bias")?, in_f32("initial_state")?);
             let weight = weight.as_ref().expect("the weight was there when the operation was made");
             let x = file.upload::<T>(gpu, "x")?;
-            let sequences = indices(file, self.batch, self.length)?
-                .map(|indices| SequenceIndices::new(gpu, self.sequences_shape(), &counted(&indices)))
-                .transpose()?;
+            let sequences = given_sequences(file, self, gpu)?;
             let inputs = Conv1dInputs {
                 bias: bias.as_ref(),
                 sequences: sequences.as_ref(),

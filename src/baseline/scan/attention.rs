@@ -2,15 +2,14 @@
 
 use std::fmt;
 
-use super::recurrence::tensors;
+use super::recurrence::{tensors, whole};
 use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Shader, ShaderError, Storage};
-use crate::spec::wrong;
 use crate::{
     Caps, DType, DeltaRuleInputs, DeltaRuleSpec, Element, Error, Gate, Gpu, LinearAttentionInputs,
-    LinearAttentionOutputs, LinearAttentionSpec, PlanError, Sequences, Tensor,
+    LinearAttentionOutputs, LinearAttentionSpec, PlanError, Tensor,
 };
 
 /// What both have in common, in the terms of the kernel.
@@ -56,13 +55,6 @@ impl Attention {
     fn rows(&self) -> usize {
         self.batch * self.heads * self.value_dim
     }
-}
-
-fn whole(sequences: &Sequences, length: usize) -> Result<(), PlanError> {
-    if *sequences != Sequences::Whole {
-        return Err(wrong("several sequences", &true, "false: the yardsticks do without").into());
-    }
-    if length == 0 { Err(wrong("length", &0, "at least 1").into()) } else { Ok(()) }
 }
 
 /// How to run a [`LinearAttentionSpec`] or a [`DeltaRuleSpec`] with a lane for each row of a state.

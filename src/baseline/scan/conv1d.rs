@@ -6,7 +6,7 @@ use super::strided_sums::Sums;
 use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
-use crate::shader::{Shader, ShaderError, Storage};
+use crate::shader::{Linker, Shader, ShaderError, Storage};
 use crate::spec::wrong;
 use crate::{
     Caps, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dSpec, DType, Element, Error, Gpu, PlanError,
@@ -32,6 +32,8 @@ pub struct PlainConv1dPlan {
     pub silu: bool,
     /// Whether an initial state is given.
     pub initial: bool,
+    /// Whether channels lie innermost.
+    pub channels_last: bool,
 }
 
 /// Steps of one dispatch of the sequential kernel, which says why.
@@ -53,13 +55,13 @@ impl PlainConv1dPlan {
 
     fn new(spec: &Conv1dSpec, caps: &Caps, sequential: bool) -> Result<Self, PlanError> {
         spec.check()?;
-        for (name, on) in [("sequences", spec.sequences), ("channels_last", spec.channels_last)] {
+        for (name, on) in [("sequences", spec.sequences), ("packed sequences", spec.packed.is_some())] {
             if on {
                 return Err(wrong(name, &true, "false: the yardsticks take whole rows").into());
             }
         }
         check_binding("x", spec.rows() * spec.length, spec.dtype, caps)?;
-        let Conv1dSpec { bias, silu, initial, .. } = *spec;
+        let Conv1dSpec { bias, silu, initial, channels_last, .. } = *spec;
         Ok(Self {
             lanes: caps.workgroup_lanes.min(if sequential { 64 } else { 256 }),
             sequential,
@@ -68,6 +70,7 @@ impl PlainConv1dPlan {
             bias,
             silu,
             initial,
+            channels_last,
         })
     }
 }
@@ -104,20 +107,26 @@ params! {
 }
 
 params! {
-    /// `baseline/conv1d_tap`.
+    /// `baseline/conv1d_tap` and `baseline/conv1d_tap_back`.
     TapParams { total: u32, channels: u32, length: u32, tap: u32 }
 }
 
 params! {
-    /// `baseline/conv1d_activate`.
+    /// `baseline/conv1d_activate` and `baseline/conv1d_slope`.
     ActivateParams { total: u32, channels: u32, length: u32 }
+}
+
+params! {
+    /// `baseline/conv1d_totals`.
+    TotalsParams { rows: u32, channels: u32, length: u32 }
 }
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn shaders(plan: &PlainConv1dPlan) -> Result<Vec<Shader>, ShaderError> {
     let linker = |kernel| {
         let linker = yardstick(kernel).module("baseline/conv1d_inputs").set("LANES", plan.lanes);
-        linker.set("WIDTH", plan.width).set("HAS_INITIAL", plan.initial).tensor("x", plan.storage)
+        let linker = linker.set("WIDTH", plan.width).set("HAS_INITIAL", plan.initial);
+        linker.set("CHANNELS_LAST", plan.channels_last).tensor("x", plan.storage)
     };
     let activated = |kernel| {
         let linker = linker(kernel).module("common/activation").set("SILU", plan.silu);
@@ -237,49 +246,118 @@ fn dispatches(
     })
 }
 
-/// How to run the gradients of a [`Conv1dSpec`] with a lane for each row.
+fn rows_first(spec: &Conv1dSpec) -> Result<(), PlanError> {
+    if spec.channels_last {
+        return Err(wrong("channels_last", &true, "false: the yardsticks of gradients take rows").into());
+    }
+    Ok(())
+}
+
+/// How to run the gradients of a [`Conv1dSpec`] unfused, or with a lane for each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct SequentialConv1dBackwardPlan {
+pub struct PlainConv1dBackwardPlan {
     /// That of the convolution.
     pub conv: PlainConv1dPlan,
 }
 
-impl SequentialConv1dBackwardPlan {
+impl PlainConv1dBackwardPlan {
     /// Plans a loop. Fails like [`PlainConv1dPlan::sequential`].
-    pub fn new(spec: &Conv1dSpec, caps: &Caps) -> Result<Self, PlanError> {
+    pub fn sequential(spec: &Conv1dSpec, caps: &Caps) -> Result<Self, PlanError> {
+        rows_first(spec)?;
         Ok(Self { conv: PlainConv1dPlan::sequential(spec, caps)? })
     }
-}
 
-impl Plan for SequentialConv1dBackwardPlan {
-    fn footprints(&self) -> Vec<Footprint> {
-        let lanes = self.conv.lanes;
-        let kernel = "baseline/conv1d_backward_sequential";
-        vec![Footprint { kernel, lanes, workgroup_bytes: 0, storage_buffers: 8 }, Sums::footprint()]
+    /// Plans array operations. Fails like [`PlainConv1dPlan::unfused`], and where an initial state is given.
+    pub fn unfused(spec: &Conv1dSpec, caps: &Caps) -> Result<Self, PlanError> {
+        rows_first(spec)?;
+        if spec.initial {
+            return Err(wrong("initial", &true, "false: this yardstick begins after zeros").into());
+        }
+        Ok(Self { conv: PlainConv1dPlan::unfused(spec, caps)? })
     }
 }
 
-impl fmt::Display for SequentialConv1dBackwardPlan {
+/// Lanes of `baseline/conv1d_totals`.
+const TOTAL_LANES: u32 = 64;
+
+impl Plan for PlainConv1dBackwardPlan {
+    fn footprints(&self) -> Vec<Footprint> {
+        let kernel = |kernel, storage_buffers| Footprint {
+            kernel,
+            lanes: self.conv.lanes,
+            workgroup_bytes: 0,
+            storage_buffers,
+        };
+        if self.conv.sequential {
+            return vec![kernel("baseline/conv1d_backward_sequential", 8), Sums::footprint()];
+        }
+        let totals = kernel("baseline/conv1d_totals", 4);
+        vec![
+            kernel("baseline/conv1d_tap", 4),
+            kernel("baseline/conv1d_slope", 3),
+            kernel("baseline/conv1d_tap_back", 4),
+            Footprint { lanes: TOTAL_LANES, workgroup_bytes: 4 * TOTAL_LANES, ..totals },
+            Sums::footprint(),
+        ]
+    }
+}
+
+impl fmt::Display for PlainConv1dBackwardPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.conv)
+        write!(f, "{}", self.conv)?;
+        if self.conv.sequential { Ok(()) } else { write!(f, "; and as many back") }
     }
 }
 
 /// The linked shaders of a plan, in the order of its footprints.
 pub fn backward_shaders(
-    SequentialConv1dBackwardPlan { conv }: &SequentialConv1dBackwardPlan,
+    PlainConv1dBackwardPlan { conv }: &PlainConv1dBackwardPlan,
 ) -> Result<Vec<Shader>, ShaderError> {
-    let linker = yardstick("baseline/conv1d_backward_sequential")
-        .module("baseline/conv1d_inputs")
-        .module("common/activation")
-        .set("LANES", conv.lanes)
-        .set("WIDTH", conv.width)
-        .set("SILU", conv.silu)
-        .set("HAS_BIAS", conv.bias)
-        .set("HAS_INITIAL", conv.initial);
-    let linker = ["x", "dy", "dx"].into_iter().fold(linker, |linker, name| linker.tensor(name, conv.storage));
-    Ok(vec![linker.link()?, Sums::shader(Storage::F32)?])
+    let sum = Sums::shader(Storage::F32)?;
+    let linker = |kernel, lanes| yardstick(kernel).set("LANES", lanes);
+    let with_inputs = |kernel, lanes| {
+        let linker = linker(kernel, lanes).module("baseline/conv1d_inputs").set("WIDTH", conv.width);
+        linker.set("HAS_INITIAL", conv.initial).tensor("x", conv.storage)
+    };
+    let activated = |linker: Linker| {
+        let linker = linker.module("common/activation").set("SILU", conv.silu).set("HAS_BIAS", conv.bias);
+        linker.tensor("dy", conv.storage)
+    };
+    if conv.sequential {
+        let back = activated(with_inputs("baseline/conv1d_backward_sequential", conv.lanes));
+        return Ok(vec![back.tensor("dx", conv.storage).link()?, sum]);
+    }
+    let tap_back = linker("baseline/conv1d_tap_back", conv.lanes).set("WIDTH", conv.width);
+    Ok(vec![
+        with_inputs("baseline/conv1d_tap", conv.lanes).link()?,
+        activated(linker("baseline/conv1d_slope", conv.lanes)).link()?,
+        tap_back.tensor("dx", conv.storage).link()?,
+        with_inputs("baseline/conv1d_totals", TOTAL_LANES).link()?,
+        sum,
+    ])
+}
+
+/// Records the gradients of taps and of the bias from what each row adds to them: that of taps first.
+fn sum_rows<T>(
+    gpu: &Gpu,
+    encoder: &mut wgpu::CommandEncoder,
+    (spec, sum): (&Conv1dSpec, &Kernel),
+    parts: &wgpu::Buffer,
+    gradients: &Conv1dGradients<T>,
+) -> Result<(), Error> {
+    let of_channels = |first, width| Sums {
+        first,
+        batches: [spec.batch, spec.channels * width],
+        share: 1,
+        width,
+        units: spec.channels,
+        to: None,
+    };
+    let dweight = gradients.dweight.buffer();
+    of_channels(0, spec.width).encode(gpu, encoder, sum, [parts, dweight])?;
+    let Some(dbias) = &gradients.dbias else { return Ok(()) };
+    of_channels(spec.rows() * spec.width, 1).encode(gpu, encoder, sum, [parts, dbias.buffer()])
 }
 
 /// The gradients of a convolution as a loop, one lane a row, and sums over the rows of a channel.
@@ -287,19 +365,19 @@ pub fn backward_shaders(
 pub struct SequentialConv1dBackward {
     gpu: Gpu,
     spec: Conv1dSpec,
-    plan: SequentialConv1dBackwardPlan,
+    plan: PlainConv1dBackwardPlan,
     kernels: [Kernel; 2],
 }
 
 impl SequentialConv1dBackward {
     /// Plans the spec's gradients for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: Conv1dSpec) -> Result<Self, Error> {
-        let plan = SequentialConv1dBackwardPlan::new(&spec, gpu.caps())?;
+        let plan = PlainConv1dBackwardPlan::sequential(&spec, gpu.caps())?;
         Ok(Self { gpu: gpu.clone(), spec, plan, kernels: compile_array(gpu, &backward_shaders(&plan)?)? })
     }
 
     /// How it runs here.
-    pub fn plan(&self) -> &SequentialConv1dBackwardPlan {
+    pub fn plan(&self) -> &PlainConv1dBackwardPlan {
         &self.plan
     }
 
@@ -336,17 +414,89 @@ impl SequentialConv1dBackward {
         let buffers = [x, weight, bias, initial, dy.buffer(), dx, parts, dinitial];
         let mut from_the_last = dispatches(spec, &plan.conv).rev();
         from_the_last.try_for_each(|params| back.dispatch(gpu, encoder, &params, &buffers))?;
-        let of_channels = |first, width| Sums {
-            first,
-            batches: [spec.batch, spec.channels * width],
-            share: 1,
-            width,
-            units: spec.channels,
-            to: None,
-        };
-        let dweight = gradients.dweight.buffer();
-        of_channels(0, spec.width).encode(gpu, encoder, sum, [parts, dweight])?;
-        let Some(dbias) = &gradients.dbias else { return Ok(()) };
-        of_channels(spec.rows() * spec.width, 1).encode(gpu, encoder, sum, [parts, dbias.buffer()])
+        sum_rows(gpu, encoder, (spec, sum), parts, gradients)
+    }
+}
+
+/// The tensors between the kernels of a convolution's unfused gradients.
+#[derive(Clone, Debug)]
+pub struct Conv1dBackwardScratch {
+    /// Sums, then their gradients.
+    sums: Tensor<f32>,
+    /// Gradients of inputs in f32.
+    found: Tensor<f32>,
+    /// What each row adds to the gradients of taps and of the bias.
+    parts: Tensor<f32>,
+}
+
+/// The gradients of a convolution as array frameworks compose them: the sums again, the activation's slope, a product and a
+/// sum over whole arrays for each tap, and a sum over each row for each tap and the bias.
+#[derive(Clone, Debug)]
+pub struct UnfusedConv1dBackward {
+    gpu: Gpu,
+    spec: Conv1dSpec,
+    plan: PlainConv1dBackwardPlan,
+    kernels: [Kernel; 5],
+}
+
+impl UnfusedConv1dBackward {
+    /// Plans the spec's gradients for this GPU and compiles what the plan needs.
+    pub fn new(gpu: &Gpu, spec: Conv1dSpec) -> Result<Self, Error> {
+        let plan = PlainConv1dBackwardPlan::unfused(&spec, gpu.caps())?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, kernels: compile_array(gpu, &backward_shaders(&plan)?)? })
+    }
+
+    /// How it runs here.
+    pub fn plan(&self) -> &PlainConv1dBackwardPlan {
+        &self.plan
+    }
+
+    /// The tensors between the kernels.
+    pub fn scratch(&self) -> Result<Conv1dBackwardScratch, Error> {
+        let Self { gpu, spec, .. } = self;
+        Ok(Conv1dBackwardScratch {
+            sums: Tensor::zeros(gpu, &spec.shape())?,
+            found: Tensor::zeros(gpu, &spec.shape())?,
+            parts: Tensor::zeros(gpu, &[spec.rows(), spec.width + 1])?,
+        })
+    }
+
+    /// Records every pass.
+    pub fn encode<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        inputs: Conv1dInputs<'_, T>,
+        dy: &Tensor<T>,
+        gradients: &Conv1dGradients<T>,
+        Conv1dBackwardScratch { sums, found, parts }: &Conv1dBackwardScratch,
+    ) -> Result<(), Error> {
+        let Self { gpu, spec, plan, kernels: [tap, slope, tap_back, totals, sum] } = self;
+        inputs.check(gpu, spec)?;
+        dy.expect(gpu, "dy", spec.dtype, &spec.shape())?;
+        gradients.check(gpu, spec)?;
+        for tensor in [sums, found] {
+            tensor.expect(gpu, "what lies between the kernels", DType::F32, &spec.shape())?;
+        }
+        parts.expect(gpu, "what each row adds", DType::F32, &[spec.rows(), spec.width + 1])?;
+        let (x, weight, dx) = (inputs.x.buffer(), inputs.weight.buffer(), gradients.dx.buffer());
+        let [sums, found, parts] = [sums, found, parts].map(Tensor::buffer);
+        let (total, channels) = ((spec.rows() * spec.length) as u32, spec.channels as u32);
+        let (groups, length) = (total.div_ceil(plan.conv.lanes), spec.length as u32);
+        let taps = || (0..plan.conv.width).map(|k| TapParams { groups, total, channels, length, tap: k });
+        if plan.conv.silu {
+            for params in taps() {
+                tap.dispatch(gpu, encoder, &params, &[x, weight, gpu.unused(), sums])?;
+            }
+        }
+        let params = ActivateParams { groups, total, channels, length };
+        let bias = inputs.bias.map_or(gpu.unused(), Tensor::buffer);
+        slope.dispatch(gpu, encoder, &params, &[dy.buffer(), bias, sums])?;
+        for params in taps() {
+            tap_back.dispatch(gpu, encoder, &params, &[sums, weight, found, dx])?;
+        }
+        let rows = spec.rows() as u32;
+        let params = TotalsParams { groups: rows * (plan.conv.width + 1), rows, channels, length };
+        totals.dispatch(gpu, encoder, &params, &[x, gpu.unused(), sums, parts])?;
+        sum_rows(gpu, encoder, (spec, sum), parts, gradients)
     }
 }

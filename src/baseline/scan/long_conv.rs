@@ -418,25 +418,76 @@ pub fn direct_shaders(plan: &DirectLongConvPlan) -> Result<Vec<Shader>, ShaderEr
     Ok(vec![linker.link()?])
 }
 
-/// A long convolution as sums, a tile of samples a workgroup: work that grows with the square of the length.
+/// A plan of a long convolution whose sums one kernel takes.
+pub trait Summed: Plan {
+    /// Plans the spec. Fails like the plan's own constructor.
+    fn plan(spec: &LongConvSpec, caps: &Caps) -> Result<Self, PlanError>
+    where
+        Self: Sized;
+
+    /// The linked shader.
+    fn shaders(&self) -> Result<Vec<Shader>, ShaderError>;
+
+    /// Records the kernel, whose buffers are the sequences, kernels, `D`, both gates and the result.
+    #[doc(hidden)]
+    fn record(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        of: (&LongConvSpec, &Kernel),
+        buffers: [&wgpu::Buffer; 6],
+    ) -> Result<(), Error>;
+}
+
+impl Summed for DirectLongConvPlan {
+    fn plan(spec: &LongConvSpec, caps: &Caps) -> Result<Self, PlanError> {
+        Self::new(spec, caps)
+    }
+
+    fn shaders(&self) -> Result<Vec<Shader>, ShaderError> {
+        direct_shaders(self)
+    }
+
+    fn record(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        (spec, kernel): (&LongConvSpec, &Kernel),
+        buffers: [&wgpu::Buffer; 6],
+    ) -> Result<(), Error> {
+        let params = DirectParams {
+            groups: spec.rows() as u32 * self.tiles,
+            length: spec.length as u32,
+            taps: spec.taps as u32,
+            channels: spec.channels as u32,
+            tiles: self.tiles,
+        };
+        kernel.dispatch(gpu, encoder, &params, &buffers)
+    }
+}
+
+/// A long convolution as the sums that it is: work that grows with the square of the length.
 #[derive(Clone, Debug)]
-pub struct DirectLongConv {
+pub struct SummedLongConv<P> {
     gpu: Gpu,
     spec: LongConvSpec,
-    plan: DirectLongConvPlan,
+    plan: P,
     kernel: Kernel,
 }
 
-impl DirectLongConv {
+/// A long convolution as sums, a tile of samples a workgroup.
+pub type DirectLongConv = SummedLongConv<DirectLongConvPlan>;
+
+impl<P: Summed> SummedLongConv<P> {
     /// Plans the spec for this GPU and compiles what the plan needs.
     pub fn new(gpu: &Gpu, spec: LongConvSpec) -> Result<Self, Error> {
-        let plan = DirectLongConvPlan::new(&spec, gpu.caps())?;
-        let [kernel] = compile_array(gpu, &direct_shaders(&plan)?)?;
+        let plan = P::plan(&spec, gpu.caps())?;
+        let [kernel] = compile_array(gpu, &plan.shaders()?)?;
         Ok(Self { gpu: gpu.clone(), spec, plan, kernel })
     }
 
     /// How it runs here.
-    pub fn plan(&self) -> &DirectLongConvPlan {
+    pub fn plan(&self) -> &P {
         &self.plan
     }
 
@@ -450,17 +501,10 @@ impl DirectLongConv {
         let Self { gpu, spec, plan, kernel } = self;
         inputs.check(gpu, spec)?;
         y.expect(gpu, "y", spec.dtype, &spec.shape())?;
-        let params = DirectParams {
-            groups: spec.rows() as u32 * plan.tiles,
-            length: spec.length as u32,
-            taps: spec.taps as u32,
-            channels: spec.channels as u32,
-            tiles: plan.tiles,
-        };
         let unused = gpu.unused();
         let [pre, post] = [inputs.pre, inputs.post].map(|gate| gate.map_or(unused, Tensor::buffer));
         let skip = inputs.skip.map_or(unused, Tensor::buffer);
         let buffers = [inputs.u.buffer(), inputs.k.buffer(), skip, pre, post, y.buffer()];
-        kernel.dispatch(gpu, encoder, &params, &buffers)
+        plan.record(gpu, encoder, (spec, kernel), buffers)
     }
 }

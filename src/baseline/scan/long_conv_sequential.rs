@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::long_conv::{Summed, SummedLongConv};
 use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding, check_turns};
@@ -125,45 +126,28 @@ fn encode_loop(
     Ok(())
 }
 
-/// A long convolution as a loop, one lane a sequence: as many products as its length has pairs of samples.
-#[derive(Clone, Debug)]
-pub struct SequentialLongConv {
-    gpu: Gpu,
-    spec: LongConvSpec,
-    plan: SequentialLongConvPlan,
-    kernel: Kernel,
-}
-
-impl SequentialLongConv {
-    /// Plans the spec for this GPU and compiles what the plan needs.
-    pub fn new(gpu: &Gpu, spec: LongConvSpec) -> Result<Self, Error> {
-        let plan = SequentialLongConvPlan::new(&spec, gpu.caps())?;
-        let [kernel] = compile_array(gpu, &shaders(&plan)?)?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, kernel })
+impl Summed for SequentialLongConvPlan {
+    fn plan(spec: &LongConvSpec, caps: &Caps) -> Result<Self, PlanError> {
+        Self::new(spec, caps)
     }
 
-    /// How it runs here.
-    pub fn plan(&self) -> &SequentialLongConvPlan {
-        &self.plan
+    fn shaders(&self) -> Result<Vec<Shader>, ShaderError> {
+        shaders(self)
     }
 
-    /// Records the convolution.
-    pub fn encode<T: Element>(
+    fn record(
         &self,
+        gpu: &Gpu,
         encoder: &mut wgpu::CommandEncoder,
-        inputs: LongConvInputs<'_, T>,
-        y: &Tensor<T>,
+        (spec, kernel): (&LongConvSpec, &Kernel),
+        buffers: [&wgpu::Buffer; 6],
     ) -> Result<(), Error> {
-        let Self { gpu, spec, plan, kernel } = self;
-        inputs.check(gpu, spec)?;
-        y.expect(gpu, "y", spec.dtype, &spec.shape())?;
-        let unused = gpu.unused();
-        let [pre, post] = [inputs.pre, inputs.post].map(|gate| gate.map_or(unused, Tensor::buffer));
-        let skip = inputs.skip.map_or(unused, Tensor::buffer);
-        let buffers = [inputs.u.buffer(), inputs.k.buffer(), skip, pre, post, y.buffer()];
-        encode_loop(gpu, encoder, (spec, plan), kernel, buffers)
+        encode_loop(gpu, encoder, (spec, self), kernel, buffers)
     }
 }
+
+/// A long convolution as a loop, one lane a sequence: as many products as its length has pairs of samples.
+pub type SequentialLongConv = SummedLongConv<SequentialLongConvPlan>;
 
 /// How to run the gradients of a [`LongConvSpec`] with a lane for each sequence and one for each kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

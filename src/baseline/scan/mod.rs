@@ -2,6 +2,7 @@
 
 mod attention;
 mod conv1d;
+mod delta_unfused;
 mod linear_scan;
 mod linear_scan_backward;
 mod long_conv;
@@ -9,6 +10,8 @@ mod long_conv_backward;
 mod long_conv_sequential;
 mod recurrence;
 mod recurrence_backward;
+mod recurrence_unfused;
+mod s4d;
 mod ssd;
 mod strided_sums;
 
@@ -35,16 +38,21 @@ pub use long_conv_sequential::{
 
 pub use attention::{SequentialAttention, SequentialAttentionPlan, shaders as sequential_attention_shaders};
 pub use conv1d::{
-    PlainConv1dPlan, SequentialConv1d, SequentialConv1dBackward, SequentialConv1dBackwardPlan, UnfusedConv1d,
-    backward_shaders as sequential_conv1d_backward_shaders, shaders as conv1d_shaders,
+    Conv1dBackwardScratch, PlainConv1dBackwardPlan, PlainConv1dPlan, SequentialConv1d,
+    SequentialConv1dBackward, UnfusedConv1d, UnfusedConv1dBackward,
+    backward_shaders as conv1d_backward_shaders, shaders as conv1d_shaders,
 };
+pub use delta_unfused::{UnfusedDeltaRule, UnfusedDeltaRulePlan, shaders as delta_rule_shaders};
 pub use recurrence::{
-    SelectiveScanScratch, SequentialRecurrence, SequentialRecurrencePlan, UnfusedSelectiveScan,
-    UnfusedSelectiveScanPlan, sequential_shaders as sequential_recurrence_shaders,
-    shaders as selective_scan_shaders,
+    RecurrenceDecay, SequentialRecurrence, SequentialRecurrencePlan,
+    sequential_shaders as sequential_recurrence_shaders,
 };
 pub use recurrence_backward::{
-    RecurrenceScratch, SequentialRecurrenceBackward, SequentialRecurrenceBackwardPlan,
-    shaders as sequential_recurrence_backward_shaders,
+    PlainRecurrenceBackward, PlainRecurrenceBackwardPlan, PlainWay, RecurrenceScratch,
+    shaders as recurrence_backward_shaders,
 };
+pub use recurrence_unfused::{
+    UnfusedRecurrence, UnfusedRecurrencePlan, UnfusedRecurrenceScratch, shaders as recurrence_shaders,
+};
+pub use s4d::{SequentialS4d, SequentialS4dPlan, shaders as sequential_s4d_shaders};
 pub use ssd::{SsdScratch, UnfusedSsd, UnfusedSsdPlan, shaders as ssd_shaders};

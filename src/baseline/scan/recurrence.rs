@@ -1,4 +1,4 @@
-//! Selective scans and state-space duality as a plain loop, and selective scans as a composition of array operations.
+//! Diagonal recurrences in the terms of their yardsticks, and selective scans and state-space duality as a plain loop.
 
 use std::fmt;
 
@@ -6,12 +6,27 @@ use crate::baseline::yardstick;
 use crate::kernel::{Kernel, compile_array, params};
 use crate::plan::{Footprint, Plan, check_binding};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
-use crate::spec::{elements, wrong};
+use crate::spec::wrong;
 use crate::{
-    Caps, CoefficientTensor, Coefficients, DType, Element, Error, Gpu, PlanError, SelectiveScanInputs,
-    SelectiveScanOutputs, SelectiveScanSpec, Sequences, Skip, SpecError, SsdInputs, SsdOutputs, SsdSpec,
-    Tensor,
+    Caps, CoefficientTensor, Coefficients, DType, DeltaRuleInputs, DeltaRuleSpec, Element, Error, Gate, Gpu,
+    LinearAttentionInputs, LinearAttentionSpec, PlanError, SelectiveScanInputs, SelectiveScanOutputs,
+    SelectiveScanSpec, Sequences, Skip, SpecError, SsdInputs, SsdOutputs, SsdSpec, Tensor,
 };
+
+/// How states decay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+pub enum RecurrenceDecay {
+    /// By the size of a step.
+    Sized {
+        /// All states of a channel at one rate.
+        one_rate: bool,
+        /// Whether sizes pass through a softplus.
+        softplus: bool,
+    },
+    /// By a given logarithm.
+    Given(Gate),
+}
 
 /// A diagonal recurrence in the terms of its kernels, in which channels are those of all heads; distances are in
 /// elements.
@@ -33,10 +48,14 @@ pub(super) struct Recurrence {
     pub dt: [usize; 3],
     /// Of batches, groups, states and steps.
     pub b: [usize; 4],
-    pub one_decay: bool,
-    pub softplus: bool,
+    /// How `dt` is stored, which is the decays themselves where these are given.
+    pub dt_type: DType,
+    pub decay: RecurrenceDecay,
+    /// Whether values replace what states hold under their key, by a share.
+    pub delta: bool,
+    /// Of what is read from the states.
+    pub scale: f32,
     pub gated: bool,
-    pub initial: bool,
 }
 
 /// Fails with what an option is if it is none that yardsticks have.
@@ -70,10 +89,11 @@ impl Recurrence {
             x: steps,
             dt: steps,
             b: [spec.groups() * states * length, states * length, length, 1],
-            one_decay: false,
-            softplus: spec.delta_softplus,
+            dt_type: dtype,
+            decay: RecurrenceDecay::Sized { one_rate: false, softplus: spec.delta_softplus },
+            delta: false,
+            scale: 1.0,
             gated: spec.gated,
-            initial: spec.initial,
         })
     }
 
@@ -94,27 +114,86 @@ impl Recurrence {
             x: [length * channels, 1, channels],
             dt: [length * heads, 1, heads],
             b: [length * groups * states, states, 1, groups * states],
-            one_decay: true,
-            softplus: spec.dt_softplus,
+            dt_type: dtype,
+            decay: RecurrenceDecay::Sized { one_rate: true, softplus: spec.dt_softplus },
+            delta: false,
+            scale: 1.0,
             gated: spec.gated,
-            initial: spec.initial,
         })
+    }
+
+    /// Values are the channels, keys and queries the coefficients of each head.
+    pub fn linear_attention(spec: &LinearAttentionSpec) -> Result<Self, SpecError> {
+        spec.check()?;
+        whole(&spec.sequences, spec.length)?;
+        let LinearAttentionSpec { dtype, batch, length, heads, key_dim, value_dim, gate, .. } = *spec;
+        let (channels, keys) = (heads * value_dim, heads * key_dim);
+        let of_key = if gate == Gate::PerKey { key_dim } else { 1 };
+        Ok(Self {
+            dtype,
+            batch,
+            channels,
+            length,
+            states: key_dim,
+            share: value_dim,
+            skip_share: value_dim,
+            group_channels: value_dim,
+            x: [length * channels, 1, channels],
+            dt: [length * heads * of_key, of_key, heads * of_key],
+            b: [length * keys, key_dim, 1, keys],
+            dt_type: DType::F32,
+            decay: RecurrenceDecay::Given(gate),
+            delta: false,
+            scale: spec.scale_value(),
+            gated: false,
+        })
+    }
+
+    /// Linear attention whose values are residuals.
+    pub fn delta_rule(spec: &DeltaRuleSpec) -> Result<Self, SpecError> {
+        spec.check()?;
+        let DeltaRuleSpec { dtype, batch, length, heads, key_dim, value_dim, gated, .. } = *spec;
+        let gate = if gated { Gate::PerStep } else { Gate::Constant };
+        let attention = LinearAttentionSpec {
+            scale: Some(spec.scale_value()),
+            sequences: spec.sequences.clone(),
+            ..LinearAttentionSpec::new(dtype, batch, length, heads, (key_dim, value_dim), gate)
+        };
+        // Shares lie as decays do.
+        Ok(Self { dt: [length * heads, 1, heads], delta: true, ..Self::linear_attention(&attention)? })
     }
 
     pub fn rows(&self) -> usize {
         self.batch * self.channels
     }
 
+    /// Whether each state of each step has a decay of its own, given.
+    pub fn keyed(&self) -> bool {
+        self.decay == RecurrenceDecay::Given(Gate::PerKey)
+    }
+
+    /// Whether decays come from numbers of channels or heads.
+    pub fn has_rates(&self) -> bool {
+        matches!(self.decay, RecurrenceDecay::Sized { .. } | RecurrenceDecay::Given(Gate::Constant))
+    }
+
+    /// Whether all states of a channel decay alike.
+    pub fn one_rate(&self) -> bool {
+        !matches!(self.decay, RecurrenceDecay::Sized { one_rate: false, .. })
+    }
+
     pub fn check_bindings(&self, caps: &Caps) -> Result<(), PlanError> {
         check_binding("x", self.rows() * self.length, self.dtype, caps)?;
         let coefficients = self.batch * self.channels / self.group_channels * self.states * self.length;
         check_binding("b", coefficients, self.dtype, caps)?;
+        let decays = self.batch * self.channels / self.share * self.length;
+        check_binding("dt", decays * if self.keyed() { self.states } else { 1 }, self.dt_type, caps)?;
         check_binding("the states", self.rows() * self.states, DType::F32, caps)
     }
 
     /// Numbers of `a`.
     fn rates(&self) -> usize {
-        self.channels / self.share * if self.one_decay { 1 } else { self.states }
+        self.channels / self.share * if self.one_rate() { 1 } else { self.states }
     }
 
     /// Where `D` and the biases lie behind `a`, and how many numbers all are.
@@ -155,15 +234,21 @@ impl Recurrence {
             b_step: b[3],
             first_skip,
             first_bias,
+            scale: self.scale,
         }
     }
 }
 
 /// Fails if state-space duality has options that its yardsticks have not.
 pub(super) fn plain_ssd(spec: &SsdSpec) -> Result<(), SpecError> {
-    let sequences = spec.sequences != Sequences::Whole;
-    without(&[("dt limits", spec.dt_limits.is_some()), ("several sequences", sequences)])?;
-    if spec.length == 0 { Err(wrong("length", &0, "at least 1")) } else { Ok(()) }
+    without(&[("dt limits", spec.dt_limits.is_some())])?;
+    whole(&spec.sequences, spec.length)
+}
+
+/// Fails if there are several sequences to a batch, or no steps.
+pub(super) fn whole(sequences: &Sequences, length: usize) -> Result<(), SpecError> {
+    without(&[("several sequences", *sequences != Sequences::Whole)])?;
+    if length == 0 { Err(wrong("length", &0, "at least 1")) } else { Ok(()) }
 }
 
 params! {
@@ -174,7 +259,7 @@ params! {
         x_batch: u32, x_channel: u32, x_step: u32,
         dt_batch: u32, dt_head: u32, dt_step: u32,
         b_batch: u32, b_group: u32, b_state: u32, b_step: u32,
-        first_skip: u32, first_bias: u32,
+        first_skip: u32, first_bias: u32, scale: f32,
     }
 }
 
@@ -227,8 +312,8 @@ impl SequentialRecurrencePlan {
             states: of.states as u32,
             steps: dispatch_steps(of, caps),
             storage: Storage::new(of.dtype, caps.f16, false),
-            one_decay: of.one_decay,
-            softplus: of.softplus,
+            one_decay: of.one_rate(),
+            softplus: matches!(of.decay, RecurrenceDecay::Sized { softplus: true, .. }),
             gated: of.gated,
         })
     }
@@ -262,6 +347,21 @@ pub fn sequential_shaders(plan: &SequentialRecurrencePlan) -> Result<Vec<Shader>
     Ok(vec![tensors(linker, &["x", "dt", "b", "c", "z", "y"], plan.storage).link()?])
 }
 
+/// Defines what a step is.
+pub(super) fn link_steps(linker: Linker, decay: RecurrenceDecay) -> Linker {
+    match decay {
+        RecurrenceDecay::Sized { one_rate, softplus } => linker
+            .module("baseline/recurrence_steps")
+            .module("common/activation")
+            .set("ONE_DECAY", one_rate)
+            .set("SOFTPLUS", softplus),
+        RecurrenceDecay::Given(gate) => linker
+            .module("baseline/recurrence_decays")
+            .set("CONSTANT", gate == Gate::Constant)
+            .set("KEYED", gate == Gate::PerKey),
+    }
+}
+
 pub(super) fn tensors(linker: Linker, names: &[&'static str], storage: Storage) -> Linker {
     names.iter().fold(linker, |linker, name| linker.tensor(name, storage))
 }
@@ -273,7 +373,9 @@ pub(super) struct Given<'a> {
     pub b: &'a wgpu::Buffer,
     pub c: &'a wgpu::Buffer,
     pub z: &'a wgpu::Buffer,
-    pub a: &'a Tensor<f32>,
+    /// Shares of what states lack, of the delta rule.
+    pub beta: &'a wgpu::Buffer,
+    pub a: Option<&'a Tensor<f32>>,
     pub skip: Option<&'a Tensor<f32>>,
     pub bias: Option<&'a Tensor<f32>>,
     pub initial: Option<&'a Tensor<f32>>,
@@ -291,9 +393,47 @@ impl<'a> Given<'a> {
             b: steps(inputs.b),
             c: steps(inputs.c),
             z: inputs.z.map_or(gpu.unused(), Tensor::buffer),
-            a: inputs.a,
+            beta: gpu.unused(),
+            a: Some(inputs.a),
             skip: inputs.skip,
             bias: inputs.delta_bias,
+            initial: inputs.initial,
+        }
+    }
+
+    /// `constant` decays are what channels have.
+    pub fn linear_attention<T: Element>(
+        gpu: &'a Gpu,
+        inputs: &LinearAttentionInputs<'a, T>,
+        constant: bool,
+    ) -> Self {
+        let unused = gpu.unused();
+        Self {
+            x: inputs.v.buffer(),
+            dt: if constant { unused } else { inputs.g.buffer() },
+            b: inputs.k.buffer(),
+            c: inputs.q.buffer(),
+            z: unused,
+            beta: unused,
+            a: constant.then_some(inputs.g),
+            skip: None,
+            bias: None,
+            initial: inputs.initial,
+        }
+    }
+
+    pub fn delta_rule<T: Element>(gpu: &'a Gpu, inputs: &DeltaRuleInputs<'a, T>) -> Self {
+        let unused = gpu.unused();
+        Self {
+            x: inputs.v.buffer(),
+            dt: inputs.g.map_or(unused, Tensor::buffer),
+            b: inputs.k.buffer(),
+            c: inputs.q.buffer(),
+            z: unused,
+            beta: inputs.beta.buffer(),
+            a: None,
+            skip: None,
+            bias: None,
             initial: inputs.initial,
         }
     }
@@ -305,7 +445,8 @@ impl<'a> Given<'a> {
             b: inputs.b.buffer(),
             c: inputs.c.buffer(),
             z: inputs.z.map_or(gpu.unused(), Tensor::buffer),
-            a: inputs.a,
+            beta: gpu.unused(),
+            a: Some(inputs.a),
             skip: inputs.d,
             bias: inputs.dt_bias,
             initial: inputs.initial,
@@ -316,7 +457,7 @@ impl<'a> Given<'a> {
     /// is 0 there from the beginning.
     pub fn pack(&self, encoder: &mut wgpu::CommandEncoder, of: &Recurrence, packed: &Tensor<f32>) {
         let [skip, bias, _] = of.packed();
-        for (tensor, place) in [(Some(self.a), 0), (self.skip, skip), (self.bias, bias)] {
+        for (tensor, place) in [(self.a, 0), (self.skip, skip), (self.bias, bias)] {
             if let Some(tensor) = tensor {
                 copy(encoder, tensor, packed.buffer(), place);
             }
@@ -420,170 +561,5 @@ impl SequentialRecurrence {
             kernel.dispatch(gpu, encoder, &params, &[x, dt, b, c, z, packed.buffer(), y, last])?;
         }
         Ok(())
-    }
-}
-
-params! {
-    /// `baseline/scan_double`.
-    DoubleParams { length: u32, total: u32, reach: u32 }
-}
-
-/// How to run a [`SelectiveScanSpec`] unfused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct UnfusedSelectiveScanPlan {
-    /// Invocations of a workgroup.
-    pub lanes: u32,
-    /// States of a channel.
-    pub states: u32,
-    /// Doubling passes over the pairs of all states and steps.
-    pub passes: u32,
-    /// How tensors with something for each step are stored.
-    pub storage: Storage,
-    /// Whether step sizes pass through a softplus.
-    pub softplus: bool,
-    /// Whether the result is gated.
-    pub gated: bool,
-    /// Whether an initial state is given.
-    pub initial: bool,
-}
-
-impl UnfusedSelectiveScanPlan {
-    /// Plans an unfused scan. Fails if the spec is wrong or has options that yardsticks have not, or a tensor exceeds a
-    /// binding, which the pairs do first.
-    pub fn new(spec: &SelectiveScanSpec, caps: &Caps) -> Result<Self, PlanError> {
-        let of = Recurrence::selective_scan(spec)?;
-        of.check_bindings(caps)?;
-        let pairs = elements("the pairs of all states and steps", &pairs_shape(&of))?;
-        check_binding("the pairs of all states and steps", pairs, DType::F32, caps)?;
-        Ok(Self {
-            lanes: 256.min(caps.workgroup_lanes),
-            states: of.states as u32,
-            passes: of.length.next_power_of_two().ilog2(),
-            storage: Storage::new(of.dtype, caps.f16, false),
-            softplus: of.softplus,
-            gated: of.gated,
-            initial: of.initial,
-        })
-    }
-}
-
-fn pairs_shape(of: &Recurrence) -> [usize; 4] {
-    [of.rows(), of.states, of.length, 2]
-}
-
-impl Plan for UnfusedSelectiveScanPlan {
-    fn footprints(&self) -> Vec<Footprint> {
-        let kernel = |kernel, storage_buffers| Footprint {
-            kernel,
-            lanes: self.lanes,
-            workgroup_bytes: 0,
-            storage_buffers,
-        };
-        vec![
-            kernel("baseline/recurrence_pairs", 5),
-            kernel("baseline/scan_double", 2),
-            kernel("baseline/recurrence_results", 8),
-        ]
-    }
-}
-
-impl fmt::Display for UnfusedSelectiveScanPlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lanes, passes, storage, .. } = self;
-        write!(f, "{passes} doubling passes over pairs of all states in f32; {lanes} lanes, {storage}")
-    }
-}
-
-/// The linked shaders of a plan, in the order of its footprints.
-pub fn shaders(plan: &UnfusedSelectiveScanPlan) -> Result<Vec<Shader>, ShaderError> {
-    let linker = |kernel| {
-        let linker = yardstick(kernel).module("baseline/recurrence").module("common/activation");
-        linker.set("LANES", plan.lanes).set("STATES", plan.states)
-    };
-    let pairs = linker("baseline/recurrence_pairs")
-        .module("baseline/recurrence_steps")
-        .set("ONE_DECAY", false)
-        .set("SOFTPLUS", plan.softplus);
-    let pairs = tensors(pairs, &["x", "dt", "b"], plan.storage);
-    let double = yardstick("baseline/scan_double").module("scan/affine").set("LANES", plan.lanes);
-    let results =
-        linker("baseline/recurrence_results").set("GATED", plan.gated).set("HAS_INITIAL", plan.initial);
-    let results = tensors(results, &["x", "c", "z", "y"], plan.storage);
-    Ok(vec![pairs.link()?, double.link()?, results.link()?])
-}
-
-/// The pairs of all states and steps, before and after a pass, and what the kernels read of channels.
-#[derive(Clone, Debug)]
-pub struct SelectiveScanScratch {
-    pairs: [Tensor<f32>; 2],
-    packed: Tensor<f32>,
-}
-
-/// A selective scan as array frameworks compose it: what each step does to each state, doubling passes over whole arrays
-/// (Hillis and Steele 1986), and what is read out of the states.
-#[derive(Clone, Debug)]
-pub struct UnfusedSelectiveScan {
-    gpu: Gpu,
-    spec: SelectiveScanSpec,
-    of: Recurrence,
-    plan: UnfusedSelectiveScanPlan,
-    kernels: [Kernel; 3],
-}
-
-impl UnfusedSelectiveScan {
-    /// Plans the spec for this GPU and compiles what the plan needs.
-    pub fn new(gpu: &Gpu, spec: SelectiveScanSpec) -> Result<Self, Error> {
-        let plan = UnfusedSelectiveScanPlan::new(&spec, gpu.caps())?;
-        let of = Recurrence::selective_scan(&spec).map_err(PlanError::from)?;
-        Ok(Self { gpu: gpu.clone(), spec, of, plan, kernels: compile_array(gpu, &shaders(&plan)?)? })
-    }
-
-    /// How it runs here.
-    pub fn plan(&self) -> &UnfusedSelectiveScanPlan {
-        &self.plan
-    }
-
-    /// The tensors between the kernels.
-    pub fn scratch(&self) -> Result<SelectiveScanScratch, Error> {
-        let pairs = || Tensor::zeros(&self.gpu, &pairs_shape(&self.of));
-        let packed = Tensor::zeros(&self.gpu, &[self.of.packed()[2]])?;
-        Ok(SelectiveScanScratch { pairs: [pairs()?, pairs()?], packed })
-    }
-
-    /// Records every pass.
-    pub fn encode<T: Element>(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        inputs: SelectiveScanInputs<'_, T>,
-        outputs: &SelectiveScanOutputs<T>,
-        scratch: &SelectiveScanScratch,
-    ) -> Result<(), Error> {
-        let Self { gpu, spec, of, plan, kernels: [pairs, double, results] } = self;
-        inputs.check(gpu, spec)?;
-        outputs.check(gpu, spec)?;
-        let SelectiveScanScratch { pairs: between, packed } = scratch;
-        for pairs in between {
-            pairs.expect(gpu, "the pairs of all states and steps", DType::F32, &pairs_shape(of))?;
-        }
-        packed.expect(gpu, "what belongs to channels", DType::F32, &[of.packed()[2]])?;
-        let given = Given::selective_scan(gpu, &inputs);
-        given.pack(encoder, of, packed);
-        let Given { x, dt, b, c, z, initial, .. } = given;
-        let (y, last) = (outputs.out.buffer(), outputs.last.buffer());
-        let (steps, total) = (of.rows() * of.length, of.rows() * of.states * of.length);
-        let [mut before, mut after] = [0, 1].map(|i| between[i].buffer());
-        let params = of.params((plan.lanes, total), [0, of.length as u32], 0);
-        pairs.dispatch(gpu, encoder, &params, &[x, dt, b, packed.buffer(), before])?;
-        let total = total as u32;
-        for pass in 0..plan.passes {
-            let groups = total.div_ceil(plan.lanes);
-            let params = DoubleParams { groups, length: of.length as u32, total, reach: 1 << pass };
-            double.dispatch(gpu, encoder, &params, &[before, after])?;
-            std::mem::swap(&mut before, &mut after);
-        }
-        let initial = initial.map_or(gpu.unused(), Tensor::buffer);
-        let params = of.params((plan.lanes, steps), [0, of.length as u32], 0);
-        results.dispatch(gpu, encoder, &params, &[before, x, c, z, packed.buffer(), initial, y, last])
     }
 }

@@ -1,17 +1,21 @@
-//! Measuring linear attention and the delta rule.
+//! Measuring linear attention, the delta rule and their gradients.
 
 use super::sample::{Answer, EXPONENTIALS, columns, rows};
-use crate::baseline::SequentialAttention;
-#[cfg(feature = "serde")]
-use crate::bench::fields;
+use crate::baseline::{
+    PlainRecurrenceBackward, PlainWay, SequentialAttention, UnfusedDeltaRule, UnfusedRecurrence,
+};
 use crate::bench::measure::{Bench, centred, fetch, uniform};
 use crate::bench::suite::Scale;
-use crate::bench::{Contest, Figures, Workload, Yardstick};
-use crate::oracle::{DeltaRuleValues, LinearAttentionValues, delta_rule, linear_attention};
-use crate::verify::{Family, Inputs, Outcome, poisoned};
+use crate::bench::{Contest, Figures, Trainable, Yardstick, workload};
+use crate::oracle::{
+    DeltaRuleValues, LinearAttentionValues, delta_rule, delta_rule_backward, linear_attention,
+    linear_attention_backward,
+};
+use crate::verify::{Inputs, Outcome, poisoned};
 use crate::{
-    DType, DeltaRule, DeltaRuleInputs, DeltaRuleSpec, Element, Error, Gate, Gpu, LinearAttention,
-    LinearAttentionInputs, LinearAttentionOutputs, LinearAttentionSpec, Tensor, by_dtype,
+    DType, DeltaRule, DeltaRuleBackward, DeltaRuleGradients, DeltaRuleInputs, DeltaRuleSpec, Element, Error,
+    Gate, Gpu, LinearAttention, LinearAttentionBackward, LinearAttentionGradients, LinearAttentionInputs,
+    LinearAttentionOutputGradients, LinearAttentionOutputs, LinearAttentionSpec, Tensor, by_dtype,
 };
 
 /// Batch, heads and elements of keys and values, with about as many elements of values as suit an adapter.
@@ -42,65 +46,42 @@ pub(super) fn delta_of_length(scale: Scale, length: usize) -> DeltaRuleSpec {
     DeltaRuleSpec::new(DType::F16, batch, length, heads, (dim, dim)).gated()
 }
 
-impl Workload for LinearAttentionSpec {
-    fn family(&self) -> Family {
-        Family::Scan
+workload!(LinearAttentionSpec, Scan, linear);
+
+workload!(DeltaRuleSpec, Scan, delta);
+
+impl Trainable for LinearAttentionSpec {
+    /// The states again, and for each a multiply-add of its own gradient and one for each of `q`, `k`, `v` and its decay.
+    fn backward_flops(&self) -> f64 {
+        self.flops() / 5.0 * 13.0
     }
 
-    fn dtype(&self) -> DType {
-        self.dtype
+    /// Everything but the result in, and as much out; and the result's gradient in.
+    fn backward_least_bytes(&self) -> u64 {
+        let row = (self.v_shape().iter().product::<usize>() * self.dtype.bytes()) as u64;
+        2 * self.least_bytes() - row
     }
 
-    fn flops(&self) -> f64 {
-        self.flops()
-    }
-
-    fn least_bytes(&self) -> u64 {
-        self.least_bytes()
-    }
-
-    fn length(&self) -> Option<usize> {
-        Some(self.length)
-    }
-
-    #[cfg(feature = "serde")]
-    fn fields(&self) -> serde_json::Value {
-        fields(self)
-    }
-
-    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
-        by_dtype!(self.dtype, T => Box::pin(linear::<T>(bench, self)))
+    fn contend_backward<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
+        by_dtype!(self.dtype, T => Box::pin(linear_backward::<T>(bench, self)))
     }
 }
 
-impl Workload for DeltaRuleSpec {
-    fn family(&self) -> Family {
-        Family::Scan
+impl Trainable for DeltaRuleSpec {
+    /// The states again, and for each two multiply-adds of its own gradient, two for `k`, and one for each of `q`, `v` and
+    /// its decay.
+    fn backward_flops(&self) -> f64 {
+        self.flops() / 7.0 * 19.0
     }
 
-    fn dtype(&self) -> DType {
-        self.dtype
+    /// Everything but the result in, and as much out; and the result's gradient in.
+    fn backward_least_bytes(&self) -> u64 {
+        let row = (self.v_shape().iter().product::<usize>() * self.dtype.bytes()) as u64;
+        2 * self.least_bytes() - row
     }
 
-    fn flops(&self) -> f64 {
-        self.flops()
-    }
-
-    fn least_bytes(&self) -> u64 {
-        self.least_bytes()
-    }
-
-    fn length(&self) -> Option<usize> {
-        Some(self.length)
-    }
-
-    #[cfg(feature = "serde")]
-    fn fields(&self) -> serde_json::Value {
-        fields(self)
-    }
-
-    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
-        by_dtype!(self.dtype, T => Box::pin(delta::<T>(bench, self)))
+    fn contend_backward<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
+        by_dtype!(self.dtype, T => Box::pin(delta_backward::<T>(bench, self)))
     }
 }
 
@@ -123,6 +104,8 @@ struct Given<T> {
     v: Tensor<T>,
     g: Tensor<f32>,
     beta: Tensor<f32>,
+    /// The gradient of the result.
+    of_result: Tensor<T>,
     sample: Sample,
 }
 
@@ -136,6 +119,7 @@ struct Sample {
     v: Vec<f64>,
     g: Vec<f64>,
     beta: Vec<f64>,
+    of_result: Vec<f64>,
 }
 
 impl<T: Element> Given<T> {
@@ -149,6 +133,7 @@ impl<T: Element> Given<T> {
         let count = if gates == 0 { heads } else { tokens * heads * gates };
         let g: Vec<f32> = uniform(&mut inputs, count, -0.1, -0.01);
         let beta: Vec<f32> = uniform(&mut inputs, tokens * heads, 0.1, 0.9);
+        let of_result: Vec<T> = centred(&mut inputs, tokens * heads * value_dim, 1.0);
         let width = heads * value_dim;
         let channels = rows(width, length * key_dim);
         let of_heads: Vec<usize> = channels.iter().map(|channel| channel / value_dim).collect();
@@ -166,6 +151,7 @@ impl<T: Element> Given<T> {
                 columns(&g, heads * gates, length, &elements(gates))
             },
             beta: columns(&beta, heads, length, &of_heads),
+            of_result: columns(&of_result, width, length, &channels),
             channels,
             width,
             length,
@@ -182,15 +168,71 @@ impl<T: Element> Given<T> {
             v: tensor(&v, value_dim)?,
             g: Tensor::from_slice(gpu, &g_shape, &g)?,
             beta: Tensor::from_slice(gpu, &[batch, length, heads], &beta)?,
+            of_result: tensor(&of_result, value_dim)?,
             sample,
         })
     }
 }
 
+impl<T: Element> Given<T> {
+    /// For linear attention, with the spec and the values of the sample alone.
+    fn linear(gpu: &Gpu, spec: &LinearAttentionSpec) -> Result<(Self, LinearAttentionSpec), Error> {
+        let LinearAttentionSpec { batch, length, heads, key_dim, value_dim, .. } = *spec;
+        let gates = match spec.gate {
+            Gate::Constant => 0,
+            Gate::PerStep => 1,
+            Gate::PerKey => key_dim,
+        };
+        let sizes = Sizes { tokens: batch * length, length, heads, key_dim, value_dim, gates };
+        let given = Self::new(gpu, batch, sizes)?;
+        let heads = given.sample.channels.len();
+        Ok((given, LinearAttentionSpec { batch: 1, heads, value_dim: 1, ..spec.clone() }))
+    }
+
+    /// For the delta rule.
+    fn delta(gpu: &Gpu, spec: &DeltaRuleSpec) -> Result<(Self, DeltaRuleSpec), Error> {
+        let DeltaRuleSpec { batch, length, heads, key_dim, value_dim, .. } = *spec;
+        let sizes = Sizes { tokens: batch * length, length, heads, key_dim, value_dim, gates: 1 };
+        let given = Self::new(gpu, batch, sizes)?;
+        let heads = given.sample.channels.len();
+        Ok((given, DeltaRuleSpec { batch: 1, heads, value_dim: 1, ..spec.clone() }))
+    }
+
+    fn linear_inputs(&self) -> LinearAttentionInputs<'_, T> {
+        LinearAttentionInputs { q: &self.q, k: &self.k, v: &self.v, g: &self.g, initial: None }
+    }
+
+    fn delta_inputs(&self, spec: &DeltaRuleSpec) -> DeltaRuleInputs<'_, T> {
+        let Self { q, k, v, beta, g, .. } = self;
+        DeltaRuleInputs { q, k, v, beta, g: spec.gated.then_some(g), initial: None }
+    }
+
+    /// The gradient of the result; nothing follows from the last states.
+    fn of(&self) -> LinearAttentionOutputGradients<'_, T> {
+        LinearAttentionOutputGradients { o: &self.of_result, last: None }
+    }
+}
+
 impl Sample {
-    async fn check<T: Element>(&self, answer: &Answer, o: &Tensor<T>) -> Result<Vec<Outcome>, Error> {
-        let (values, whole) = fetch(o).await?;
-        Ok(vec![answer.check("o", &columns(&values, self.width, self.length, &self.channels), whole)])
+    fn linear(&self) -> LinearAttentionValues<'_> {
+        let Self { q, k, v, g, .. } = self;
+        LinearAttentionValues { q, k, v, g, initial: None }
+    }
+
+    fn delta(&self, spec: &DeltaRuleSpec) -> DeltaRuleValues<'_> {
+        let Self { q, k, v, beta, g, .. } = self;
+        DeltaRuleValues { q, k, v, beta, g: spec.gated.then_some(g), initial: None }
+    }
+
+    /// Compares what has the shape of values.
+    async fn check<T: Element>(
+        &self,
+        answer: &Answer,
+        name: &'static str,
+        tensor: &Tensor<T>,
+    ) -> Result<Vec<Outcome>, Error> {
+        let (values, whole) = fetch(tensor).await?;
+        Ok(vec![answer.check(name, &columns(&values, self.width, self.length, &self.channels), whole)])
     }
 }
 
@@ -208,31 +250,62 @@ async fn linear<T: Element>(
 ) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = LinearAttention::new(gpu, spec.clone())?;
-    let LinearAttentionSpec { batch, length, heads, key_dim, value_dim, .. } = *spec;
-    let gates = match spec.gate {
-        Gate::Constant => 0,
-        Gate::PerStep => 1,
-        Gate::PerKey => key_dim,
-    };
-    let sizes = Sizes { tokens: batch * length, length, heads, key_dim, value_dim, gates };
-    let given = Given::<T>::new(gpu, batch, sizes)?;
-    let Sample { q, k, v, g, channels, .. } = &given.sample;
-    let alone = LinearAttentionSpec { batch: 1, heads: channels.len(), value_dim: 1, ..spec.clone() };
-    let values = LinearAttentionValues { q, k, v, g, initial: None };
-    let answer = Answer::of::<T>(EXPONENTIALS, |precision| linear_attention(&alone, precision, &values).o);
-    let inputs = LinearAttentionInputs { q: &given.q, k: &given.k, v: &given.v, g: &given.g, initial: None };
+    let (given, alone) = Given::<T>::linear(gpu, spec)?;
+    let (inputs, sample) = (given.linear_inputs(), &given.sample);
+    let answer =
+        Answer::of::<T>(EXPONENTIALS, |precision| linear_attention(&alone, precision, &sample.linear()).o);
     let outputs = || outputs::<T>(gpu, spec.v_shape(), spec.state_shape());
-    let check = async |found: &LinearAttentionOutputs<T>| given.sample.check(&answer, &found.o).await;
-    let record = |encoder: &mut _, found: &_| fused.encode(encoder, inputs, found);
-    let figures = bench.contend("fused", fused.plan(), outputs, record, &check).await?;
-    let sequential = Bench::yardstick("sequential", async || {
-        let sequential = SequentialAttention::linear_attention(gpu, spec)?;
-        let record =
-            |encoder: &mut _, found: &_| sequential.encode_linear_attention(encoder, spec, inputs, found);
-        bench.contend("sequential", sequential.plan(), outputs, record, &check).await
-    })
-    .await?;
-    Ok((figures, vec![sequential]))
+    let check = async |found: &LinearAttentionOutputs<T>| sample.check(&answer, "o", &found.o).await;
+    let race = bench.race(outputs, check);
+    let figures = race.fused(fused.plan(), |encoder, found| fused.encode(encoder, inputs, found)).await?;
+    let unfused = race.against(
+        "unfused",
+        || UnfusedRecurrence::linear_attention(gpu, spec),
+        |it, encoder, found, scratch| it.encode_linear_attention(encoder, spec, inputs, (found, scratch)),
+    );
+    let sequential = race.against(
+        "sequential",
+        || SequentialAttention::linear_attention(gpu, spec),
+        |it, encoder, found, ()| it.encode_linear_attention(encoder, spec, inputs, found),
+    );
+    Ok((figures, vec![unfused.await?, sequential.await?]))
+}
+
+async fn linear_backward<T: Element>(
+    bench: &Bench<'_>,
+    spec: &LinearAttentionSpec,
+) -> Result<(Figures, Vec<Yardstick>), Error> {
+    let gpu = bench.gpu;
+    let backward = LinearAttentionBackward::new(gpu, spec.clone())?;
+    let (given, alone) = Given::<T>::linear(gpu, spec)?;
+    let (inputs, of, sample) = (given.linear_inputs(), given.of(), &given.sample);
+    let answer = Answer::of::<T>(EXPONENTIALS, |precision| {
+        linear_attention_backward(&alone, precision, &sample.linear(), &sample.of_result, None).v
+    });
+    let gradients = || -> Result<LinearAttentionGradients<T>, Error> {
+        Ok(LinearAttentionGradients {
+            q: poisoned(gpu, &spec.q_shape())?,
+            k: poisoned(gpu, &spec.q_shape())?,
+            v: poisoned(gpu, &spec.v_shape())?,
+            g: poisoned(gpu, &spec.g_shape())?,
+            initial: poisoned(gpu, &spec.state_shape())?,
+        })
+    };
+    let check = async |found: &LinearAttentionGradients<T>| sample.check(&answer, "dv", &found.v).await;
+    let race = bench.race(gradients, check);
+    let figures =
+        race.fused(backward.plan(), |encoder, found| backward.encode(encoder, inputs, of, found)).await?;
+    let plainly = |name, way| {
+        race.against(
+            name,
+            move || PlainRecurrenceBackward::linear_attention(gpu, spec, way),
+            |it, encoder, found, scratch| {
+                it.encode_linear_attention(encoder, spec, (inputs, of), (found, scratch))
+            },
+        )
+    };
+    let unfused = plainly("unfused", PlainWay::Arrays).await?;
+    Ok((figures, vec![unfused, plainly("sequential", PlainWay::Loop).await?]))
 }
 
 async fn delta<T: Element>(
@@ -241,30 +314,60 @@ async fn delta<T: Element>(
 ) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = DeltaRule::new(gpu, spec.clone())?;
-    let DeltaRuleSpec { batch, length, heads, key_dim, value_dim, .. } = *spec;
-    let sizes = Sizes { tokens: batch * length, length, heads, key_dim, value_dim, gates: 1 };
-    let given = Given::<T>::new(gpu, batch, sizes)?;
-    let Sample { q, k, v, g, beta, channels, .. } = &given.sample;
-    let alone = DeltaRuleSpec { batch: 1, heads: channels.len(), value_dim: 1, ..spec.clone() };
-    let values = DeltaRuleValues { q, k, v, beta, g: spec.gated.then_some(g), initial: None };
-    let answer = Answer::of::<T>(EXPONENTIALS, |precision| delta_rule(&alone, precision, &values).o);
-    let inputs = DeltaRuleInputs {
-        q: &given.q,
-        k: &given.k,
-        v: &given.v,
-        beta: &given.beta,
-        g: spec.gated.then_some(&given.g),
-        initial: None,
-    };
+    let (given, alone) = Given::<T>::delta(gpu, spec)?;
+    let (inputs, sample) = (given.delta_inputs(spec), &given.sample);
+    let answer =
+        Answer::of::<T>(EXPONENTIALS, |precision| delta_rule(&alone, precision, &sample.delta(spec)).o);
     let outputs = || outputs::<T>(gpu, spec.v_shape(), spec.state_shape());
-    let check = async |found: &LinearAttentionOutputs<T>| given.sample.check(&answer, &found.o).await;
-    let record = |encoder: &mut _, found: &_| fused.encode(encoder, inputs, found);
-    let figures = bench.contend("fused", fused.plan(), outputs, record, &check).await?;
-    let sequential = Bench::yardstick("sequential", async || {
-        let sequential = SequentialAttention::delta_rule(gpu, spec)?;
-        let record = |encoder: &mut _, found: &_| sequential.encode_delta_rule(encoder, spec, inputs, found);
-        bench.contend("sequential", sequential.plan(), outputs, record, &check).await
-    })
-    .await?;
-    Ok((figures, vec![sequential]))
+    let check = async |found: &LinearAttentionOutputs<T>| sample.check(&answer, "o", &found.o).await;
+    let race = bench.race(outputs, check);
+    let figures = race.fused(fused.plan(), |encoder, found| fused.encode(encoder, inputs, found)).await?;
+    let unfused = race.against(
+        "unfused",
+        || UnfusedDeltaRule::new(gpu, spec.clone()),
+        |it, encoder, found, taken| it.encode(encoder, inputs, found, taken),
+    );
+    let sequential = race.against(
+        "sequential",
+        || SequentialAttention::delta_rule(gpu, spec),
+        |it, encoder, found, ()| it.encode_delta_rule(encoder, spec, inputs, found),
+    );
+    Ok((figures, vec![unfused.await?, sequential.await?]))
+}
+
+async fn delta_backward<T: Element>(
+    bench: &Bench<'_>,
+    spec: &DeltaRuleSpec,
+) -> Result<(Figures, Vec<Yardstick>), Error> {
+    let gpu = bench.gpu;
+    let backward = DeltaRuleBackward::new(gpu, spec.clone())?;
+    let (given, alone) = Given::<T>::delta(gpu, spec)?;
+    let (inputs, of, sample) = (given.delta_inputs(spec), given.of(), &given.sample);
+    let answer = Answer::of::<T>(EXPONENTIALS, |precision| {
+        delta_rule_backward(&alone, precision, &sample.delta(spec), &sample.of_result, None).v
+    });
+    let gradients = || -> Result<DeltaRuleGradients<T>, Error> {
+        let of_steps = || poisoned(gpu, &spec.beta_shape());
+        Ok(DeltaRuleGradients {
+            q: poisoned(gpu, &spec.q_shape())?,
+            k: poisoned(gpu, &spec.q_shape())?,
+            v: poisoned(gpu, &spec.v_shape())?,
+            beta: of_steps()?,
+            g: spec.gated.then(of_steps).transpose()?,
+            initial: poisoned(gpu, &spec.state_shape())?,
+        })
+    };
+    let check = async |found: &DeltaRuleGradients<T>| sample.check(&answer, "dv", &found.v).await;
+    let race = bench.race(gradients, check);
+    let figures =
+        race.fused(backward.plan(), |encoder, found| backward.encode(encoder, inputs, of, found)).await?;
+    let plainly = |name, way| {
+        race.against(
+            name,
+            move || PlainRecurrenceBackward::delta_rule(gpu, spec, way),
+            |it, encoder, found, scratch| it.encode_delta_rule(encoder, spec, (inputs, of), (found, scratch)),
+        )
+    };
+    let unfused = plainly("unfused", PlainWay::Arrays).await?;
+    Ok((figures, vec![unfused, plainly("sequential", PlainWay::Loop).await?]))
 }

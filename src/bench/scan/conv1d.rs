@@ -1,14 +1,12 @@
 //! Measuring short convolutions and their gradients.
 
 use super::sample::{Answer, ROUNDING, pick, rows};
-use crate::baseline::{SequentialConv1d, SequentialConv1dBackward, UnfusedConv1d};
-#[cfg(feature = "serde")]
-use crate::bench::fields;
+use crate::baseline::{SequentialConv1d, SequentialConv1dBackward, UnfusedConv1d, UnfusedConv1dBackward};
 use crate::bench::measure::{Bench, centred, fetch};
 use crate::bench::suite::Scale;
-use crate::bench::{Contest, Figures, Trainable, Workload, Yardstick};
+use crate::bench::{Contest, Figures, Trainable, Yardstick, workload};
 use crate::oracle::{Conv1dTensors, conv1d, conv1d_backward};
-use crate::verify::{Family, Inputs, Outcome, poisoned};
+use crate::verify::{Inputs, Outcome, poisoned};
 use crate::{
     Conv1d, Conv1dBackward, Conv1dGradients, Conv1dInputs, Conv1dOutputs, Conv1dSpec, DType, Element, Error,
     Gpu, Tensor, by_dtype,
@@ -26,36 +24,7 @@ pub(super) fn of_length(scale: Scale, length: usize) -> Conv1dSpec {
     Conv1dSpec::new(DType::F16, batch, channels, length, 4).bias().silu()
 }
 
-impl Workload for Conv1dSpec {
-    fn family(&self) -> Family {
-        Family::Scan
-    }
-
-    fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    fn flops(&self) -> f64 {
-        2.0 * (self.width * self.rows() * self.length) as f64
-    }
-
-    fn least_bytes(&self) -> u64 {
-        self.least_bytes()
-    }
-
-    fn length(&self) -> Option<usize> {
-        Some(self.length)
-    }
-
-    #[cfg(feature = "serde")]
-    fn fields(&self) -> serde_json::Value {
-        fields(self)
-    }
-
-    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
-        by_dtype!(self.dtype, T => Box::pin(forward::<T>(bench, *self)))
-    }
-}
+workload!(Conv1dSpec, Scan, forward);
 
 impl Trainable for Conv1dSpec {
     /// As much for each of the inputs and of the taps, and the sums again where silu needs them.
@@ -133,7 +102,7 @@ impl<T: Element> Given<T> {
 /// Rows begin after zeros.
 async fn forward<T: Element>(
     bench: &Bench<'_>,
-    spec: Conv1dSpec,
+    &spec: &Conv1dSpec,
 ) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = Conv1d::new(gpu, spec)?;
@@ -144,42 +113,19 @@ async fn forward<T: Element>(
         Ok(Conv1dOutputs { y: poisoned(gpu, &spec.shape())?, last: poisoned(gpu, &spec.state_shape())? })
     };
     let check = async |outputs: &Conv1dOutputs<T>| given.check(&answer, "y", &outputs.y).await;
-    let figures = bench
-        .contend(
-            "fused",
-            fused.plan(),
-            outputs,
-            |encoder, outputs| fused.encode(encoder, inputs, outputs),
-            &check,
-        )
-        .await?;
-    let unfused = Bench::yardstick("unfused", async || {
-        let unfused = UnfusedConv1d::new(gpu, spec)?;
-        bench
-            .contend(
-                "unfused",
-                unfused.plan(),
-                || Ok((outputs()?, unfused.scratch()?)),
-                |encoder, (outputs, scratch)| unfused.encode(encoder, inputs, outputs, scratch),
-                async |(outputs, _)| check(outputs).await,
-            )
-            .await
-    })
-    .await?;
-    let sequential = Bench::yardstick("sequential", async || {
-        let sequential = SequentialConv1d::new(gpu, spec)?;
-        bench
-            .contend(
-                "sequential",
-                sequential.plan(),
-                outputs,
-                |encoder, outputs| sequential.encode(encoder, inputs, outputs),
-                &check,
-            )
-            .await
-    })
-    .await?;
-    Ok((figures, vec![unfused, sequential]))
+    let race = bench.race(outputs, check);
+    let figures = race.fused(fused.plan(), |encoder, outputs| fused.encode(encoder, inputs, outputs)).await?;
+    let unfused = race.against(
+        "unfused",
+        || UnfusedConv1d::new(gpu, spec),
+        |it, encoder, outputs, sums| it.encode(encoder, inputs, outputs, sums),
+    );
+    let sequential = race.against(
+        "sequential",
+        || SequentialConv1d::new(gpu, spec),
+        |it, encoder, outputs, ()| it.encode(encoder, inputs, outputs),
+    );
+    Ok((figures, vec![unfused.await?, sequential.await?]))
 }
 
 async fn backward<T: Element>(
@@ -189,10 +135,10 @@ async fn backward<T: Element>(
     let gpu = bench.gpu;
     let backward = Conv1dBackward::new(gpu, spec)?;
     let given = Given::<T>::new(gpu, &spec)?;
-    let inputs = given.inputs();
-    let [_, dy, ..] = &given.sample;
+    let (inputs, dy) = (given.inputs(), &given.dy);
+    let [_, host_dy, ..] = &given.sample;
     let answer = Answer::of::<T>(ROUNDING, |precision| {
-        conv1d_backward(&given.alone, precision, given.tensors(), dy).dx
+        conv1d_backward(&given.alone, precision, given.tensors(), host_dy).dx
     });
     let gradients = || -> Result<Conv1dGradients<T>, Error> {
         Ok(Conv1dGradients {
@@ -202,24 +148,19 @@ async fn backward<T: Element>(
             dinitial: None,
         })
     };
-    let check = async |found: &Conv1dGradients<T>| -> Result<_, Error> {
-        given.check(&answer, "dx", &found.dx).await
-    };
-    let dy = &given.dy;
-    let record = |encoder: &mut _, found: &_| backward.encode(encoder, inputs, dy, found);
-    let figures = bench.contend("fused", backward.plan(), gradients, record, &check).await?;
-    let sequential = Bench::yardstick("sequential", async || {
-        let sequential = SequentialConv1dBackward::new(gpu, spec)?;
-        bench
-            .contend(
-                "sequential",
-                sequential.plan(),
-                || Ok((gradients()?, sequential.scratch()?)),
-                |encoder, (found, scratch)| sequential.encode(encoder, inputs, dy, found, scratch),
-                async |(found, _)| check(found).await,
-            )
-            .await
-    })
-    .await?;
-    Ok((figures, vec![sequential]))
+    let check = async |found: &Conv1dGradients<T>| given.check(&answer, "dx", &found.dx).await;
+    let race = bench.race(gradients, check);
+    let figures =
+        race.fused(backward.plan(), |encoder, found| backward.encode(encoder, inputs, dy, found)).await?;
+    let unfused = race.against(
+        "unfused",
+        || UnfusedConv1dBackward::new(gpu, spec),
+        |it, encoder, found, scratch| it.encode(encoder, inputs, dy, found, scratch),
+    );
+    let sequential = race.against(
+        "sequential",
+        || SequentialConv1dBackward::new(gpu, spec),
+        |it, encoder, found, parts| it.encode(encoder, inputs, dy, found, parts),
+    );
+    Ok((figures, vec![unfused.await?, sequential.await?]))
 }

@@ -4,13 +4,11 @@ use super::sample::{Answer, ROUNDING, pick, rows};
 use crate::baseline::{
     SequentialLinearScan, SequentialLinearScanBackward, UnfusedLinearScan, UnfusedLinearScanBackward,
 };
-#[cfg(feature = "serde")]
-use crate::bench::fields;
-use crate::bench::measure::{Bench, centred, compare, fetch, spread, uniform};
+use crate::bench::measure::{Bench, centred, compare, fetch, refused, spread, uniform};
 use crate::bench::suite::Scale;
-use crate::bench::{Contest, Depth, Figures, Trainable, Workload, Yardstick};
+use crate::bench::{Contest, Depth, Figures, Trainable, Yardstick, workload};
 use crate::oracle;
-use crate::verify::{Family, Inputs, Outcome, both, poisoned};
+use crate::verify::{Inputs, Outcome, both, poisoned};
 use crate::{
     DType, Element, Error, LinearScan, LinearScanBackward, LinearScanBackwardInputs, LinearScanGradients,
     LinearScanInputs, LinearScanOutputs, LinearScanSpec, Tensor, by_dtype,
@@ -50,42 +48,16 @@ pub(super) fn of_length(scale: Scale, length: usize) -> LinearScanSpec {
     LinearScanSpec::new(DType::F32, 1, (elements / length).max(1), length)
 }
 
-impl Workload for LinearScanSpec {
-    fn family(&self) -> Family {
-        Family::Scan
-    }
-
-    fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    fn flops(&self) -> f64 {
-        (if self.complex { 8.0 } else { 2.0 }) * (self.rows() * self.length) as f64
-    }
-
-    fn least_bytes(&self) -> u64 {
-        self.least_bytes()
-    }
-
-    fn length(&self) -> Option<usize> {
-        Some(self.length)
-    }
-
+workload!(
+    LinearScanSpec,
+    Scan,
+    forward,
     fn case(&self) -> String {
         // The longest row is as long as the adapter likes.
         let size = if self.rows() == 1 { "one row".to_owned() } else { format!("length {}", self.length) };
         format!("linear scan {}, {size}", self.dtype)
     }
-
-    #[cfg(feature = "serde")]
-    fn fields(&self) -> serde_json::Value {
-        fields(self)
-    }
-
-    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
-        by_dtype!(self.dtype, T => Box::pin(measure::<T>(bench, self)))
-    }
-}
+);
 
 impl Trainable for LinearScanSpec {
     /// A multiply-add for each step of the scan back, and a product with the state before it.
@@ -103,7 +75,7 @@ impl Trainable for LinearScanSpec {
     }
 }
 
-async fn measure<T: Element>(
+async fn forward<T: Element>(
     bench: &Bench<'_>,
     spec: &LinearScanSpec,
 ) -> Result<(Figures, Vec<Yardstick>), Error> {
@@ -126,47 +98,32 @@ async fn measure<T: Element>(
         Ok(vec![sample.check_h(fetch(&outputs.h).await?)])
     };
 
-    let figures = bench
-        .contend(
-            "fused",
-            fused.plan(),
-            outputs,
-            |encoder, outputs| fused.encode(encoder, inputs, outputs),
-            &check,
-        )
-        .await?;
-    let unfused = Bench::yardstick("unfused", async || {
-        let unfused = UnfusedLinearScan::new(gpu, *spec)?;
-        bench
-            .contend(
-                "unfused",
-                unfused.plan(),
-                || Ok((outputs()?, unfused.scratch()?)),
-                |encoder, (outputs, scratch)| unfused.encode(encoder, inputs, outputs, scratch),
-                async |(outputs, _)| check(outputs).await,
-            )
-            .await
-    })
-    .await?;
-    let mut yardsticks = vec![unfused];
+    let race = bench.race(outputs, check);
+    let figures = race.fused(fused.plan(), |encoder, outputs| fused.encode(encoder, inputs, outputs)).await?;
+    let unfused = race.against(
+        "unfused",
+        || UnfusedLinearScan::new(gpu, *spec),
+        |it, encoder, outputs, scratch| it.encode(encoder, inputs, outputs, scratch),
+    );
+    let sequential = race.against(
+        "sequential",
+        || SequentialLinearScan::new(gpu, *spec),
+        |it, encoder, outputs, ()| it.encode(encoder, inputs, outputs),
+    );
+    Ok((figures, vec![unfused.await?, in_time(spec, sequential).await?]))
+}
+
+/// A loop, unless it has more steps than end soon.
+async fn in_time(
+    spec: &LinearScanSpec,
+    sequential: impl Future<Output = Result<Yardstick, Error>>,
+) -> Result<Yardstick, Error> {
     if spec.length <= SEQUENTIAL_STEPS {
-        yardsticks.push(
-            Bench::yardstick("sequential", async || {
-                let sequential = SequentialLinearScan::new(gpu, *spec)?;
-                bench
-                    .contend(
-                        "sequential",
-                        sequential.plan(),
-                        outputs,
-                        |encoder, outputs| sequential.encode(encoder, inputs, outputs),
-                        &check,
-                    )
-                    .await
-            })
-            .await?,
-        );
+        return sequential.await;
     }
-    Ok((figures, yardsticks))
+    let reason =
+        format!("{} steps a lane would take too long: up to {SEQUENTIAL_STEPS} are timed", spec.length);
+    Ok(refused("sequential", reason))
 }
 
 /// Rows begin with 0.
@@ -199,47 +156,19 @@ async fn backward<T: Element>(
         let (values, whole) = fetch(&found.da).await?;
         Ok(vec![answer.check("da", &pick(&values, spec.length, &rows), whole)])
     };
-    let figures = bench
-        .contend(
-            "fused",
-            fused.plan(),
-            gradients,
-            |encoder, found| fused.encode(encoder, inputs, found),
-            &check,
-        )
-        .await?;
-    let unfused = Bench::yardstick("unfused", async || {
-        let unfused = UnfusedLinearScanBackward::new(gpu, spec)?;
-        bench
-            .contend(
-                "unfused",
-                unfused.plan(),
-                || Ok((gradients()?, unfused.scratch()?)),
-                |encoder, (found, scratch)| unfused.encode(encoder, inputs, found, scratch),
-                async |(found, _)| check(found).await,
-            )
-            .await
-    })
-    .await?;
-    let mut yardsticks = vec![unfused];
-    if spec.length <= SEQUENTIAL_STEPS {
-        yardsticks.push(
-            Bench::yardstick("sequential", async || {
-                let sequential = SequentialLinearScanBackward::new(gpu, spec)?;
-                bench
-                    .contend(
-                        "sequential",
-                        sequential.plan(),
-                        gradients,
-                        |encoder, found| sequential.encode(encoder, inputs, found),
-                        &check,
-                    )
-                    .await
-            })
-            .await?,
-        );
-    }
-    Ok((figures, yardsticks))
+    let race = bench.race(gradients, check);
+    let figures = race.fused(fused.plan(), |encoder, found| fused.encode(encoder, inputs, found)).await?;
+    let unfused = race.against(
+        "unfused",
+        || UnfusedLinearScanBackward::new(gpu, spec),
+        |it, encoder, found, scratch| it.encode(encoder, inputs, found, scratch),
+    );
+    let sequential = race.against(
+        "sequential",
+        || SequentialLinearScanBackward::new(gpu, spec),
+        |it, encoder, found, ()| it.encode(encoder, inputs, found),
+    );
+    Ok((figures, vec![unfused.await?, in_time(&spec, sequential).await?]))
 }
 
 /// The oracle's answer for some rows.

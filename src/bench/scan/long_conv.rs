@@ -4,13 +4,11 @@ use super::sample::pick;
 use crate::baseline::{
     DirectLongConv, SequentialLongConv, SequentialLongConvBackward, UnfusedLongConv, UnfusedLongConvBackward,
 };
-#[cfg(feature = "serde")]
-use crate::bench::fields;
-use crate::bench::measure::{Bench, centred, compare, fetch, spread};
+use crate::bench::measure::{Bench, centred, compare, fetch, refused, spread};
 use crate::bench::suite::Scale;
-use crate::bench::{Contest, Depth, Figures, Measured, Trainable, Workload, Yardstick};
-use crate::oracle::{LongConv as Oracle, LongConvOperands};
-use crate::verify::{Family, Inputs, Outcome, both, poisoned};
+use crate::bench::{Contest, Depth, Figures, Trainable, Yardstick, workload};
+use crate::oracle::{LongConv as Oracle, LongConvOperands, Precision};
+use crate::verify::{Inputs, Outcome, both, poisoned};
 use crate::{
     DType, Element, Error, Gpu, LongConv, LongConvBackward, LongConvGradients, LongConvInputs, LongConvSpec,
     Tensor, by_dtype,
@@ -61,41 +59,15 @@ pub(super) fn of_length(scale: Scale, length: usize) -> LongConvSpec {
     spec.pre_gate().post_gate().skip()
 }
 
-impl Workload for LongConvSpec {
-    fn family(&self) -> Family {
-        Family::Scan
-    }
-
-    fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    fn flops(&self) -> f64 {
-        self.flops()
-    }
-
-    fn least_bytes(&self) -> u64 {
-        self.least_bytes()
-    }
-
-    fn length(&self) -> Option<usize> {
-        Some(self.length)
-    }
-
+workload!(
+    LongConvSpec,
+    Scan,
+    forward,
     fn case(&self) -> String {
         let gates = if self.pre_gate || self.post_gate { ", gated" } else { "" };
         format!("long convolution {}, length {}{gates}", self.dtype, self.length)
     }
-
-    #[cfg(feature = "serde")]
-    fn fields(&self) -> serde_json::Value {
-        fields(self)
-    }
-
-    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
-        by_dtype!(self.dtype, T => Box::pin(forward::<T>(bench, *self)))
-    }
-}
+);
 
 impl Trainable for LongConvSpec {
     /// Transforms of kernels, sequences and gradients; and back those of sequences, of kernels, and of the result if a gate
@@ -191,20 +163,26 @@ impl Host {
 
     /// Some samples of the first batch's sequences.
     fn samples(&self, value: impl Fn(&Oracle<'_>, &[Place]) -> Vec<f64>) -> Sample {
-        Sample::new(self, (&self.rows[..self.channels.len()], self.alone.length), value)
+        self.sample((&self.rows[..self.channels.len()], self.alone.length), value)
     }
 
     /// Some lags of the kernels.
     fn lags(&self, value: impl Fn(&Oracle<'_>, &[Place]) -> Vec<f64>) -> Sample {
-        Sample::new(self, (&self.channels, self.alone.taps), value)
+        self.sample((&self.channels, self.alone.taps), value)
+    }
+
+    fn sample(&self, of: (&[usize], usize), value: impl Fn(&Oracle<'_>, &[Place]) -> Vec<f64>) -> Sample {
+        Sample::new(self.alone.dtype, of, |precision, places| {
+            value(&Oracle::new(&self.alone, precision, self.operands()), places)
+        })
     }
 }
 
 /// A row of the oracle's, and a sample in it.
-type Place = (usize, usize);
+pub(super) type Place = (usize, usize);
 
 /// The oracle's answer in some places.
-struct Sample {
+pub(super) struct Sample {
     /// In the device's tensor.
     places: Vec<usize>,
     reference: Vec<f64>,
@@ -212,47 +190,47 @@ struct Sample {
 }
 
 impl Sample {
-    fn new(
-        host: &Host,
+    /// For rows of a tensor of so many samples each.
+    pub fn new(
+        dtype: DType,
         (rows, length): (&[usize], usize),
-        values: impl Fn(&Oracle<'_>, &[Place]) -> Vec<f64>,
+        values: impl Fn(Precision, &[Place]) -> Vec<f64>,
     ) -> Self {
         let times = spread(length, 64);
         let places: Vec<Place> =
             (0..rows.len()).flat_map(|row| times.iter().map(move |&t| (row, t))).collect();
-        let (reference, plain) = both(host.alone.dtype, |precision| {
-            values(&Oracle::new(&host.alone, precision, host.operands()), &places)
-        });
+        let (reference, plain) = both(dtype, |precision| values(precision, &places));
         let places = places.iter().map(|&(row, t)| rows[row] * length + t).collect();
         Self { places, reference, plain }
     }
 
-    fn check<T: Element>(&self, tensor: &'static str, (values, whole): (Vec<T>, bool)) -> Outcome {
+    pub fn check<T: Element>(&self, tensor: &'static str, (values, whole): (Vec<T>, bool)) -> Outcome {
         let ours = self.places.iter().map(|&place| values[place].to_f64()).collect();
         compare(tensor, (ours, whole), &self.reference, &self.plain)
     }
 }
 
-/// A loop with a lane for each sequence, where that ends soon.
-pub(super) async fn sequential(
+/// A loop with a lane for each sequence, where that ends soon: its work grows with the square of the length. Beyond, it is
+/// refused with the reason. Timing a part of it, and multiplying, would put a figure beside others that nobody measured, of
+/// an answer that nobody checked; and fewer sequences would not help, since each lane takes as long.
+pub(super) async fn in_time(
     bench: &Bench<'_>,
     spec: &LongConvSpec,
-    figures: impl AsyncFnOnce() -> Result<Figures, Error>,
+    sequential: impl Future<Output = Result<Yardstick, Error>>,
 ) -> Result<Yardstick, Error> {
     let products = (spec.length * spec.taps) as f64 / 2.0;
     let most = bench.ceilings.fma_flops_per_second * SEQUENTIAL_SECONDS / 2.0 / spec.rows() as f64;
     let most = most.min(SEQUENTIAL_PRODUCTS);
     if products <= most {
-        return Bench::yardstick("sequential", figures).await;
+        return sequential.await;
     }
-    let refused =
-        format!("{products:.0} products a lane would take too long: up to {most:.0} are timed here");
-    Ok(Yardstick { name: "sequential".to_owned(), measured: Measured::Refused(refused) })
+    let reason = format!("{products:.0} products a lane would take too long: up to {most:.0} are timed here");
+    Ok(refused("sequential", reason))
 }
 
 async fn forward<T: Element>(
     bench: &Bench<'_>,
-    spec: LongConvSpec,
+    &spec: &LongConvSpec,
 ) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = LongConv::new(gpu, spec)?;
@@ -262,39 +240,26 @@ async fn forward<T: Element>(
     let outputs = || poisoned::<T>(gpu, &spec.shape());
     let check =
         async |y: &Tensor<T>| -> Result<Vec<Outcome>, Error> { Ok(vec![sample.check("y", fetch(y).await?)]) };
-
-    let figures = bench
-        .contend("fused", fused.plan(), outputs, |encoder, y| fused.encode(encoder, inputs, y), &check)
-        .await?;
-    let unfused = Bench::yardstick("unfused", async || {
-        let unfused = UnfusedLongConv::new(gpu, spec)?;
-        bench
-            .contend(
-                "unfused",
-                unfused.plan(),
-                || Ok((outputs()?, unfused.scratch()?)),
-                |encoder, (y, scratch)| unfused.encode(encoder, inputs, y, scratch),
-                async |(y, _)| check(y).await,
-            )
-            .await
-    })
-    .await?;
-    let sequential = sequential(bench, &spec, async || {
-        let sequential = SequentialLongConv::new(gpu, spec)?;
-        let record = |encoder: &mut _, y: &Tensor<T>| sequential.encode(encoder, inputs, y);
-        bench.contend("sequential", sequential.plan(), outputs, record, &check).await
-    })
-    .await?;
-    let mut yardsticks = vec![unfused, sequential];
+    let race = bench.race(outputs, check);
+    let figures = race.fused(fused.plan(), |encoder, y| fused.encode(encoder, inputs, y)).await?;
+    let unfused = race.against(
+        "unfused",
+        || UnfusedLongConv::new(gpu, spec),
+        |it, encoder, y, scratch| it.encode(encoder, inputs, y, scratch),
+    );
+    let sequential = race.against(
+        "sequential",
+        || SequentialLongConv::new(gpu, spec),
+        |it, encoder, y, ()| it.encode(encoder, inputs, y),
+    );
+    let mut yardsticks = vec![unfused.await?, in_time(bench, &spec, sequential).await?];
     if spec.length <= DIRECT_SAMPLES {
-        yardsticks.push(
-            Bench::yardstick("direct", async || {
-                let direct = DirectLongConv::new(gpu, spec)?;
-                let record = |encoder: &mut _, y: &Tensor<T>| direct.encode(encoder, inputs, y);
-                bench.contend("direct", direct.plan(), outputs, record, &check).await
-            })
-            .await?,
+        let direct = race.against(
+            "direct",
+            || DirectLongConv::new(gpu, spec),
+            |it, encoder, y, ()| it.encode(encoder, inputs, y),
         );
+        yardsticks.push(direct.await?);
     }
     Ok((figures, yardsticks))
 }
@@ -329,26 +294,17 @@ async fn backward<T: Element>(
     let check = async |found: &LongConvGradients<T>| -> Result<Vec<Outcome>, Error> {
         Ok(vec![du.check("du", fetch(&found.du).await?), dk.check("dk", fetch(&found.dk).await?)])
     };
-    let record = |encoder: &mut _, found: &_| fused.encode(encoder, inputs, dy, found);
-    let figures = bench.contend("fused", fused.plan(), gradients, record, &check).await?;
-    let unfused = Bench::yardstick("unfused", async || {
-        let unfused = UnfusedLongConvBackward::new(gpu, spec)?;
-        bench
-            .contend(
-                "unfused",
-                unfused.plan(),
-                || Ok((gradients()?, unfused.scratch()?)),
-                |encoder, (found, scratch)| unfused.encode(encoder, inputs, dy, found, scratch),
-                async |(found, _)| check(found).await,
-            )
-            .await
-    })
-    .await?;
-    let sequential = sequential(bench, &spec, async || {
-        let sequential = SequentialLongConvBackward::new(gpu, spec)?;
-        let record = |encoder: &mut _, found: &_| sequential.encode(encoder, inputs, dy, found);
-        bench.contend("sequential", sequential.plan(), gradients, record, &check).await
-    })
-    .await?;
-    Ok((figures, vec![unfused, sequential]))
+    let race = bench.race(gradients, check);
+    let figures = race.fused(fused.plan(), |encoder, found| fused.encode(encoder, inputs, dy, found)).await?;
+    let unfused = race.against(
+        "unfused",
+        || UnfusedLongConvBackward::new(gpu, spec),
+        |it, encoder, found, scratch| it.encode(encoder, inputs, dy, found, scratch),
+    );
+    let sequential = race.against(
+        "sequential",
+        || SequentialLongConvBackward::new(gpu, spec),
+        |it, encoder, found, ()| it.encode(encoder, inputs, dy, found),
+    );
+    Ok((figures, vec![unfused.await?, in_time(bench, &spec, sequential).await?]))
 }

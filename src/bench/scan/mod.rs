@@ -5,12 +5,13 @@ mod conv1d;
 mod layers;
 mod linear_scan;
 mod long_conv;
+mod s4d;
 mod sample;
 mod selective_scan;
 mod ssd;
 
 use super::suite::{Scale, boxed};
-use super::{Backward, Depth, Workload};
+use super::{Backward, Depth, Trainable, Workload};
 use crate::DType;
 
 pub(super) fn suite(scale: Scale, depth: Depth) -> Vec<Box<dyn Workload>> {
@@ -41,26 +42,29 @@ fn lengths(scale: Scale, depth: Depth) -> &'static [usize] {
 
 /// The same amount of work as short rows and as long ones, operation by operation.
 fn sweep(lengths: &[usize], scale: Scale) -> Vec<Box<dyn Workload>> {
-    let lengths = || lengths.iter().copied();
-    let scans = || lengths().map(move |length| selective_scan::of_length(scale, length));
-    let dualities = || lengths().map(move |length| ssd::of_length(scale, length));
-    let convolutions = || lengths().map(move |length| conv1d::of_length(scale, length));
-    let long = || lengths().map(move |length| long_conv::of_length(scale, length));
-    let linear = || lengths().map(move |length| linear_scan::of_length(scale, length));
-    let mut sweep = boxed(linear());
-    sweep.extend(boxed(linear().map(Backward)));
-    sweep.extend(boxed(scans()));
-    sweep.extend(boxed(scans().map(Backward)));
-    sweep.extend(boxed(dualities()));
-    sweep.extend(boxed(dualities().map(Backward)));
-    sweep.extend(boxed(convolutions()));
-    sweep.extend(boxed(convolutions().map(Backward)));
-    sweep.extend(boxed(long()));
-    sweep.extend(boxed(long().map(Backward)));
-    sweep.extend(boxed(lengths().map(move |length| attention::gla_of_length(scale, length))));
-    sweep.extend(boxed(lengths().map(move |length| attention::retention_of_length(scale, length))));
-    sweep.extend(boxed(lengths().map(move |length| attention::delta_of_length(scale, length))));
-    sweep.extend(boxed(lengths().map(move |length| layers::mamba_of_length(scale, length))));
-    sweep.extend(boxed(lengths().map(move |length| layers::hyena_of_length(scale, length))));
+    let mut sweep = both_ways(lengths, |length| linear_scan::of_length(scale, length));
+    sweep.extend(both_ways(lengths, |length| selective_scan::of_length(scale, length)));
+    sweep.extend(both_ways(lengths, |length| ssd::of_length(scale, length)));
+    sweep.extend(both_ways(lengths, |length| conv1d::of_length(scale, length)));
+    sweep.extend(both_ways(lengths, |length| long_conv::of_length(scale, length)));
+    sweep.extend(both_ways(lengths, |length| attention::gla_of_length(scale, length)));
+    sweep.extend(both_ways(lengths, |length| attention::retention_of_length(scale, length)));
+    sweep.extend(both_ways(lengths, |length| attention::delta_of_length(scale, length)));
+    sweep.extend(forward(lengths, |length| layers::mamba_of_length(scale, length)));
+    sweep.extend(forward(lengths, |length| layers::mamba2_of_length(scale, length)));
+    sweep.extend(forward(lengths, |length| layers::hyena_of_length(scale, length)));
+    sweep.extend(forward(lengths, |length| s4d::of_length(scale, length)));
+    sweep.extend(forward(lengths, |length| s4d::h3_of_length(scale, length)));
     sweep
+}
+
+fn forward<W: Workload + 'static>(lengths: &[usize], of: impl Fn(usize) -> W) -> Vec<Box<dyn Workload>> {
+    boxed(lengths.iter().map(|length| of(*length)))
+}
+
+/// An operation, then its gradients.
+fn both_ways<W: Trainable + 'static>(lengths: &[usize], of: impl Fn(usize) -> W) -> Vec<Box<dyn Workload>> {
+    let mut all = forward(lengths, &of);
+    all.extend(forward(lengths, |length| Backward(of(length))));
+    all
 }

@@ -1,14 +1,12 @@
 //! Measuring selective scans and their gradients.
 
 use super::sample::{Answer, EXPONENTIALS, pick, rows};
-use crate::baseline::{SequentialRecurrence, SequentialRecurrenceBackward, UnfusedSelectiveScan};
-#[cfg(feature = "serde")]
-use crate::bench::fields;
+use crate::baseline::{PlainRecurrenceBackward, PlainWay, SequentialRecurrence, UnfusedRecurrence};
 use crate::bench::measure::{Bench, centred, fetch, uniform};
 use crate::bench::suite::Scale;
-use crate::bench::{Contest, Figures, Trainable, Workload, Yardstick};
+use crate::bench::{Contest, Figures, Trainable, Yardstick, workload};
 use crate::oracle::{SelectiveScanTensors, selective_scan, selective_scan_backward};
-use crate::verify::{Family, Inputs, Outcome, poisoned};
+use crate::verify::{Inputs, Outcome, poisoned};
 use crate::{
     CoefficientGradient, CoefficientTensor, DType, Element, Error, Gpu, SelectiveScan, SelectiveScanBackward,
     SelectiveScanGradients, SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanSpec, Tensor, by_dtype,
@@ -35,36 +33,7 @@ fn block(dtype: DType, batch: usize, channels: usize, length: usize, states: usi
     SelectiveScanSpec::new(dtype, batch, channels, length, states).skip().delta_bias().delta_softplus()
 }
 
-impl Workload for SelectiveScanSpec {
-    fn family(&self) -> Family {
-        Family::Scan
-    }
-
-    fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    fn flops(&self) -> f64 {
-        self.flops()
-    }
-
-    fn least_bytes(&self) -> u64 {
-        self.least_bytes()
-    }
-
-    fn length(&self) -> Option<usize> {
-        Some(self.length)
-    }
-
-    #[cfg(feature = "serde")]
-    fn fields(&self) -> serde_json::Value {
-        fields(self)
-    }
-
-    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
-        by_dtype!(self.dtype, T => Box::pin(forward::<T>(bench, *self)))
-    }
-}
+workload!(SelectiveScanSpec, Scan, forward);
 
 impl Trainable for SelectiveScanSpec {
     /// The states again, and for each two multiply-adds of its own gradient and one for each of `A`, `B`, `C` and δ.
@@ -85,7 +54,7 @@ impl Trainable for SelectiveScanSpec {
 }
 
 /// Inputs on the device, and those of a few rows on the host.
-struct Given<T> {
+pub(super) struct Given<T> {
     u: Tensor<T>,
     delta: Tensor<T>,
     a: Tensor<f32>,
@@ -95,13 +64,13 @@ struct Given<T> {
     bias: Tensor<f32>,
     z: Tensor<T>,
     dout: Tensor<T>,
-    sample: Sample,
+    pub sample: Sample,
 }
 
 /// A few channels of the first batch.
-struct Sample {
-    alone: SelectiveScanSpec,
-    channels: Vec<usize>,
+pub(super) struct Sample {
+    pub alone: SelectiveScanSpec,
+    pub channels: Vec<usize>,
     u: Vec<f64>,
     delta: Vec<f64>,
     a: Vec<f64>,
@@ -114,7 +83,7 @@ struct Sample {
 }
 
 impl<T: Element> Given<T> {
-    fn new(gpu: &Gpu, spec: &SelectiveScanSpec) -> Result<Self, Error> {
+    pub fn new(gpu: &Gpu, spec: &SelectiveScanSpec) -> Result<Self, Error> {
         let mut inputs = Inputs::new(1);
         let steps = spec.shape().iter().product::<usize>();
         let [u, z, dout] = [(); 3].map(|()| centred::<T>(&mut inputs, steps, 1.0));
@@ -154,7 +123,7 @@ impl<T: Element> Given<T> {
         })
     }
 
-    fn inputs(&self, spec: &SelectiveScanSpec) -> SelectiveScanInputs<'_, T> {
+    pub fn inputs(&self, spec: &SelectiveScanSpec) -> SelectiveScanInputs<'_, T> {
         SelectiveScanInputs {
             u: &self.u,
             delta: &self.delta,
@@ -170,7 +139,7 @@ impl<T: Element> Given<T> {
 }
 
 impl Sample {
-    fn tensors(&self) -> SelectiveScanTensors<'_> {
+    pub fn tensors(&self) -> SelectiveScanTensors<'_> {
         let Self { alone, .. } = self;
         SelectiveScanTensors {
             u: &self.u,
@@ -185,7 +154,7 @@ impl Sample {
         }
     }
 
-    async fn check<T: Element>(
+    pub async fn check<T: Element>(
         &self,
         answer: &Answer,
         name: &'static str,
@@ -199,7 +168,7 @@ impl Sample {
 /// Coefficients vary from step to step for all channels alike, and rows begin with 0.
 async fn forward<T: Element>(
     bench: &Bench<'_>,
-    spec: SelectiveScanSpec,
+    &spec: &SelectiveScanSpec,
 ) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let fused = SelectiveScan::new(gpu, spec)?;
@@ -217,44 +186,19 @@ async fn forward<T: Element>(
     let check = async |outputs: &SelectiveScanOutputs<T>| -> Result<Vec<Outcome>, Error> {
         Ok(vec![sample.check(&answer, "out", &outputs.out).await?])
     };
-    let figures = bench
-        .contend(
-            "fused",
-            fused.plan(),
-            outputs,
-            |encoder, outputs| fused.encode(encoder, inputs, outputs),
-            &check,
-        )
-        .await?;
-    let unfused = Bench::yardstick("unfused", async || {
-        let unfused = UnfusedSelectiveScan::new(gpu, spec)?;
-        bench
-            .contend(
-                "unfused",
-                unfused.plan(),
-                || Ok((outputs()?, unfused.scratch()?)),
-                |encoder, (outputs, scratch)| unfused.encode(encoder, inputs, outputs, scratch),
-                async |(outputs, _)| check(outputs).await,
-            )
-            .await
-    })
-    .await?;
-    let sequential = Bench::yardstick("sequential", async || {
-        let sequential = SequentialRecurrence::selective_scan(gpu, spec)?;
-        bench
-            .contend(
-                "sequential",
-                sequential.plan(),
-                || Ok((outputs()?, sequential.scratch()?)),
-                |encoder, (outputs, scratch)| {
-                    sequential.encode_selective_scan(encoder, &spec, inputs, (outputs, scratch))
-                },
-                async |(outputs, _)| check(outputs).await,
-            )
-            .await
-    })
-    .await?;
-    Ok((figures, vec![unfused, sequential]))
+    let race = bench.race(outputs, check);
+    let figures = race.fused(fused.plan(), |encoder, outputs| fused.encode(encoder, inputs, outputs)).await?;
+    let unfused = race.against(
+        "unfused",
+        || UnfusedRecurrence::selective_scan(gpu, &spec),
+        |it, encoder, outputs, scratch| it.encode_selective_scan(encoder, &spec, inputs, (outputs, scratch)),
+    );
+    let sequential = race.against(
+        "sequential",
+        || SequentialRecurrence::selective_scan(gpu, spec),
+        |it, encoder, outputs, scratch| it.encode_selective_scan(encoder, &spec, inputs, (outputs, scratch)),
+    );
+    Ok((figures, vec![unfused.await?, sequential.await?]))
 }
 
 async fn backward<T: Element>(
@@ -292,23 +236,18 @@ async fn backward<T: Element>(
             sample.check(ddelta, "ddelta", &found.ddelta).await?,
         ])
     };
-    let dout = &given.dout;
-    let record = |encoder: &mut _, found: &_| backward.encode(encoder, inputs, dout, found);
-    let figures = bench.contend("fused", backward.plan(), gradients, record, &check).await?;
-    let sequential = Bench::yardstick("sequential", async || {
-        let sequential = SequentialRecurrenceBackward::selective_scan(gpu, &spec)?;
-        bench
-            .contend(
-                "sequential",
-                sequential.plan(),
-                || Ok((gradients()?, sequential.scratch()?)),
-                |encoder, (found, scratch)| {
-                    sequential.encode_selective_scan(encoder, &spec, (inputs, dout), (found, scratch))
-                },
-                async |(found, _)| check(found).await,
-            )
-            .await
-    })
-    .await?;
-    Ok((figures, vec![sequential]))
+    let (race, dout) = (bench.race(gradients, check), &given.dout);
+    let figures =
+        race.fused(backward.plan(), |encoder, found| backward.encode(encoder, inputs, dout, found)).await?;
+    let plainly = |name, way| {
+        race.against(
+            name,
+            move || PlainRecurrenceBackward::selective_scan(gpu, &spec, way),
+            |it, encoder, found, scratch| {
+                it.encode_selective_scan(encoder, &spec, (inputs, dout), (found, scratch))
+            },
+        )
+    };
+    let unfused = plainly("unfused", PlainWay::Arrays).await?;
+    Ok((figures, vec![unfused, plainly("sequential", PlainWay::Loop).await?]))
 }

@@ -1,14 +1,12 @@
 //! Measuring state-space duality and its gradients.
 
 use super::sample::{Answer, ROUNDING, columns, rows};
-use crate::baseline::{SequentialRecurrence, SequentialRecurrenceBackward, UnfusedSsd};
-#[cfg(feature = "serde")]
-use crate::bench::fields;
+use crate::baseline::{PlainRecurrenceBackward, PlainWay, SequentialRecurrence, UnfusedSsd};
 use crate::bench::measure::{Bench, centred, fetch, uniform};
 use crate::bench::suite::Scale;
-use crate::bench::{Contest, Figures, Trainable, Workload, Yardstick};
+use crate::bench::{Contest, Figures, Trainable, Yardstick, workload};
 use crate::oracle::{SsdValues, ssd, ssd_backward};
-use crate::verify::{Family, Inputs, Outcome, poisoned};
+use crate::verify::{Inputs, Outcome, poisoned};
 use crate::{
     DType, Element, Error, Gpu, Skip, Ssd, SsdBackward, SsdGradients, SsdInputs, SsdOutputGradients,
     SsdOutputs, SsdSpec, Tensor, by_dtype,
@@ -36,36 +34,7 @@ fn block(batch: usize, length: usize, heads: usize, head_dim: usize, states: usi
     spec.skip(Skip::PerHead).dt_bias().dt_softplus()
 }
 
-impl Workload for SsdSpec {
-    fn family(&self) -> Family {
-        Family::Scan
-    }
-
-    fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    fn flops(&self) -> f64 {
-        self.flops()
-    }
-
-    fn least_bytes(&self) -> u64 {
-        self.least_bytes()
-    }
-
-    fn length(&self) -> Option<usize> {
-        Some(self.length)
-    }
-
-    #[cfg(feature = "serde")]
-    fn fields(&self) -> serde_json::Value {
-        fields(self)
-    }
-
-    fn contend<'a>(&'a self, bench: &'a Bench<'a>) -> Contest<'a> {
-        by_dtype!(self.dtype, T => Box::pin(forward::<T>(bench, self)))
-    }
-}
+workload!(SsdSpec, Scan, forward);
 
 impl Trainable for SsdSpec {
     /// The states again, and for each a multiply-add of its own gradient and one for each of `x`, `b`, `c` and its decay.
@@ -85,7 +54,7 @@ impl Trainable for SsdSpec {
 }
 
 /// Inputs on the device, and those of a few channels of the first batch on the host, each as a head of its own.
-struct Given<T> {
+pub(super) struct Given<T> {
     x: Tensor<T>,
     dt: Tensor<T>,
     b: Tensor<T>,
@@ -95,13 +64,15 @@ struct Given<T> {
     a: Tensor<f32>,
     d: Option<Tensor<f32>>,
     bias: Tensor<f32>,
-    sample: Sample,
+    pub sample: Sample,
 }
 
-struct Sample {
-    alone: SsdSpec,
+pub(super) struct Sample {
+    pub alone: SsdSpec,
     /// Among the channels of all heads.
-    channels: Vec<usize>,
+    pub channels: Vec<usize>,
+    /// Elements of their groups, among those of all.
+    pub states: Vec<usize>,
     width: usize,
     x: Vec<f64>,
     dt: Vec<f64>,
@@ -115,7 +86,7 @@ struct Sample {
 }
 
 impl<T: Element> Given<T> {
-    fn new(gpu: &Gpu, spec: &SsdSpec) -> Result<Self, Error> {
+    pub fn new(gpu: &Gpu, spec: &SsdSpec) -> Result<Self, Error> {
         let mut inputs = Inputs::new(1);
         let wide = spec.x_shape().iter().product::<usize>();
         let [x, z, dout] = [(); 3].map(|()| centred::<T>(&mut inputs, wide, 1.0));
@@ -158,6 +129,7 @@ impl<T: Element> Given<T> {
             },
             bias: of_heads(&bias),
             channels,
+            states,
             width,
         };
         let steps = |values: &[T]| Tensor::from_slice(gpu, &spec.x_shape(), values);
@@ -175,7 +147,7 @@ impl<T: Element> Given<T> {
         })
     }
 
-    fn inputs(&self, spec: &SsdSpec) -> SsdInputs<'_, T> {
+    pub fn inputs(&self, spec: &SsdSpec) -> SsdInputs<'_, T> {
         SsdInputs {
             x: &self.x,
             dt: &self.dt,
@@ -191,7 +163,7 @@ impl<T: Element> Given<T> {
 }
 
 impl Sample {
-    fn values(&self) -> SsdValues<'_> {
+    pub fn values(&self) -> SsdValues<'_> {
         SsdValues {
             x: &self.x,
             dt: &self.dt,
@@ -205,7 +177,7 @@ impl Sample {
         }
     }
 
-    async fn check<T: Element>(
+    pub async fn check<T: Element>(
         &self,
         answer: &Answer,
         name: &'static str,
@@ -228,46 +200,23 @@ async fn forward<T: Element>(bench: &Bench<'_>, spec: &SsdSpec) -> Result<(Figur
         Ok(SsdOutputs { out: poisoned(gpu, &spec.x_shape())?, last: poisoned(gpu, &spec.state_shape())? })
     };
     let check = async |outputs: &SsdOutputs<T>| sample.check(&answer, "out", &outputs.out).await;
-    let figures = bench
-        .contend(
-            "fused",
-            fused.plan(),
-            outputs,
-            |encoder, outputs| fused.encode(encoder, inputs, outputs),
-            &check,
-        )
-        .await?;
-    let unfused = Bench::yardstick("unfused", async || {
-        let unfused = UnfusedSsd::new(gpu, spec.clone())?;
-        bench
-            .contend(
-                "unfused",
-                unfused.plan(),
-                || Ok((outputs()?, unfused.scratch()?)),
-                |encoder, (outputs, scratch)| unfused.encode(encoder, inputs, outputs, scratch),
-                async |(outputs, _)| check(outputs).await,
-            )
-            .await
-    })
-    .await?;
-    let sequential = Bench::yardstick("sequential", async || {
-        let sequential = SequentialRecurrence::ssd(gpu, spec)?;
-        bench
-            .contend(
-                "sequential",
-                sequential.plan(),
-                || Ok((outputs()?, sequential.scratch()?)),
-                |encoder, (outputs, scratch)| {
-                    sequential.encode_ssd(encoder, spec, inputs, (outputs, scratch))
-                },
-                async |(outputs, _)| check(outputs).await,
-            )
-            .await
-    })
-    .await?;
-    Ok((figures, vec![unfused, sequential]))
+    let race = bench.race(outputs, check);
+    let figures = race.fused(fused.plan(), |encoder, outputs| fused.encode(encoder, inputs, outputs)).await?;
+    let unfused = race.against(
+        "unfused",
+        || UnfusedSsd::new(gpu, spec.clone()),
+        |it, encoder, outputs, scratch| it.encode(encoder, inputs, outputs, scratch),
+    );
+    let sequential = race.against(
+        "sequential",
+        || SequentialRecurrence::ssd(gpu, spec),
+        |it, encoder, outputs, scratch| it.encode_ssd(encoder, spec, inputs, (outputs, scratch)),
+    );
+    Ok((figures, vec![unfused.await?, sequential.await?]))
 }
 
+/// The unfused yardstick goes over all states of all steps, as a composition of scans of array frameworks does: one of
+/// products within chunks would do less work.
 async fn backward<T: Element>(bench: &Bench<'_>, spec: &SsdSpec) -> Result<(Figures, Vec<Yardstick>), Error> {
     let gpu = bench.gpu;
     let backward = SsdBackward::new(gpu, spec.clone())?;
@@ -290,24 +239,17 @@ async fn backward<T: Element>(bench: &Bench<'_>, spec: &SsdSpec) -> Result<(Figu
         })
     };
     let of = SsdOutputGradients { out: &given.dout, last: None };
-    let check =
-        async |found: &SsdGradients<T>| -> Result<_, Error> { sample.check(&answer, "dx", &found.x).await };
-    let record = |encoder: &mut _, found: &_| backward.encode(encoder, inputs, of, found);
-    let figures = bench.contend("fused", backward.plan(), gradients, record, &check).await?;
-    let sequential = Bench::yardstick("sequential", async || {
-        let sequential = SequentialRecurrenceBackward::ssd(gpu, spec)?;
-        bench
-            .contend(
-                "sequential",
-                sequential.plan(),
-                || Ok((gradients()?, sequential.scratch()?)),
-                |encoder, (found, scratch)| {
-                    sequential.encode_ssd(encoder, spec, (inputs, of), (found, scratch))
-                },
-                async |(found, _)| check(found).await,
-            )
-            .await
-    })
-    .await?;
-    Ok((figures, vec![sequential]))
+    let check = async |found: &SsdGradients<T>| sample.check(&answer, "dx", &found.x).await;
+    let race = bench.race(gradients, check);
+    let figures =
+        race.fused(backward.plan(), |encoder, found| backward.encode(encoder, inputs, of, found)).await?;
+    let plainly = |name, way| {
+        race.against(
+            name,
+            move || PlainRecurrenceBackward::ssd(gpu, spec, way),
+            |it, encoder, found, scratch| it.encode_ssd(encoder, spec, (inputs, of), (found, scratch)),
+        )
+    };
+    let unfused = plainly("unfused", PlainWay::Arrays).await?;
+    Ok((figures, vec![unfused, plainly("sequential", PlainWay::Loop).await?]))
 }

@@ -1,6 +1,7 @@
 //! Recurrences in chunks: the kernels that state-space duality and linear attention share, and how they follow one
 //! another. Which tensors they are given, and under which names, is the concern of the operations.
 
+use super::chunked_windows::Ends;
 use crate::kernel::{Kernel, Params, params};
 use crate::plan::{ChunkKernel, ChunkedBackwardPlan, ChunkedPlan, Mixed, Steps, record_words};
 use crate::shader::{Linker, Shader, ShaderError, Storage};
@@ -350,7 +351,7 @@ impl<'a> Bound<'a> {
     }
 }
 
-fn bindings<'a>(buffers: &[impl Into<Bound<'a>> + Copy]) -> Vec<wgpu::BufferBinding<'a>> {
+pub(super) fn bindings<'a>(buffers: &[impl Into<Bound<'a>> + Copy]) -> Vec<wgpu::BufferBinding<'a>> {
     buffers.iter().map(|&buffer| buffer.into().binding()).collect()
 }
 
@@ -360,13 +361,13 @@ pub(super) struct Chunked {
     pub gpu: Gpu,
     of: Recurrence,
     /// With the chunks of the part.
-    plan: ChunkedPlan,
+    pub plan: ChunkedPlan,
     kernels: Vec<(ChunkKernel, Kernel)>,
     pub layout: Layout,
     /// Tokens that are bound.
     tokens: usize,
     /// Chunks before those of the part, and those of the whole.
-    first_chunk: u32,
+    pub first_chunk: u32,
     all_chunks: u32,
 }
 
@@ -429,13 +430,12 @@ impl Chunked {
         encoder: &mut wgpu::CommandEncoder,
         given: &GivenPart<'_>,
         [records, states, totals]: [&wgpu::Buffer; 3],
-        [initial, last]: [Option<&wgpu::Buffer>; 2],
+        ends: Ends<'_>,
     ) -> Result<(), Error> {
         self.record_steps(encoder, &given.steps, records)?;
         let [to_states, to_totals, from_records] = [states, totals, records].map(Bound::from);
         self.sum_states(encoder, false, 1.0, &[given.x, given.b, to_states, to_totals, from_records])?;
-        let last = last.expect("states are left somewhere");
-        self.pass(encoder, false, totals, initial, states, last)
+        self.pass(encoder, false, totals, states, ends)
     }
 
     /// Leaves the decays and weights of every chunk's steps in `records`.
@@ -476,9 +476,8 @@ impl Chunked {
         encoder: &mut wgpu::CommandEncoder,
         reverse: bool,
         totals: &wgpu::Buffer,
-        initial: Option<&wgpu::Buffer>,
         states: &wgpu::Buffer,
-        last: &wgpu::Buffer,
+        (initial, last): Ends<'_>,
     ) -> Result<(), Error> {
         let (heads, cells) = (self.of.heads as u32, self.of.cells() as u32);
         let count = self.layout.run_count * heads * cells;

@@ -1,11 +1,13 @@
 //! The delta rule, its gradients and its steps.
 
 use super::chunked::{
-    Bound, Chunked, Given, Parts, ProductParams, Reads, StatesParams, chunk_linker, shader, states_linker,
+    Bound, Chunked, Given, GivenPart, Parts, ProductParams, Reads, StatesParams, bindings, chunk_linker,
+    shader, states_linker,
 };
+use super::chunked_windows::{Border, Ends, Split, Window};
 use super::token::Token;
 use super::{LinearAttentionOutputGradients, LinearAttentionOutputs};
-use crate::kernel::{Kernel, compile, params};
+use crate::kernel::{Kernel, Params, compile, params};
 use crate::ops::Scratch;
 use crate::plan::{
     DeltaKernel, DeltaPair, DeltaProduct, DeltaRuleBackwardPlan, DeltaRulePlan, Mixed, TokenPlan,
@@ -146,6 +148,18 @@ pub struct DeltaRuleGradients<T> {
     pub initial: Tensor<f32>,
 }
 
+impl<T: Element> DeltaRuleGradients<T> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &DeltaRuleSpec) -> Result<(), Error> {
+        self.q.expect(gpu, "dq", spec.dtype, &spec.q_shape())?;
+        self.k.expect(gpu, "dk", spec.dtype, &spec.q_shape())?;
+        self.v.expect(gpu, "dv", spec.dtype, &spec.v_shape())?;
+        self.beta.expect(gpu, "dbeta", DType::F32, &spec.beta_shape())?;
+        expect_optional(gpu, self.g.as_ref(), "dg", spec.gated, &spec.beta_shape())?;
+        let initial = &self.initial;
+        initial.expect(gpu, "the gradient of the initial states", DType::F32, &spec.state_shape())
+    }
+}
+
 impl<T: Element> DeltaRuleInputs<'_, T> {
     pub(crate) fn check(&self, gpu: &Gpu, spec: &DeltaRuleSpec) -> Result<(), Error> {
         self.q.expect(gpu, "q", spec.dtype, &spec.q_shape())?;
@@ -156,13 +170,21 @@ impl<T: Element> DeltaRuleInputs<'_, T> {
         expect_optional(gpu, self.initial, "the initial states", spec.initial, &spec.state_shape())
     }
 
-    /// What steps are made of.
-    fn steps<'b>(&'b self, gpu: &'b Gpu) -> [&'b wgpu::Buffer; 2] {
-        [self.g.map_or(gpu.unused(), Tensor::buffer), self.beta.buffer()]
+    fn buffers<'b>(&'b self, gpu: &'b Gpu) -> Given<'b> {
+        Given {
+            x: self.v.buffer(),
+            b: self.k.buffer(),
+            c: self.q.buffer(),
+            steps: vec![self.g.map_or(gpu.unused(), Tensor::buffer), self.beta.buffer()],
+            skip: gpu.unused(),
+            z: gpu.unused(),
+            initial: self.initial.map(Tensor::buffer),
+        }
     }
 }
 
 /// Buffers that lead to residuals and states.
+#[derive(Clone, Copy)]
 struct Between<'a> {
     records: &'a wgpu::Buffer,
     /// States with which chunks begin.
@@ -174,15 +196,21 @@ struct Between<'a> {
     residuals: &'a wgpu::Buffer,
     /// What residuals, or their gradients, lack or gain by each row of a state.
     of_keys: &'a wgpu::Buffer,
+    border: Border<'a>,
 }
+
+/// Tensors that [`Between`] names.
+const BETWEEN: usize = 9;
 
 impl<'a> Between<'a> {
     fn new(tensors: &'a [Tensor<f32>]) -> Self {
-        let buffers: Vec<_> = tensors[..7].iter().map(Tensor::buffer).collect();
-        let [records, states, totals, inverses, taken, residuals, of_keys] = buffers[..] else {
+        let buffers: Vec<_> = tensors[..BETWEEN].iter().map(Tensor::buffer).collect();
+        let [records, states, totals, inverses, taken, residuals, of_keys, before, after] = buffers[..]
+        else {
             unreachable!("scratch has as many tensors as shapes")
         };
-        Self { records, states, totals, inverses, taken, residuals, of_keys }
+        let border = Border { before, after };
+        Self { records, states, totals, inverses, taken, residuals, of_keys, border }
     }
 }
 
@@ -192,7 +220,7 @@ struct Rule {
     gpu: Gpu,
     spec: DeltaRuleSpec,
     plan: DeltaRulePlan,
-    tokens: Chunked,
+    windows: Split,
     kernels: Vec<(DeltaKernel, Kernel)>,
     scratch: Scratch,
 }
@@ -208,82 +236,95 @@ impl Rule {
             DeltaKernel::Tokens(kernel) => Some((*kernel, compiled.clone())),
             _ => None,
         });
-        let tokens = Chunked::new(gpu, spec.recurrence(), plan.chunked, of_tokens.collect())?;
-        Ok(Self { gpu: gpu.clone(), spec, plan, tokens, kernels, scratch: Scratch::default() })
+        let whole = Chunked::new(gpu, spec.recurrence(), plan.chunked, of_tokens.collect())?;
+        let windows = Split::new(gpu, spec.recurrence(), &plan.chunked, &whole)?;
+        Ok(Self { gpu: gpu.clone(), spec, plan, windows, kernels, scratch: Scratch::default() })
     }
 
-    fn kernel(&self, wanted: DeltaKernel) -> &Kernel {
-        super::kernel_of(&self.kernels, &wanted)
+    fn dispatch(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        kernel: DeltaKernel,
+        params: &impl Params,
+        buffers: &[Bound<'_>],
+    ) -> Result<(), Error> {
+        let kernel = super::kernel_of(&self.kernels, &kernel);
+        kernel.dispatch_parts(&self.gpu, encoder, params, bindings(buffers))
     }
 
-    fn token_count(&self) -> usize {
-        self.spec.batch * self.spec.length
-    }
-
-    /// Heads of all chunks.
-    fn heads_of_chunks(&self) -> u32 {
-        self.plan.chunked.chunks * self.spec.heads as u32
+    /// Heads of all chunks of a window.
+    fn heads_of_chunks(&self, window: &Window) -> u32 {
+        window.chunked.plan.chunks * self.spec.heads as u32
     }
 
     /// Shapes of what [`Between`] names.
-    fn shapes(&self) -> [Vec<usize>; 7] {
+    fn shapes(&self) -> [Vec<usize>; BETWEEN] {
         let DeltaRuleSpec { heads, key_dim, value_dim, .. } = self.spec;
-        let (chunks, room) = (self.plan.chunked.chunks as usize, self.plan.chunked.room as usize);
-        let (records, states, totals) = self.tokens.shared_shapes();
+        let (widest, tokens) = (&self.windows.widest().chunked, self.windows.most_tokens());
+        let (chunks, room) = (widest.plan.chunks as usize, self.plan.chunked.room as usize);
+        let (records, states, totals) = widest.shared_shapes();
+        let border = self.windows.border_shape();
         [
             records.to_vec(),
             states.to_vec(),
             totals.to_vec(),
             vec![chunks, heads, room, room],
             vec![chunks, heads, key_dim, key_dim],
-            vec![self.token_count(), heads, value_dim],
-            vec![self.token_count(), heads, key_dim],
+            vec![tokens, heads, value_dim],
+            vec![tokens, heads, key_dim],
+            border.clone(),
+            border,
         ]
     }
 
-    /// Leaves the residual of every step, and the state with which each chunk begins.
-    fn encode_states<T: Element>(
+    /// Leaves the residual of every step of a window, and the state with which each chunk begins.
+    fn encode_states(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        inputs: &DeltaRuleInputs<'_, T>,
+        window: &Window,
+        given: &GivenPart<'_>,
         between: &Between<'_>,
-        last: &wgpu::Buffer,
+        ends: Ends<'_>,
     ) -> Result<(), Error> {
-        let Between { records, states, totals, inverses, taken, residuals, of_keys } = *between;
-        let (k, v) = (inputs.k.buffer(), inputs.v.buffer());
+        let Between { records, states, totals, inverses, taken, residuals, of_keys, .. } = *between;
         let [heads, key_dim] = [self.spec.heads, self.spec.key_dim].map(|size| size as u32);
-        self.tokens.record_steps(encoder, &inputs.steps(&self.gpu), records)?;
-        let params = InverseParams { groups: self.heads_of_chunks(), heads, key_dim };
-        self.kernel(DeltaKernel::Inverse).dispatch(&self.gpu, encoder, &params, &[k, inverses, records])?;
-        self.product(encoder, DeltaProduct::Values, 1.0, &[records, inverses, v, residuals])?;
-        self.product(encoder, DeltaProduct::Keys, 1.0, &[records, inverses, k, of_keys])?;
-        self.sum_states(encoder, false, &[residuals, k, states, totals, records])?;
-        self.sum_states(encoder, true, &[of_keys, k, taken, totals, records])?;
-        let initial = inputs.initial.map(Tensor::buffer);
-        self.pass(encoder, false, between, initial, states, last)?;
-        self.product(encoder, DeltaProduct::State, -1.0, &[records, of_keys, states, residuals])
+        window.chunked.record_steps(encoder, &given.steps, records)?;
+        let [records, of_states, totals, inverses, taken, residuals, of_keys] =
+            [records, states, totals, inverses, taken, residuals, of_keys].map(Bound::from);
+        let params = InverseParams { groups: self.heads_of_chunks(window), heads, key_dim };
+        self.dispatch(encoder, DeltaKernel::Inverse, &params, &[given.b, inverses, records])?;
+        let of_values = [records, inverses, given.x, residuals];
+        self.product(encoder, window, DeltaProduct::Values, 1.0, &of_values)?;
+        self.product(encoder, window, DeltaProduct::Keys, 1.0, &[records, inverses, given.b, of_keys])?;
+        self.sum_states(encoder, window, false, &[residuals, given.b, of_states, totals, records])?;
+        self.sum_states(encoder, window, true, &[of_keys, given.b, taken, totals, records])?;
+        self.pass(encoder, window, false, between, states, ends)?;
+        let of_state = [records, of_keys, of_states, residuals];
+        self.product(encoder, window, DeltaProduct::State, -1.0, &of_state)
     }
 
     fn product(
         &self,
         encoder: &mut wgpu::CommandEncoder,
+        window: &Window,
         product: DeltaProduct,
         scale: f32,
-        buffers: &[&wgpu::Buffer],
+        buffers: &[Bound<'_>],
     ) -> Result<(), Error> {
         let DeltaRuleSpec { heads, key_dim, value_dim, .. } = self.spec;
         let of_keys = matches!(product, DeltaProduct::Keys | DeltaProduct::KeysOut);
         let width = if of_keys { key_dim } else { value_dim } as u32;
         let sizes = [key_dim as u32, width];
-        let params = ProductParams::new(self.heads_of_chunks(), heads as u32, sizes, scale);
-        self.kernel(DeltaKernel::Product(product)).dispatch(&self.gpu, encoder, &params, buffers)
+        let params = ProductParams::new(self.heads_of_chunks(window), heads as u32, sizes, scale);
+        self.dispatch(encoder, DeltaKernel::Product(product), &params, buffers)
     }
 
     fn sum_states(
         &self,
         encoder: &mut wgpu::CommandEncoder,
+        window: &Window,
         keys: bool,
-        buffers: &[&wgpu::Buffer],
+        buffers: &[Bound<'_>],
     ) -> Result<(), Error> {
         let [heads, key_dim, value_dim] =
             [self.spec.heads, self.spec.key_dim, self.spec.value_dim].map(|size| size as u32);
@@ -291,28 +332,28 @@ impl Rule {
         let (x_dim, lanes) =
             if keys { (key_dim, self.plan.key_lanes) } else { (value_dim, chunked.state_lanes) };
         let params = StatesParams::new(
-            self.heads_of_chunks(),
+            self.heads_of_chunks(window),
             [heads, 1],
             [x_dim, key_dim],
             [lanes, chunked.b_fours],
             1.0,
         );
-        self.kernel(DeltaKernel::States { keys }).dispatch(&self.gpu, encoder, &params, buffers)
+        self.dispatch(encoder, DeltaKernel::States { keys }, &params, buffers)
     }
 
     fn pass(
         &self,
         encoder: &mut wgpu::CommandEncoder,
+        window: &Window,
         reverse: bool,
         between: &Between<'_>,
-        initial: Option<&wgpu::Buffer>,
         states: &wgpu::Buffer,
-        last: &wgpu::Buffer,
+        (initial, last): Ends<'_>,
     ) -> Result<(), Error> {
         let [heads, b_dim, x_dim] =
             [self.spec.heads, self.spec.key_dim, self.spec.value_dim].map(|size| size as u32);
         let row_tiles = x_dim.div_ceil(self.plan.pass.rows());
-        let layout = &self.tokens.layout;
+        let layout = &window.chunked.layout;
         let params = PassParams {
             groups: layout.run_count * heads * row_tiles,
             heads,
@@ -323,25 +364,27 @@ impl Rule {
         };
         let initial = initial.unwrap_or(self.gpu.unused());
         let buffers = [layout.runs.buffer(), between.totals, between.taken, initial, states, last];
-        self.kernel(DeltaKernel::Pass { reverse }).dispatch(&self.gpu, encoder, &params, &buffers)
+        self.dispatch(encoder, DeltaKernel::Pass { reverse }, &params, &buffers.map(Bound::from))
     }
 
-    /// Between tensors of one step a token and tensors of two.
+    /// Between tensors of one step a token and tensors of two. What a window binds of tokens before its own is turned
+    /// round too: their windows come later, and write them anew.
     fn pair(
         &self,
         encoder: &mut wgpu::CommandEncoder,
+        window: &Window,
         kernel: DeltaKernel,
         [first_scale, second_scale]: [f32; 2],
-        buffers: &[&wgpu::Buffer],
+        buffers: &[Bound<'_>],
     ) -> Result<(), Error> {
         let of_keys =
             matches!(kernel, DeltaKernel::Interleave(DeltaPair::Keys) | DeltaKernel::Gather(DeltaPair::Keys));
         let width = if of_keys { self.spec.key_dim } else { self.spec.value_dim };
         let width = (self.spec.heads * width) as u32;
-        let tokens = self.token_count() as u32;
+        let tokens = window.token_count() as u32;
         let groups = (tokens * width.div_ceil(4)).div_ceil(64);
         let params = PairParams { groups, tokens, width, first_scale, second_scale };
-        self.kernel(kernel).dispatch(&self.gpu, encoder, &params, buffers)
+        self.dispatch(encoder, kernel, &params, buffers)
     }
 }
 
@@ -381,17 +424,22 @@ impl DeltaRule {
         inputs: DeltaRuleInputs<'_, T>,
         outputs: &LinearAttentionOutputs<T>,
     ) -> Result<(), Error> {
-        let Rule { gpu, spec, tokens, .. } = &self.rule;
+        let (rule, Rule { gpu, spec, windows, .. }) = (&self.rule, &self.rule);
         inputs.check(gpu, spec)?;
         outputs.check(gpu, spec.dtype, &spec.v_shape(), &spec.state_shape())?;
-        let shapes = self.rule.shapes();
-        let shapes = shapes.each_ref().map(Vec::as_slice);
-        let between = Between::new(self.rule.scratch.tensors(gpu, &shapes)?);
-        self.rule.encode_states(encoder, &inputs, &between, outputs.last.buffer())?;
-        let Between { records, states, residuals, .. } = between;
-        let (q, k) = (inputs.q.buffer(), inputs.k.buffer());
-        let buffers = [q, k, residuals, states, records, gpu.unused(), outputs.o.buffer()];
-        tokens.mix(encoder, Mixed::Residuals, &buffers)
+        let shapes = rule.shapes();
+        let between = Between::new(rule.scratch.tensors(gpu, &shapes.each_ref().map(Vec::as_slice))?);
+        let given = inputs.buffers(gpu);
+        let ends = (given.initial, outputs.last.buffer());
+        windows.forward(encoder, ends, between.border, |encoder, window, ends| {
+            let part = windows.given(&given, window);
+            rule.encode_states(encoder, window, &part, &between, ends)?;
+            let [residuals, states, records, none] =
+                [between.residuals, between.states, between.records, gpu.unused()].map(Bound::from);
+            let o = windows.of_x(window, outputs.o.buffer());
+            let buffers = [part.c, part.b, residuals, states, records, none, o];
+            window.chunked.mix(encoder, Mixed::Residuals, &buffers)
+        })
     }
 
     /// Allocates the outputs, records it and submits. Fails like [`encode`](Self::encode).
@@ -412,7 +460,8 @@ impl DeltaRule {
 pub struct DeltaRuleBackward {
     rule: Rule,
     plan: DeltaRuleBackwardPlan,
-    pairs: Chunked,
+    /// Of each window, with two steps a token.
+    pairs: Vec<Chunked>,
 }
 
 impl DeltaRuleBackward {
@@ -427,8 +476,14 @@ impl DeltaRuleBackward {
             _ => None,
         });
         let chunk = plan.forward.chunked.chunk as usize;
-        let pairs = Chunked::new(gpu, spec.pairs(chunk), plan.pairs.forward, of_pairs.collect())?;
+        let whole = Chunked::new(gpu, spec.pairs(chunk), plan.pairs.forward, of_pairs.collect())?;
         let rule = Rule::new(gpu, spec, plan.forward, kernels)?;
+        let mut pairs = Vec::new();
+        for window in &rule.windows.all {
+            let (layout, first) = (window.doubled(gpu)?, window.chunked.first_chunk);
+            let chunks = [first, first + window.chunked.plan.chunks];
+            pairs.push(whole.window(layout, chunks, 2 * window.token_count()));
+        }
         Ok(Self { rule, plan, pairs })
     }
 
@@ -458,39 +513,29 @@ impl DeltaRuleBackward {
     ) -> Result<(), Error> {
         let Rule { gpu, spec, .. } = &self.rule;
         inputs.check(gpu, spec)?;
-        of.o.expect(gpu, "do", spec.dtype, &spec.v_shape())?;
-        if let Some(last) = of.last {
-            last.expect(gpu, "the gradient of the last states", DType::F32, &spec.state_shape())?;
-        }
-        gradients.q.expect(gpu, "dq", spec.dtype, &spec.q_shape())?;
-        gradients.k.expect(gpu, "dk", spec.dtype, &spec.q_shape())?;
-        gradients.v.expect(gpu, "dv", spec.dtype, &spec.v_shape())?;
-        gradients.beta.expect(gpu, "dbeta", DType::F32, &spec.beta_shape())?;
-        expect_optional(gpu, gradients.g.as_ref(), "dg", spec.gated, &spec.beta_shape())?;
-        let initial = &gradients.initial;
-        initial.expect(gpu, "the gradient of the initial states", DType::F32, &spec.state_shape())
+        of.check(gpu, spec.dtype, &spec.v_shape(), &spec.state_shape())?;
+        gradients.check(gpu, spec)
     }
 
-    /// Shapes of the scratch: what [`Between`] names, and what follows in the order of [`Self::encode`].
+    /// Shapes of the scratch: what [`Between`] names, what [`Back`] names, the last states, both sides of a border, and
+    /// what windows begin with.
     fn shapes(&self) -> Vec<Vec<usize>> {
         let DeltaRuleSpec { heads, key_dim, value_dim, .. } = self.rule.spec;
-        let tokens = self.rule.token_count();
+        let (windows, pairs) = (&self.rule.windows, &self.pairs[0]);
+        let tokens = windows.most_tokens();
         let [once, keys, values] = [
             vec![tokens, heads, value_dim],
             vec![2 * tokens, heads, key_dim],
             vec![2 * tokens, heads, value_dim],
         ];
-        let (records, states, _) = self.pairs.shared_shapes();
+        let (records, states, _) = pairs.shared_shapes();
         let mut shapes = self.rule.shapes().to_vec();
-        shapes.extend([
-            self.rule.spec.state_shape().to_vec(),
-            once.clone(),
-            once,
-            records.to_vec(),
-            states.to_vec(),
-        ]);
+        shapes.extend([once.clone(), once, records.to_vec(), states.to_vec()]);
         shapes.extend([values.clone(), values, keys.clone(), keys.clone(), keys.clone(), keys]);
-        shapes.extend(self.pairs.parts_shapes());
+        let [within, dots, parts] = pairs.parts_shapes();
+        shapes.extend([within, vec![dots[0], 2 * tokens, dots[2], dots[3]], vec![2, parts[1], parts[2]]]);
+        shapes.push(self.rule.spec.state_shape().to_vec());
+        shapes.extend([windows.border_shape(), windows.border_shape(), windows.carries_shape()]);
         shapes
     }
 
@@ -503,58 +548,82 @@ impl DeltaRuleBackward {
         gradients: &DeltaRuleGradients<T>,
     ) -> Result<(), Error> {
         self.check(&inputs, of, gradients)?;
-        let (rule, pairs, gpu) = (&self.rule, &self.pairs, &self.rule.gpu);
+        let (rule, gpu, windows) = (&self.rule, &self.rule.gpu, &self.rule.windows);
         let shapes = self.shapes();
         let shapes: Vec<_> = shapes.iter().map(Vec::as_slice).collect();
         let scratch = rule.scratch.tensors(gpu, &shapes)?;
         let between = Between::new(scratch);
-        let buffers: Vec<_> = scratch[7..].iter().map(Tensor::buffer).collect();
-        let [last, y, dv, records, dstates, x, dy, b, c, db, dc, within, dots, parts] = buffers[..] else {
-            unreachable!("scratch has as many tensors as shapes")
-        };
-        let (q, k, d_o) = (inputs.q.buffer(), inputs.k.buffer(), of.o.buffer());
-        let steps = inputs.steps(gpu);
-        rule.encode_states(encoder, &inputs, &between, last)?;
+        let (back, further) = Back::new(&scratch[BETWEEN..]);
+        let [last, before, after, carries] = further;
+        let given = inputs.buffers(gpu);
+        windows.backward(
+            encoder,
+            [(given.initial, last), (of.last.map(Tensor::buffer), gradients.initial.buffer())],
+            ([between.border, Border { before, after }], carries),
+            |encoder, window, ends| {
+                rule.encode_states(encoder, window, &windows.given(&given, window), &between, ends)
+            },
+            |encoder, window, ends| {
+                let part = windows.given(&given, window);
+                let d_o = windows.of_x(window, of.o.buffer());
+                self.encode_window(encoder, window, (&part, d_o), (&between, &back), ends, gradients)
+            },
+        )
+    }
+
+    /// Records a window's gradients, whose states and residuals are there.
+    fn encode_window<T: Element>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        window: &Window,
+        (given, d_o): (&GivenPart<'_>, Bound<'_>),
+        (between, back): (&Between<'_>, &Back<'_>),
+        ends: Ends<'_>,
+        gradients: &DeltaRuleGradients<T>,
+    ) -> Result<(), Error> {
+        let (rule, gpu, windows) = (&self.rule, &self.rule.gpu, &self.rule.windows);
+        let at = windows.all.iter().position(|other| std::ptr::eq(other, window));
+        let pairs = &self.pairs[at.expect("the window is one of these")];
+        let (q, k, none) = (given.c, given.b, gpu.unused().into());
+        let [of_records, inverses, residuals, of_keys, of_totals] =
+            [between.records, between.inverses, between.residuals, between.of_keys, between.totals]
+                .map(Bound::from);
+        let Back { y, dv, records, dstates, x, dy, b, c, db, dc, .. } = back.bound();
 
         // The gradients of residuals where nothing follows a chunk.
-        let mixed = [k, q, d_o, gpu.unused(), between.records, gpu.unused(), y];
-        rule.tokens.mix(encoder, Mixed::Within, &mixed)?;
-        let inverted = [between.records, between.inverses, y, dv];
-        rule.product(encoder, DeltaProduct::Gradients, 1.0, &inverted)?;
-        let inverted = [between.records, between.inverses, k, between.of_keys];
-        rule.product(encoder, DeltaProduct::KeysOut, 1.0, &inverted)?;
+        window.chunked.mix(encoder, Mixed::Within, &[k, q, d_o, none, of_records, none, y])?;
+        rule.product(encoder, window, DeltaProduct::Gradients, 1.0, &[of_records, inverses, y, dv])?;
+        rule.product(encoder, window, DeltaProduct::KeysOut, 1.0, &[of_records, inverses, k, of_keys])?;
 
         // Those of states, and what follows from them for the gradients of residuals.
         let interleave = DeltaKernel::Interleave;
         let of_result = [-1.0, rule.spec.scale_value()];
-        rule.pair(encoder, interleave(DeltaPair::Gradients), of_result, &[dv, d_o, dy])?;
-        rule.pair(encoder, interleave(DeltaPair::Keys), [1.0, 1.0], &[k, q, c])?;
-        pairs.record_steps(encoder, &steps, records)?;
-        pairs.sum_states(encoder, true, 1.0, &[dy, c, dstates, between.totals, records])?;
-        let dlast = of.last.map(Tensor::buffer);
-        rule.pass(encoder, true, &between, dlast, dstates, gradients.initial.buffer())?;
-        rule.product(encoder, DeltaProduct::State, 1.0, &[between.records, between.of_keys, dstates, dv])?;
+        rule.pair(encoder, window, interleave(DeltaPair::Gradients), of_result, &[dv, d_o, dy])?;
+        rule.pair(encoder, window, interleave(DeltaPair::Keys), [1.0, 1.0], &[k, q, c])?;
+        pairs.record_steps(encoder, &given.steps, back.records)?;
+        pairs.sum_states(encoder, true, 1.0, &[dy, c, dstates, of_totals, records])?;
+        rule.pass(encoder, window, true, between, back.dstates, ends)?;
+        rule.product(encoder, window, DeltaProduct::State, 1.0, &[of_records, of_keys, dstates, dv])?;
 
-        rule.pair(encoder, interleave(DeltaPair::Gradients), of_result, &[dv, d_o, dy])?;
-        rule.pair(
-            encoder,
-            interleave(DeltaPair::Values),
-            [1.0, 1.0],
-            &[between.residuals, between.residuals, x],
-        )?;
-        rule.pair(encoder, interleave(DeltaPair::Keys), [1.0, 1.0], &[k, k, b])?;
-        let [of_x, of_b, of_c, of_y] = [x, b, c, dy].map(Bound::from);
-        let reads = Reads { x: of_x, b: of_b, c: of_c, dy: of_y, states: between.states, dstates, records };
-        let parts = Parts { within, dots, of_heads: parts };
-        pairs.encode_keys(encoder, &reads, parts, [db, dc].map(Bound::from))?;
+        rule.pair(encoder, window, interleave(DeltaPair::Gradients), of_result, &[dv, d_o, dy])?;
+        let twice = [residuals, residuals, x];
+        rule.pair(encoder, window, interleave(DeltaPair::Values), [1.0, 1.0], &twice)?;
+        rule.pair(encoder, window, interleave(DeltaPair::Keys), [1.0, 1.0], &[k, k, b])?;
+        let (states, dstates) = (between.states, back.dstates);
+        let reads = Reads { x, b, c, dy, states, dstates, records: back.records };
+        let parts = Parts { within: back.within, dots: back.dots, of_heads: back.parts };
+        pairs.encode_keys(encoder, &reads, parts, [db, dc])?;
         // What is bound to be read cannot be bound to be written, even if neither is done.
-        let dg = gradients.g.as_ref().map_or(y, Tensor::buffer);
-        pairs.encode_steps(encoder, records, parts, &steps, &[dg, gradients.beta.buffer()])?;
+        let dg = gradients.g.as_ref().map_or(y, |dg| windows.of_step(window, dg.buffer()));
+        let dbeta = windows.of_step(window, gradients.beta.buffer());
+        pairs.encode_steps(encoder, back.records, parts, &given.steps, &[dg, dbeta])?;
 
         let gather = DeltaKernel::Gather;
-        rule.pair(encoder, gather(DeltaPair::Keys), [0.0, 1.0], &[dc, dc, gradients.q.buffer()])?;
-        rule.pair(encoder, gather(DeltaPair::Keys), [1.0, 1.0], &[dc, db, gradients.k.buffer()])?;
-        rule.pair(encoder, gather(DeltaPair::Values), [-1.0, 0.0], &[dy, dy, gradients.v.buffer()])
+        let [dq, dk] = [&gradients.q, &gradients.k].map(|tensor| windows.of_b(window, tensor.buffer()));
+        let dv = windows.of_x(window, gradients.v.buffer());
+        rule.pair(encoder, window, gather(DeltaPair::Keys), [0.0, 1.0], &[dc, dc, dq])?;
+        rule.pair(encoder, window, gather(DeltaPair::Keys), [1.0, 1.0], &[dc, db, dk])?;
+        rule.pair(encoder, window, gather(DeltaPair::Values), [-1.0, 0.0], &[dy, dy, dv])
     }
 
     /// Allocates the gradients, records them and submits. Fails like [`encode`](Self::encode).
@@ -568,6 +637,44 @@ impl DeltaRuleBackward {
         self.encode(&mut encoder, inputs, of, &gradients)?;
         self.rule.gpu.submit(encoder)?;
         Ok(gradients)
+    }
+}
+
+/// Buffers of the gradients alone, most of which have two steps a token; as what a kernel binds, or as they are.
+struct Back<'a, B = &'a wgpu::Buffer> {
+    y: B,
+    dv: B,
+    records: B,
+    dstates: B,
+    x: B,
+    dy: B,
+    b: B,
+    c: B,
+    db: B,
+    dc: B,
+    within: &'a wgpu::Buffer,
+    dots: &'a wgpu::Buffer,
+    parts: &'a wgpu::Buffer,
+}
+
+impl<'a> Back<'a> {
+    /// Their names, and the four buffers behind them.
+    fn new(tensors: &'a [Tensor<f32>]) -> (Self, [&'a wgpu::Buffer; 4]) {
+        let buffers: Vec<_> = tensors.iter().map(Tensor::buffer).collect();
+        let [y, dv, records, dstates, x, dy, b, c, db, dc, within, dots, parts, ref further @ ..] =
+            buffers[..]
+        else {
+            unreachable!("scratch has as many tensors as shapes")
+        };
+        let further = further.try_into().expect("scratch has as many tensors as shapes");
+        (Self { y, dv, records, dstates, x, dy, b, c, db, dc, within, dots, parts }, further)
+    }
+
+    fn bound(&self) -> Back<'a, Bound<'a>> {
+        let Self { y, dv, records, dstates, x, dy, b, c, db, dc, within, dots, parts } = *self;
+        let [y, dv, records, dstates, x, dy, b, c, db, dc] =
+            [y, dv, records, dstates, x, dy, b, c, db, dc].map(Bound::from);
+        Back { y, dv, records, dstates, x, dy, b, c, db, dc, within, dots, parts }
     }
 }
 
@@ -633,15 +740,7 @@ impl DeltaRuleStep {
         expect_optional(gpu, inputs.initial, "the initial states", false, &[])?;
         states.expect(gpu, "the states", DType::F32, &spec.state_shape())?;
         o.expect(gpu, "o", spec.dtype, &self.v_shape())?;
-        let given = Given {
-            x: inputs.v.buffer(),
-            b: inputs.k.buffer(),
-            c: inputs.q.buffer(),
-            steps: inputs.steps(gpu).to_vec(),
-            skip: gpu.unused(),
-            z: gpu.unused(),
-            initial: None,
-        };
+        let given = inputs.buffers(gpu);
         self.token.encode(encoder, &given, states.buffer(), o.buffer())
     }
 

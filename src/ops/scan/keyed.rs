@@ -1,9 +1,11 @@
 //! Linear attention whose decays differ from key to key: its kernels, and how they follow one another.
 
 use super::chunked::{
-    ChunkParams, Chunked, Given, Gradients, ProductParams, chunk_linker, shader, states_linker,
+    Bound, ChunkParams, Chunked, Given, GivenPart, Gradients, ProductParams, bindings, chunk_linker, shader,
+    states_linker,
 };
-use crate::kernel::{Kernel, compile, params};
+use super::chunked_windows::{Border, Ends, Split, Window};
+use crate::kernel::{Kernel, Params, compile, params};
 use crate::ops::Scratch;
 use crate::plan::{ChunkKernel, KeyedBackwardPlan, KeyedKernel, KeyedPlan, KeyedProduct};
 use crate::shader::{Shader, ShaderError};
@@ -100,7 +102,7 @@ pub(super) struct Keyed {
     pub gpu: Gpu,
     of: Recurrence,
     plan: KeyedPlan,
-    chunked: Chunked,
+    windows: Split,
     kernels: Vec<(KeyedKernel, Kernel)>,
     scratch: Scratch,
 }
@@ -119,15 +121,22 @@ struct Between<'a> {
     scores: &'a wgpu::Buffer,
     /// What results have from states.
     from_state: &'a wgpu::Buffer,
+    border: Border<'a>,
 }
+
+/// Tensors that [`Between`] names.
+const BETWEEN: usize = 11;
 
 impl<'a> Between<'a> {
     fn new(tensors: &'a [Tensor<f32>]) -> Self {
-        let buffers: Vec<_> = tensors[..9].iter().map(Tensor::buffer).collect();
-        let [records, states, unused_totals, totals, factors, q, k, scores, from_state] = buffers[..] else {
+        let buffers: Vec<_> = tensors[..BETWEEN].iter().map(Tensor::buffer).collect();
+        let [records, states, unused_totals, totals, factors, q, k, scores, from_state, before, after] =
+            buffers[..]
+        else {
             unreachable!("scratch has as many tensors as shapes")
         };
-        Self { records, states, unused_totals, totals, factors, q, k, scores, from_state }
+        let border = Border { before, after };
+        Self { records, states, unused_totals, totals, factors, q, k, scores, from_state, border }
     }
 }
 
@@ -157,31 +166,42 @@ impl Keyed {
             };
             Some((kernel, compiled.clone()))
         });
-        let chunked = Chunked::new(gpu, of.clone(), plan.chunked, of_chunks.collect())?;
-        Ok(Self { gpu: gpu.clone(), of, plan, chunked, kernels, scratch: Scratch::default() })
+        let whole = Chunked::new(gpu, of.clone(), plan.chunked, of_chunks.collect())?;
+        let windows = Split::new(gpu, of.clone(), &plan.chunked, &whole)?;
+        Ok(Self { gpu: gpu.clone(), of, plan, windows, kernels, scratch: Scratch::default() })
     }
 
     fn kernel(&self, wanted: KeyedKernel) -> &Kernel {
         super::kernel_of(&self.kernels, &wanted)
     }
 
-    fn sizes(&self) -> ChunkParams {
+    fn sizes(&self, window: &Window) -> ChunkParams {
         let of = &self.of;
         ChunkParams {
-            records: self.plan.chunked.chunks * of.heads as u32,
+            records: window.chunked.plan.chunks * of.heads as u32,
             heads: of.heads as u32,
             x_dim: of.x_dim as u32,
             b_dim: of.b_dim as u32,
-            tokens: of.tokens() as u32,
+            tokens: window.token_count() as u32,
         }
+    }
+
+    fn dispatch(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        kernel: KeyedKernel,
+        params: &impl Params,
+        buffers: &[Bound<'_>],
+    ) -> Result<(), Error> {
+        self.kernel(kernel).dispatch_parts(&self.gpu, encoder, params, bindings(buffers))
     }
 
     /// Shapes of what [`Between`] names.
     fn shapes(&self) -> Vec<Vec<usize>> {
-        let (of, chunked) = (&self.of, &self.plan.chunked);
-        let (records, states, totals) = self.chunked.shared_shapes();
-        let (chunks, room) = (chunked.chunks as usize, chunked.room as usize);
-        let keys = vec![of.tokens(), of.heads, of.b_dim];
+        let (of, widest, tokens) = (&self.of, self.windows.widest(), self.windows.most_tokens());
+        let (records, states, totals) = widest.chunked.shared_shapes();
+        let (chunks, room) = (widest.chunked.plan.chunks as usize, self.plan.chunked.room as usize);
+        let keys = vec![tokens, of.heads, of.b_dim];
         vec![
             records.to_vec(),
             states.to_vec(),
@@ -191,7 +211,9 @@ impl Keyed {
             keys.clone(),
             keys,
             vec![chunks, of.heads, room, room],
-            vec![of.tokens(), of.heads, of.x_dim],
+            vec![tokens, of.heads, of.x_dim],
+            self.windows.border_shape(),
+            self.windows.border_shape(),
         ]
     }
 
@@ -206,58 +228,69 @@ impl Keyed {
         let shapes = self.shapes();
         let shapes: Vec<_> = shapes.iter().map(Vec::as_slice).collect();
         let between = Between::new(self.scratch.tensors(&self.gpu, &shapes)?);
-        self.encode_states(encoder, given, between, last)?;
-        let Between { records, states, q, scores, from_state, .. } = between;
-        let read = [records, q, states, from_state];
-        self.product(encoder, KeyedProduct::Columns, self.of.scale, &read)?;
-        let joined = [records, scores, given.x, from_state, out];
-        self.product(encoder, KeyedProduct::Result, 1.0, &joined)
+        self.windows.forward(encoder, (given.initial, last), between.border, |encoder, window, ends| {
+            let part = self.windows.given(given, window);
+            self.encode_states(encoder, window, &part, between, ends)?;
+            let [records, q, states, scores, from_state] =
+                [between.records, between.q, between.states, between.scores, between.from_state]
+                    .map(Bound::from);
+            let read = [records, q, states, from_state];
+            self.product(encoder, window, KeyedProduct::Columns, self.of.scale, &read)?;
+            let joined = [records, scores, part.x, from_state, self.windows.of_x(window, out)];
+            self.product(encoder, window, KeyedProduct::Result, 1.0, &joined)
+        })
     }
 
-    /// Leaves the scores of each chunk, and the state with which it begins.
+    /// Leaves the scores of each chunk of a window, and the state with which it begins.
     fn encode_states(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        given: &Given<'_>,
+        window: &Window,
+        given: &GivenPart<'_>,
         between: Between<'_>,
-        last: &wgpu::Buffer,
+        ends: Ends<'_>,
     ) -> Result<(), Error> {
-        let Between { records, states, unused_totals, totals, factors, q, k, scores, .. } = between;
-        let ChunkParams { records: count, heads, b_dim: key_dim, .. } = self.sizes();
+        let Between { records, states, unused_totals, totals, .. } = between;
+        let [of_records, of_states, none, of_totals, factors, q, k, scores] =
+            [records, states, unused_totals, totals, between.factors, between.q, between.k, between.scores]
+                .map(Bound::from);
+        let ChunkParams { records: count, heads, b_dim: key_dim, .. } = self.sizes(window);
         let of_keys: [&wgpu::Buffer; 0] = [];
-        self.chunked.record_steps(encoder, &of_keys, records)?;
+        window.chunked.record_steps(encoder, &of_keys, records)?;
         let count = count * key_dim;
         let params = KeyedStepsParams { groups: count.div_ceil(64), count, heads, key_dim };
-        let buffers = [given.c, given.b, given.steps[0], factors, q, k, totals, records];
-        self.kernel(KeyedKernel::Steps).dispatch(&self.gpu, encoder, &params, &buffers)?;
-        self.score(encoder, true, [given.c, given.b, factors, scores, records])?;
-        self.chunked.sum_states(encoder, false, 1.0, &[given.x, k, states, unused_totals, records])?;
-        self.chunked.pass(encoder, false, totals, given.initial, states, last)
+        let buffers = [given.c, given.b, given.steps[0], factors, q, k, of_totals, of_records];
+        self.dispatch(encoder, KeyedKernel::Steps, &params, &buffers)?;
+        self.score(encoder, window, true, [given.c, given.b, factors, scores, of_records])?;
+        window.chunked.sum_states(encoder, false, 1.0, &[given.x, k, of_states, none, of_records])?;
+        window.chunked.pass(encoder, false, totals, states, ends)
     }
 
     fn score(
         &self,
         encoder: &mut wgpu::CommandEncoder,
+        window: &Window,
         decays: bool,
-        buffers: [&wgpu::Buffer; 5],
+        buffers: [Bound<'_>; 5],
     ) -> Result<(), Error> {
-        let ChunkParams { records, heads, x_dim, b_dim, .. } = self.sizes();
+        let ChunkParams { records, heads, x_dim, b_dim, .. } = self.sizes(window);
         let width = if decays { b_dim } else { x_dim };
         let params = ScoresParams { groups: records, heads, width, scale: self.of.scale };
-        self.kernel(KeyedKernel::Scores { decays }).dispatch(&self.gpu, encoder, &params, &buffers)
+        self.dispatch(encoder, KeyedKernel::Scores { decays }, &params, &buffers)
     }
 
     fn product(
         &self,
         encoder: &mut wgpu::CommandEncoder,
+        window: &Window,
         product: KeyedProduct,
         scale: f32,
-        buffers: &[&wgpu::Buffer],
+        buffers: &[Bound<'_>],
     ) -> Result<(), Error> {
-        let ChunkParams { records, heads, x_dim, b_dim, .. } = self.sizes();
+        let ChunkParams { records, heads, x_dim, b_dim, .. } = self.sizes(window);
         let [depth, width] = if product == KeyedProduct::Rows { [x_dim, b_dim] } else { [b_dim, x_dim] };
         let params = ProductParams::new(records, heads, [depth, width], scale);
-        self.kernel(KeyedKernel::Product(product)).dispatch(&self.gpu, encoder, &params, buffers)
+        self.dispatch(encoder, KeyedKernel::Product(product), &params, buffers)
     }
 
     /// Records the gradients, given those of the result and, if anything follows, of the last states.
@@ -269,44 +302,91 @@ impl Keyed {
         dlast: Option<&wgpu::Buffer>,
         gradients: &Gradients<'_>,
     ) -> Result<(), Error> {
-        let (gpu, of) = (&self.gpu, &self.of);
-        let ChunkParams { records: count, heads, x_dim, b_dim: key_dim, tokens } = self.sizes();
+        let (of, windows) = (&self.of, &self.windows);
         let mut shapes = self.shapes();
         let [states, keys, scores] = [1, 4, 7].map(|i: usize| shapes[i].clone());
         let parts = [&[2], &keys[..]].concat();
-        let last = vec![of.states(), of.heads, of.cells()];
+        let (last, border) = (vec![of.states(), of.heads, of.cells()], windows.border_shape());
         shapes.extend([last, scores, states, keys, parts.clone(), parts]);
+        shapes.extend([border.clone(), border, windows.carries_shape()]);
         let shapes: Vec<_> = shapes.iter().map(Vec::as_slice).collect();
-        let scratch = self.scratch.tensors(gpu, &shapes)?;
+        let scratch = self.scratch.tensors(&self.gpu, &shapes)?;
         let between = Between::new(scratch);
-        let further: Vec<_> = scratch[9..].iter().map(Tensor::buffer).collect();
-        let [last, dscores, dstates, of_state, of_queries, of_keys] = further[..] else {
+        let further: Vec<_> = scratch[BETWEEN..].iter().map(Tensor::buffer).collect();
+        let [last, dscores, dstates, of_state, of_queries, of_keys, before, after, carries] = further[..]
+        else {
             unreachable!("scratch has as many tensors as shapes")
         };
-        self.encode_states(encoder, given, between, last)?;
-        let Between { records, states, unused_totals, totals, factors, q, k, scores, from_state } = between;
-        self.score(encoder, false, [dout, given.x, factors, dscores, records])?;
-        self.chunked.sum_states(encoder, true, of.scale, &[dout, q, dstates, unused_totals, records])?;
-        self.chunked.pass(encoder, true, totals, dlast, dstates, gradients.initial)?;
+        let back = Back { dscores, dstates, of_state, of_queries, of_keys };
+        windows.backward(
+            encoder,
+            [(given.initial, last), (dlast, gradients.initial)],
+            ([between.border, Border { before, after }], carries),
+            |encoder, window, ends| {
+                self.encode_states(encoder, window, &windows.given(given, window), between, ends)
+            },
+            |encoder, window, ends| {
+                let of_window = (&windows.given(given, window), windows.of_x(window, dout));
+                self.encode_window(encoder, window, of_window, (between, back), ends, gradients)
+            },
+        )
+    }
 
-        self.product(encoder, KeyedProduct::Columns, 1.0, &[records, k, dstates, from_state])?;
-        self.product(encoder, KeyedProduct::Values, 1.0, &[records, scores, dout, from_state, gradients.x])?;
+    /// Records a window's gradients, whose states are there.
+    fn encode_window(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        window: &Window,
+        (given, dout): (&GivenPart<'_>, Bound<'_>),
+        (between, back): (Between<'_>, Back<'_>),
+        ends: Ends<'_>,
+        gradients: &Gradients<'_>,
+    ) -> Result<(), Error> {
+        let (of, windows) = (&self.of, &self.windows);
+        let ChunkParams { records: count, heads, x_dim, b_dim: key_dim, tokens } = self.sizes(window);
+        let [records, states, none, totals, factors] =
+            [between.records, between.states, between.unused_totals, between.totals, between.factors]
+                .map(Bound::from);
+        let [q, k, scores, from_state] =
+            [between.q, between.k, between.scores, between.from_state].map(Bound::from);
+        let [dscores, dstates, of_state, of_queries, of_keys] =
+            [back.dscores, back.dstates, back.of_state, back.of_queries, back.of_keys].map(Bound::from);
+        self.score(encoder, window, false, [dout, given.x, factors, dscores, records])?;
+        window.chunked.sum_states(encoder, true, of.scale, &[dout, q, dstates, none, records])?;
+        window.chunked.pass(encoder, true, between.totals, back.dstates, ends)?;
+
+        let dx = windows.of_x(window, gradients.x);
+        self.product(encoder, window, KeyedProduct::Columns, 1.0, &[records, k, dstates, from_state])?;
+        let values = [records, scores, dout, from_state, dx];
+        self.product(encoder, window, KeyedProduct::Values, 1.0, &values)?;
         let fours = self.plan.chunked.room * key_dim.div_ceil(4);
+        let [dq, dk] = [gradients.c, gradients.b].map(|buffer| windows.of_b(window, buffer));
         let sides = [
-            (false, of.scale, dout, states, [given.c, given.b], gradients.c, of_queries),
-            (true, 1.0, given.x, dstates, [given.b, given.c], gradients.b, of_keys),
+            (false, of.scale, dout, states, [given.c, given.b], dq, of_queries),
+            (true, 1.0, given.x, dstates, [given.b, given.c], dk, of_keys),
         ];
         for (reverse, scale, rows, states, [own, other], gradient, parts) in sides {
-            self.product(encoder, KeyedProduct::Rows, 1.0, &[records, rows, states, of_state])?;
+            self.product(encoder, window, KeyedProduct::Rows, 1.0, &[records, rows, states, of_state])?;
             let groups = (count * fours).div_ceil(64);
             let params =
                 GradientParams { groups, count: count * fours, heads, width: key_dim, tokens, scale };
             let buffers = [own, other, factors, dscores, of_state, gradient, parts, records];
-            self.kernel(KeyedKernel::Gradient { reverse }).dispatch(gpu, encoder, &params, &buffers)?;
+            self.dispatch(encoder, KeyedKernel::Gradient { reverse }, &params, &buffers)?;
         }
         let count = count * key_dim;
         let params = DecaysParams { groups: count.div_ceil(64), count, heads, x_dim, key_dim, tokens };
-        let buffers = [states, dstates, totals, of_queries, of_keys, gradients.step, records];
-        self.kernel(KeyedKernel::Decays).dispatch(gpu, encoder, &params, &buffers)
+        let dg = windows.of_step(window, gradients.step);
+        let buffers = [states, dstates, totals, of_queries, of_keys, dg, records];
+        self.dispatch(encoder, KeyedKernel::Decays, &params, &buffers)
     }
+}
+
+/// Buffers of the gradients alone.
+#[derive(Clone, Copy)]
+struct Back<'a> {
+    dscores: &'a wgpu::Buffer,
+    dstates: &'a wgpu::Buffer,
+    of_state: &'a wgpu::Buffer,
+    of_queries: &'a wgpu::Buffer,
+    of_keys: &'a wgpu::Buffer,
 }

@@ -63,6 +63,27 @@ impl<T: Element> LinearAttentionOutputs<T> {
     }
 }
 
+impl<T: Element> LinearAttentionOutputGradients<'_, T> {
+    /// Fails unless these are what a spec says.
+    pub(crate) fn check(&self, gpu: &Gpu, dtype: DType, o: &[usize], last: &[usize]) -> Result<(), Error> {
+        self.o.expect(gpu, "do", dtype, o)?;
+        match self.last {
+            Some(of_last) => of_last.expect(gpu, "the gradient of the last states", DType::F32, last),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<T: Element> LinearAttentionGradients<T> {
+    pub(crate) fn check(&self, gpu: &Gpu, spec: &LinearAttentionSpec) -> Result<(), Error> {
+        self.q.expect(gpu, "dq", spec.dtype, &spec.q_shape())?;
+        self.k.expect(gpu, "dk", spec.dtype, &spec.q_shape())?;
+        self.v.expect(gpu, "dv", spec.dtype, &spec.v_shape())?;
+        self.g.expect(gpu, "dg", DType::F32, &spec.g_shape())?;
+        self.initial.expect(gpu, "the gradient of the initial states", DType::F32, &spec.state_shape())
+    }
+}
+
 impl<T: Element> LinearAttentionInputs<'_, T> {
     pub(crate) fn check(&self, gpu: &Gpu, spec: &LinearAttentionSpec) -> Result<(), Error> {
         self.q.expect(gpu, "q", spec.dtype, &spec.q_shape())?;
@@ -237,16 +258,8 @@ impl LinearAttentionBackward {
     ) -> Result<(), Error> {
         let (gpu, spec) = (self.kernels.gpu(), &self.spec);
         inputs.check(gpu, spec)?;
-        of.o.expect(gpu, "do", spec.dtype, &spec.v_shape())?;
-        if let Some(last) = of.last {
-            last.expect(gpu, "the gradient of the last states", DType::F32, &spec.state_shape())?;
-        }
-        gradients.q.expect(gpu, "dq", spec.dtype, &spec.q_shape())?;
-        gradients.k.expect(gpu, "dk", spec.dtype, &spec.q_shape())?;
-        gradients.v.expect(gpu, "dv", spec.dtype, &spec.v_shape())?;
-        gradients.g.expect(gpu, "dg", DType::F32, &spec.g_shape())?;
-        let initial = &gradients.initial;
-        initial.expect(gpu, "the gradient of the initial states", DType::F32, &spec.state_shape())?;
+        of.check(gpu, spec.dtype, &spec.v_shape(), &spec.state_shape())?;
+        gradients.check(gpu, spec)?;
         let g = gradients.g.buffer();
         let (step, heads) = match spec.gate {
             Gate::Constant => (gpu.unused(), vec![g]),
@@ -260,7 +273,7 @@ impl LinearAttentionBackward {
             heads,
             skip: None,
             z: gpu.unused(),
-            initial: initial.buffer(),
+            initial: gradients.initial.buffer(),
         };
         let (o, last) = (of.o.buffer(), of.last.map(Tensor::buffer));
         let given = inputs.buffers(gpu);

@@ -113,24 +113,28 @@ impl ChunkedPlan {
         fitting("state-space duality", plan, caps)
     }
 
-    /// Plans whose kernels bind all chunks at once. Fails also if a tensor exceeds a binding.
-    pub(super) fn whole(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
-        check_binding("x", of.tokens() * of.heads * of.x_dim, of.dtype, caps)?;
-        check_binding("b", of.tokens() * of.groups * of.b_dim, of.dtype, caps)?;
-        let plan = Self::new(of, caps)?;
-        let states = elements("the states of the chunks", &[plan.chunks as usize, of.heads, of.cells()])?;
-        check_binding("the states of the chunks", states, DType::F32, caps)?;
-        let records = record_words(plan.room as usize);
-        let records = elements("the steps of the chunks", &[plan.chunks as usize, of.heads, records])?;
-        check_binding("the steps of the chunks", records, DType::F32, caps)?;
-        check_turns("scan/chunk_pass", longest_run(of, plan.chunk as usize) as u64, caps)?;
-        Ok(Self { window: plan.chunks, state_bytes: 4 * states as u64, ..plan })
+    pub(super) fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
+        Self::beside(of, &Between::default(), caps)
     }
 
-    pub(super) fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
-        check_caps("a recurrence in chunks", caps)?;
+    /// Plans the recurrence of an operation that binds more.
+    pub(super) fn beside(of: &Recurrence, between: &Between, caps: &Caps) -> Result<Self, PlanError> {
         check_tensor("x", of.tokens() * of.heads * of.x_dim, of.dtype, caps)?;
         check_tensor("b", of.tokens() * of.groups * of.b_dim, of.dtype, caps)?;
+        Self::in_windows(of, caps, |sizes, limit| window_of(of, between, sizes, limit))
+    }
+
+    /// Plans a recurrence that is never there as a whole, with as many chunks at once as another.
+    pub(super) fn along(other: &Self, of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
+        Self::in_windows(of, caps, |_, _| Ok(other.window as usize))
+    }
+
+    fn in_windows(
+        of: &Recurrence,
+        caps: &Caps,
+        window: impl FnOnce([usize; 3], u64) -> Result<usize, PlanError>,
+    ) -> Result<Self, PlanError> {
+        check_caps("a recurrence in chunks", caps)?;
         check_binding(
             "the states of the sequences",
             (of.states() + 1) * of.heads * of.cells(),
@@ -140,7 +144,7 @@ impl ChunkedPlan {
         let limit = caps.binding_bytes.min(caps.buffer_bytes);
         let (chunk, chunks) = choose_chunk(of, limit);
         let room = chunk.next_power_of_two().max(LEAST_ROOM);
-        let window = window_of(of, [chunk, chunks, room], limit)?.min(chunks);
+        let window = window([chunk, chunks, room], limit)?.min(chunks);
         let states = elements("the states of the chunks", &[window, of.heads, of.cells()])?;
         check_turns("scan/chunk_pass", longest_run(of, chunk).min(window) as u64, caps)?;
 
@@ -357,29 +361,51 @@ fn choose_chunk(of: &Recurrence, limit: u64) -> (usize, usize) {
 /// Tokens at a multiple of which a part of any tensor may begin: an odd number of halves is two bytes a token.
 pub(crate) const TOKEN_ALIGNMENT: usize = 128;
 
+/// What kernels bind beside what every recurrence in chunks has, by its name and in bytes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Between {
+    /// Of a token.
+    pub of_token: Vec<(&'static str, usize)>,
+    /// Of a chunk.
+    pub of_chunk: Vec<(&'static str, usize)>,
+    /// A number for each two steps of a chunk of each head, in f32.
+    pub squares: Option<&'static str>,
+    /// Whether tensors with two steps a token lie between, whose records are twice as long.
+    pub doubled: bool,
+}
+
 /// Chunks that kernels can bind at once. Fails if that is not even one.
-fn window_of(of: &Recurrence, [chunk, chunks, room]: [usize; 3], limit: u64) -> Result<usize, PlanError> {
+fn window_of(
+    of: &Recurrence,
+    between: &Between,
+    [chunk, chunks, room]: [usize; 3],
+    limit: u64,
+) -> Result<usize, PlanError> {
     let planes = of.b_dim.div_ceil(32 * if of.b_dim <= 32 { 1 } else { 2 });
     let wide = of.heads * of.x_dim * if of.gated { 4 } else { of.dtype.bytes() };
     // Bytes of a token, of which some more than a window's are bound, and of a chunk.
+    let twice = if between.doubled { 2 } else { 1 };
     let of_token = [
         ("x", wide),
         ("b", of.groups * of.b_dim * of.dtype.bytes()),
-        ("the products of rows", 16 * planes * of.heads),
+        ("the products of rows", twice * 16 * planes * of.heads),
     ];
+    let of_token = of_token.into_iter().chain(between.of_token.iter().copied());
     let of_chunk = [
         ("the states of a chunk", 4 * of.heads * of.cells()),
-        ("the steps of a chunk", 4 * of.heads * record_words(room)),
+        ("the steps of a chunk", 4 * of.heads * record_words(twice * room)),
     ];
+    let squares = between.squares.map(|name| (name, 4 * of.heads * room * room));
+    let of_chunk = of_chunk.into_iter().chain(between.of_chunk.iter().copied()).chain(squares);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut most = usize::MAX;
     let fits = |count: usize, bytes: usize| count as u128 * bytes as u128 <= limit as u128;
-    for (tensor, bytes) in of_token.into_iter().filter(|&(_, bytes)| !fits(of.tokens(), bytes)) {
+    for (tensor, bytes) in of_token.filter(|&(_, bytes)| !fits(of.tokens(), bytes)) {
         let count = (limit / bytes).saturating_sub(TOKEN_ALIGNMENT) / chunk;
         let needed = (chunk + TOKEN_ALIGNMENT) * bytes;
         most = most.min(if needed <= limit { count } else { return Err(too_much(tensor, needed, limit)) });
     }
-    for (tensor, bytes) in of_chunk.into_iter().filter(|&(_, bytes)| !fits(chunks, bytes)) {
+    for (tensor, bytes) in of_chunk.filter(|&(_, bytes)| !fits(chunks, bytes)) {
         most = most.min(if bytes <= limit {
             limit / bytes
         } else {

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::chunked::{COLUMN_LANES, ChunkKernel, Mixed, fitting, lanes_down, longest_run};
+use super::chunked::{Between, COLUMN_LANES, ChunkKernel, Mixed, fitting, lanes_down, longest_run};
 use super::{ChunkedBackwardPlan, ChunkedPlan};
 use crate::caps::Caps;
-use crate::plan::{Footprint, Plan, check_binding, check_turns};
+use crate::plan::{Footprint, Plan, check_turns};
 use crate::shader::Storage;
 use crate::spec::{Recurrence, elements};
-use crate::{DType, DeltaRuleSpec, PlanError};
+use crate::{DeltaRuleSpec, PlanError};
 
 /// How to run a [`DeltaRuleSpec`]: as the recurrence of residuals, what each value lacks of what the state holds under its
 /// key. Within a chunk these follow from the inverse of a triangular matrix, across chunks from the states.
@@ -112,17 +112,22 @@ impl DeltaRulePlan {
     pub fn new(spec: &DeltaRuleSpec, caps: &Caps) -> Result<Self, PlanError> {
         spec.check()?;
         let of = spec.recurrence();
-        let chunked = ChunkedPlan::whole(&of, caps)?;
+        let wide = |elements: usize| 4 * of.heads * elements;
+        let between = Between {
+            of_token: vec![
+                ("the residuals", wide(of.x_dim)),
+                ("the residuals of keys", wide(of.b_dim)),
+                ("two steps a token", 2 * wide(of.x_dim.max(of.b_dim))),
+            ],
+            of_chunk: vec![("what a chunk takes from a state", wide(of.b_dim * of.b_dim))],
+            squares: Some("the inverse of a chunk"),
+            doubled: true,
+        };
+        let chunked = ChunkedPlan::beside(&of, &between, caps)?;
         let plan = Self { chunked, key_lanes: lanes_down(of.b_dim), pass: DeltaPass::new(&of, caps) };
-        let (chunks, room) = (chunked.chunks as usize, chunked.room as usize);
-        let inverses = elements("the inverses of the chunks", &[chunks, of.heads, room, room])?;
-        check_binding("the inverses of the chunks", inverses, DType::F32, caps)?;
-        let taken = elements("what chunks take from states", &[chunks, of.heads, of.b_dim, of.b_dim])?;
-        check_binding("what chunks take from states", taken, DType::F32, caps)?;
-        check_binding("the residuals", of.tokens() * of.heads * of.x_dim, DType::F32, caps)?;
-        check_binding("the residuals of keys", of.tokens() * of.heads * of.b_dim, DType::F32, caps)?;
         let chunk_turns = of.b_dim.div_ceil(4) as u64 + 16;
-        check_turns("scan/delta_pass", longest_run(&of, chunked.chunk as usize) as u64 * chunk_turns, caps)?;
+        let chunks = longest_run(&of, chunked.chunk as usize).min(chunked.window as usize) as u64;
+        check_turns("scan/delta_pass", chunks * chunk_turns, caps)?;
         let row_turns = u64::from(chunked.room) * u64::from(chunked.room) + 512;
         check_turns("scan/delta_inverse", row_turns + 2 * of.b_dim as u64, caps)?;
         fitting("the delta rule", plan, caps)
@@ -216,7 +221,8 @@ impl DeltaRuleBackwardPlan {
         let forward = DeltaRulePlan::new(spec, caps)?;
         let of = spec.pairs(forward.chunked.chunk as usize);
         elements("two steps a token", &[of.tokens(), of.heads, of.x_dim.max(of.b_dim)])?;
-        let pairs = ChunkedBackwardPlan::new(ChunkedPlan::whole(&of, caps)?, &of, caps)?;
+        let along = ChunkedPlan::along(&forward.chunked, &of, caps)?;
+        let pairs = ChunkedBackwardPlan::new(along, &of, caps)?;
         fitting("the gradients of the delta rule", Self { forward, pairs }, caps)
     }
 

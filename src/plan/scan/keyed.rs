@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::chunked::{COLUMN_LANES, ChunkKernel, fitting};
+use super::chunked::{Between, COLUMN_LANES, ChunkKernel, fitting};
 use super::{ChunkedBackwardPlan, ChunkedPlan};
 use crate::caps::Caps;
-use crate::plan::{Footprint, Plan, check_binding, check_turns};
+use crate::plan::{Footprint, Plan, check_tensor, check_turns};
 use crate::shader::Storage;
-use crate::spec::{Recurrence, elements};
+use crate::spec::Recurrence;
 use crate::{DType, Gate, LinearAttentionSpec, PlanError};
 
 /// How to run linear attention whose decays differ from key to key: decays are taken into queries and keys where these meet
@@ -55,12 +55,18 @@ pub(crate) enum KeyedProduct {
 
 impl KeyedPlan {
     fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
-        let chunked = ChunkedPlan::whole(of, caps)?;
-        let (chunks, room) = (chunked.chunks as usize, chunked.room as usize);
-        let scores = elements("the scores of the chunks", &[chunks, of.heads, room, room])?;
-        check_binding("the scores of the chunks", scores, DType::F32, caps)?;
-        check_binding("g", of.tokens() * of.heads * of.b_dim, DType::F32, caps)?;
-        check_binding("the results of states", of.tokens() * of.heads * of.x_dim, DType::F32, caps)?;
+        let (of_keys, of_values) = (4 * of.heads * of.b_dim, 4 * of.heads * of.x_dim);
+        let between = Between {
+            of_token: vec![
+                ("g", of_keys),
+                ("the results of states", of_values),
+                ("the parts of the gradients", 2 * of_keys),
+            ],
+            squares: Some("the scores of a chunk"),
+            ..Between::default()
+        };
+        check_tensor("g", of.tokens() * of.heads * of.b_dim, DType::F32, caps)?;
+        let chunked = ChunkedPlan::beside(of, &between, caps)?;
         let slices = of.x_dim.max(of.b_dim).div_ceil(8) as u64;
         let turns = slices * (u64::from(chunked.room) + 8) + 2 * u64::from(chunked.room * chunked.room / 64);
         check_turns("scan/keyed_scores", turns, caps)?;
@@ -139,8 +145,6 @@ pub struct KeyedBackwardPlan {
 impl KeyedBackwardPlan {
     fn new(of: &Recurrence, caps: &Caps) -> Result<Self, PlanError> {
         let plan = Self { forward: KeyedPlan::new(of, caps)? };
-        let parts = elements("the parts of the gradients", &[2, of.tokens(), of.heads, of.b_dim])?;
-        check_binding("the parts of the gradients", parts, DType::F32, caps)?;
         fitting("the gradients of linear attention", plan, caps)
     }
 

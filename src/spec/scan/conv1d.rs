@@ -145,6 +145,11 @@ impl Conv1dSpec {
         self.batch * self.channels
     }
 
+    /// Floating-point operations of the convolution: a multiply and an add a tap.
+    pub fn flops(&self) -> f64 {
+        2.0 * (self.width * self.rows() * self.length) as f64
+    }
+
     /// Bytes that must move at least: `x` in, `y` out.
     pub fn least_bytes(&self) -> u64 {
         2 * (self.rows() * self.length * self.dtype.bytes()) as u64

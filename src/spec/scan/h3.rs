@@ -50,6 +50,16 @@ impl H3Spec {
         S4dSpec::new(LongConvSpec::new(dtype, batch, channels, length).skip().post_gate(), pairs)
     }
 
+    /// Floating-point operations of both models.
+    pub fn flops(&self) -> f64 {
+        self.shift_conv().flops() + self.diagonal().flops()
+    }
+
+    /// Bytes that must move at least: `q`, `k` and `v` in, `out` out.
+    pub fn least_bytes(&self) -> u64 {
+        (4 * self.shape().iter().product::<usize>() * self.dtype.bytes()) as u64
+    }
+
     /// Fails if a size is 0, the shift reaches past the sequence, or a tensor has too many elements.
     pub fn check(&self) -> Result<(), SpecError> {
         self.shift_conv().check()?;

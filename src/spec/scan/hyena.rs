@@ -60,6 +60,17 @@ impl HyenaSpec {
         conv.taps(self.taps).pre_gate().post_gate().skip()
     }
 
+    /// Floating-point operations of all convolutions.
+    pub fn flops(&self) -> f64 {
+        3.0 * self.short().flops() + self.long().flops()
+    }
+
+    /// Bytes that must move at least: the long convolution's, of which the projections take the place of what the short
+    /// ones give.
+    pub fn least_bytes(&self) -> u64 {
+        self.long().least_bytes()
+    }
+
     /// Fails if a size is 0, the filter is longer than a sequence, the short convolutions have a width that there is none
     /// of, or a tensor has too many elements.
     pub fn check(&self) -> Result<(), SpecError> {

@@ -93,6 +93,11 @@ impl LinearScanSpec {
         self.batch * self.channels
     }
 
+    /// Floating-point operations of the recurrence: a multiply and an add a step, or those of complex numbers.
+    pub fn flops(&self) -> f64 {
+        (if self.complex { 8.0 } else { 2.0 }) * (self.rows() * self.length) as f64
+    }
+
     /// Bytes that must move at least: `a` and `b` in, `h` out.
     pub fn least_bytes(&self) -> u64 {
         3 * (self.rows() * self.length * self.parts() * self.dtype.bytes()) as u64

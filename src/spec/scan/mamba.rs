@@ -36,6 +36,16 @@ impl MambaSpec {
         Conv1dSpec { bias: self.conv_bias, initial, ..conv }
     }
 
+    /// Floating-point operations of the convolution and of the scan.
+    pub fn flops(&self) -> f64 {
+        self.conv().flops() + self.scan.flops()
+    }
+
+    /// Bytes that must move at least: the scan's, whose `u` the convolution's input takes the place of.
+    pub fn least_bytes(&self) -> u64 {
+        self.scan.least_bytes()
+    }
+
     /// Fails if the convolution or the scan makes no sense.
     pub fn check(&self) -> Result<(), SpecError> {
         self.conv().check()?;
@@ -100,6 +110,16 @@ impl Mamba2Spec {
             Sequences::Indexed(_) => conv.sequences(),
             Sequences::Packed(_) => conv.packed(self.ssd.sequences.states(batch)),
         }
+    }
+
+    /// Floating-point operations of the convolution and of the recurrence.
+    pub fn flops(&self) -> f64 {
+        self.conv().flops() + self.ssd.flops()
+    }
+
+    /// Bytes that must move at least: the recurrence's, whose `x`, `B` and `C` the convolution's input takes the place of.
+    pub fn least_bytes(&self) -> u64 {
+        self.ssd.least_bytes()
     }
 
     /// Fails if the convolution or the recurrence makes no sense.

@@ -48,6 +48,17 @@ impl S4dSpec {
         self.conv.channels * self.pairs
     }
 
+    /// Floating-point operations of the convolution, and of kernels that are powers of every mode.
+    pub fn flops(&self) -> f64 {
+        self.conv.flops() + 8.0 * (self.modes() * self.conv.length) as f64
+    }
+
+    /// Bytes that must move at least: the convolution's, but with a power and a weight of each mode for its kernels.
+    pub fn least_bytes(&self) -> u64 {
+        let of_kernels = self.conv.channels * self.conv.taps * 4;
+        self.conv.least_bytes() - of_kernels as u64 + (self.modes() * 4 * 4) as u64
+    }
+
     /// Fails if the convolution is wrong, its kernels are shorter than its sequences, or there are no states.
     pub fn check(&self) -> Result<(), SpecError> {
         self.conv.check()?;

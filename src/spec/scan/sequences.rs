@@ -51,7 +51,8 @@ impl Sequences {
         }
     }
 
-    pub(crate) fn check(&self, batch: usize, length: usize) -> Result<(), SpecError> {
+    /// Fails unless the sequences fill a batch of that many steps.
+    pub fn check(&self, batch: usize, length: usize) -> Result<(), SpecError> {
         match self {
             Self::Packed(_) if batch != 1 => Err(wrong("batch", &batch, "1, since its sequences are packed")),
             Self::Packed(starts) => check_starts(starts, length),

@@ -15,14 +15,13 @@ use crate::{
 /// Filters as long as the sequences and shorter ones.
 ///
 /// In narrow types most of the error is that of storing what the short convolutions give, which any composition of them
-/// does: of 582 results in f16, the worst is the exact operator of what was stored, rounded once. What the largest of few
-/// such roundings comes to is luck, and where the plain ones cancel a bound of twice theirs says little: in f16 there are
-/// more of them.
+/// does: of 582 results in f16, the worst is the exact operator of what was stored, rounded once. Gradients of taps are sums
+/// of many such roundings, and there are few taps: over 24 draws of inputs in bf16 the largest error of 18 of them was 0.31
+/// on average and the plain one 0.35, but one over the other lay between 0.4 and 2.6. Where twice the plain error is to be a
+/// bound, there are many channels.
 pub(super) fn cases(grid: Grid) -> Vec<HyenaSpec> {
     let spec = |dtype, length| HyenaSpec::new(dtype, 2, 3, length);
-    let short = |dtype| {
-        if dtype == DType::F16 { HyenaSpec::new(dtype, 8, 6, 97) } else { spec(dtype, 97) }
-    };
+    let short = |dtype| HyenaSpec::new(dtype, 2, 24, 97);
     match grid {
         Grid::Thin => DType::ALL.map(short).to_vec(),
         Grid::Full => {
@@ -44,6 +43,10 @@ impl Case for HyenaSpec {
     }
 }
 
+/// Of uniform values whose deviation is 1. Products of four normal ones have a few elements far larger than all others,
+/// whose own rounding would be all that either error is.
+const SIDE: f64 = 1.732;
+
 /// Projections with their taps and biases, filter, `D` and the gradient of the result.
 struct Values {
     qkv: [[Vec<f64>; 3]; 3],
@@ -58,14 +61,14 @@ impl Values {
         let count = spec.shape().iter().product();
         let mut random = Inputs::new(count as u64);
         let qkv = [(); 3].map(|()| {
-            let x = rounded::<T>(&random.normal(count, 1.0));
+            let x = rounded::<T>(&random.uniform(count, -SIDE, SIDE));
             let weight = rounded::<f32>(&random.normal(channels * width, 0.6));
             [x, weight, rounded::<f32>(&random.normal(channels, 0.3))]
         });
         // Such filters keep the size of what passes through.
         let filter = rounded::<f32>(&random.normal(channels * taps, 1.0 / (taps as f64).sqrt()));
         let skip = rounded::<f32>(&random.normal(channels, 1.0));
-        Self { qkv, filter, skip, dy: rounded::<T>(&random.normal(count, 1.0)) }
+        Self { qkv, filter, skip, dy: rounded::<T>(&random.uniform(count, -SIDE, SIDE)) }
     }
 
     /// The result, and the gradients in the order of [`NAMES`].
