@@ -99,28 +99,61 @@ pub async fn measure(
     mut record: impl FnMut(&mut wgpu::CommandEncoder) -> Result<(), Error>,
 ) -> Result<Timing, Error> {
     let stamps = gpu.caps().timestamps.then(|| Stamps::new(gpu));
-    warm_up(gpu, effort, &mut record).await?;
-    let (mut device, mut wall) = (Vec::new(), Vec::new());
-    let started = Instant::now();
-    while effort.wants_more(if stamps.is_some() { &device } else { &wall }, started.elapsed()) {
-        let mut encoder = gpu.encoder();
-        if let Some(stamps) = &stamps {
-            encoder.write_timestamp(&stamps.queries, 0);
-        }
-        record(&mut encoder)?;
-        if let Some(stamps) = &stamps {
-            encoder.write_timestamp(&stamps.queries, 1);
-            encoder.resolve_query_set(&stamps.queries, 0..2, &stamps.buffer, 0);
-        }
-        let before = Instant::now();
-        gpu.submit(encoder)?;
-        gpu.done().await?;
-        wall.push(before.elapsed());
-        if let Some(stamps) = &stamps {
-            device.push(stamps.read(gpu).await?);
-        }
+    let first = run(gpu, stamps.as_ref(), &mut record).await?;
+    if first.wall >= effort.warm_up + effort.budget {
+        // There is no time for another, and nothing to warm up.
+        return timing(effort, &[first]).ok_or_else(|| gpu.refusal("timing", "nothing was run"));
     }
-    Timing::of(&device, &wall, effort.within).ok_or_else(|| gpu.refusal("timing", "nothing was run"))
+    warm_up(gpu, effort, &mut record).await?;
+    let mut runs = Vec::new();
+    let started = Instant::now();
+    while effort.wants_more(&counting(&runs), started.elapsed()) {
+        runs.push(run(gpu, stamps.as_ref(), &mut record).await?);
+    }
+    timing(effort, &runs).ok_or_else(|| gpu.refusal("timing", "nothing was run"))
+}
+
+/// How long a run took on either clock.
+struct Run {
+    device: Option<Duration>,
+    wall: Duration,
+}
+
+/// Runs once.
+async fn run(
+    gpu: &Gpu,
+    stamps: Option<&Stamps>,
+    record: &mut impl FnMut(&mut wgpu::CommandEncoder) -> Result<(), Error>,
+) -> Result<Run, Error> {
+    let mut encoder = gpu.encoder();
+    if let Some(stamps) = stamps {
+        encoder.write_timestamp(&stamps.queries, 0);
+    }
+    record(&mut encoder)?;
+    if let Some(stamps) = stamps {
+        encoder.write_timestamp(&stamps.queries, 1);
+        encoder.resolve_query_set(&stamps.queries, 0..2, &stamps.buffer, 0);
+    }
+    let before = Instant::now();
+    gpu.submit(encoder)?;
+    gpu.done().await?;
+    let wall = before.elapsed();
+    let device = match stamps {
+        Some(stamps) => Some(stamps.read(gpu).await?),
+        None => None,
+    };
+    Ok(Run { device, wall })
+}
+
+/// Runs on the clock that counts.
+fn counting(runs: &[Run]) -> Vec<Duration> {
+    runs.iter().map(|run| run.device.unwrap_or(run.wall)).collect()
+}
+
+fn timing(effort: Effort, runs: &[Run]) -> Option<Timing> {
+    let device: Vec<_> = runs.iter().filter_map(|run| run.device).collect();
+    let wall: Vec<_> = runs.iter().map(|run| run.wall).collect();
+    Timing::of(&device, &wall, effort.within)
 }
 
 /// How much work is under way at a time while a device warms up.
