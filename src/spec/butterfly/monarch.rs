@@ -11,7 +11,8 @@ use crate::{DType, SpecError};
 /// `w1` of shape (k, q, p) holds `k` blocks of `q × p`, `w2` of shape (l, s, r) holds `l` blocks of `s × r`, and
 /// `k q = l r`. With `z[qκ+j] = Σ_i w1[κ,j,i] x[κp+i]`, the result is `y[σl+λ] = Σ_ρ w2[λ,σ,ρ] z[ρl+λ]`.
 ///
-/// Tensors: `x` (batch, k p), `w1`, `w2`, `y` (batch, l s), all in `dtype`.
+/// Tensors: `x` (batch, k p), `w1`, `w2`, `y` (batch, l s), all in `dtype`. `z` stays in f32, except on matrix units, which
+/// take f16: there `z` and its gradient are rounded to it, and infinite beyond 65,504.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct MonarchSpec {
