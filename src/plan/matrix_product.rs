@@ -39,11 +39,10 @@ const INTERLEAVED_BLOCKS: u32 = 8;
 
 /// Subgroups and matrices of each, from what reads least on. What a subgroup reads of workgroup memory is the bound: one that
 /// owns 4 × 4 matrices reads each factor for four products. Fewer of them, with more subgroups, are for narrow blocks.
-const TILES: [[[u32; 2]; 2]; 7] = [
+const TILES: [[[u32; 2]; 2]; 6] = [
     [[2, 2], [4, 4]],
     [[4, 2], [2, 2]],
     [[2, 2], [2, 2]],
-    [[4, 1], [2, 2]],
     [[2, 1], [2, 2]],
     [[2, 1], [2, 1]],
     [[1, 1], [1, 1]],
