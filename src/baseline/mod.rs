@@ -5,8 +5,7 @@
 //! are planned and written with care, since a slow yardstick measures nothing. Intermediate tensors are allocated
 //! once as a scratch and reused, as a caching allocator would.
 //!
-//! Like is compared with like: as long as a fused kernel multiplies lane by lane, so does its unfused version. The dense
-//! product, which stands for a library's, uses matrix units where there are any.
+//! Products use matrix units where there are any, as a library's would, whether the fused kernel beside them does or not.
 
 mod attention;
 mod butterfly;

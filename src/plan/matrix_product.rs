@@ -94,6 +94,12 @@ impl Summed {
     }
 }
 
+/// The matrix units for operands that are stored so: other storages than f16 would lose range.
+fn units_for(operands: [Storage; 2], caps: &Caps) -> Option<MatrixUnits> {
+    let taken = |storage: &Storage| storage.format == Format::F16 && storage.vectors;
+    caps.matrix_units().filter(|_| operands.iter().all(taken))
+}
+
 impl MatrixProduct {
     /// The tile for `products` products of `lines` × `outputs`, which may end within a tile. None if the adapter has no matrix
     /// units for operands that are stored so, or if most of the smallest tile were idle.
@@ -105,11 +111,7 @@ impl MatrixProduct {
         operands: [Storage; 2],
         caps: &Caps,
     ) -> Option<Self> {
-        let units = caps.matrix_units()?;
-        // Other storages than f16 would lose range.
-        if !operands.iter().all(|storage| storage.format == Format::F16 && storage.vectors) {
-            return None;
-        }
+        let units = units_for(operands, caps)?;
         let steps = summed.matrices(units.side as usize)? * units.side;
         let tiles = TILES.map(|[subgroups, matrices]| Self {
             units,
@@ -144,10 +146,7 @@ impl MatrixProduct {
         operands: [Storage; 2],
         caps: &Caps,
     ) -> Option<Self> {
-        let units = caps.matrix_units()?;
-        if !operands.iter().all(|storage| storage.format == Format::F16 && storage.vectors) {
-            return None;
-        }
+        let units = units_for(operands, caps)?;
         let tiles = INTERLEAVED_TILES.map(|matrices| Self {
             units,
             blocks: INTERLEAVED_BLOCKS,

@@ -57,12 +57,12 @@ impl UnfusedAttentionBackwardPlan {
         let turn = |size| TransposePlan::new(dtype, size, caps);
         Ok(Self {
             forward,
-            weights: MatmulPlan::on_lanes(&weights_product(spec), caps)?,
+            weights: MatmulPlan::new(&weights_product(spec), caps)?,
             scores: forward.softmax.storage,
-            queries: MatmulPlan::on_lanes(&queries_product(spec), caps)?,
+            queries: MatmulPlan::new(&queries_product(spec), caps)?,
             keys: [
-                MatmulPlan::on_lanes(&keys_product(spec), caps)?,
-                MatmulPlan::on_lanes(&d_values_product(spec), caps)?,
+                MatmulPlan::new(&keys_product(spec), caps)?,
+                MatmulPlan::new(&d_values_product(spec), caps)?,
             ],
             turns: [
                 turn([q_len, heads * head_dim]),

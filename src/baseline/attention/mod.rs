@@ -56,14 +56,14 @@ impl UnfusedAttentionPlan {
         let lanes =
             (spec.k_len as u32).div_ceil(4).next_power_of_two().clamp(32, 256.min(caps.workgroup_lanes));
         Ok(Self {
-            scores: MatmulPlan::on_lanes(&scores_product(spec), caps)?,
+            scores: MatmulPlan::new(&scores_product(spec), caps)?,
             softmax: SoftmaxPlan {
                 lanes,
                 softcap: spec.softcap.is_some(),
                 alibi: spec.alibi != Alibi::None,
                 storage: Storage::new(spec.dtype, caps.f16, spec.k_len.is_multiple_of(4)),
             },
-            values: MatmulPlan::on_lanes(&values_product(spec), caps)?,
+            values: MatmulPlan::new(&values_product(spec), caps)?,
         })
     }
 }

@@ -27,8 +27,8 @@ impl UnfusedMonarchPlan {
         check_binding("the row between the factors", between, spec.dtype, caps)?;
         Ok(Self {
             factors: [
-                MatmulPlan::on_lanes(&first_product(spec), caps)?,
-                MatmulPlan::on_lanes(&second_product(spec), caps)?,
+                MatmulPlan::new(&first_product(spec), caps)?,
+                MatmulPlan::new(&second_product(spec), caps)?,
             ],
             copies: turns(spec).map(|size| TransposePlan::new(spec.dtype, size, caps)),
         })

@@ -53,7 +53,7 @@ impl UnfusedSsdPlan {
         }
         check_binding("x", spec.x_shape().iter().product(), spec.dtype, caps)?;
         check_turns("baseline/ssd_pass", sizes.chunks as u64, caps)?;
-        let plan = |product: MatmulSpec| MatmulPlan::on_lanes(&product, caps);
+        let plan = |product: MatmulSpec| MatmulPlan::new(&product, caps);
         let [first, second, third, fourth] = sizes.products(spec);
         Ok(Self {
             chunk: sizes.chunk as u32,

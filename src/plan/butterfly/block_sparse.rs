@@ -71,7 +71,8 @@ impl SparseProductPlan {
         let turned = [inputs_turned, weights_turned];
         let tile = MatrixProduct::choose(columns, [lines, side], summed, turned, operands, caps);
         let most = mask.most()[usize::from(!weights_turned)];
-        let tile = tile.filter(|tile| check_turns("", tile.turns(most * side), caps).is_ok());
+        let tile =
+            tile.filter(|tile| check_turns("a block-sparse product", tile.turns(most * side), caps).is_ok());
         Ok(match tile {
             Some(tile) => {
                 let tile = ProductTile::Matrices(MatrixProduct { outputs_turned, ..tile });

@@ -67,26 +67,15 @@ impl OuterPlan {
         let (tile, bound) = match held {
             Rows::Interleaved { sides } => {
                 let shape = [blocks, height, width, rows];
-                if let Some(tile) =
-                    MatrixProduct::interleaved(shape, [true, false], [true, true, false], sides, caps)
-                {
-                    (ProductTile::Matrices(tile), Bound::Registers)
-                } else {
-                    let (tile, bound) = BlockTile::interleaved(sizes, 1, caps);
-                    (ProductTile::Lanes(tile), bound)
-                }
+                let matrices =
+                    MatrixProduct::interleaved(shape, [true, false], [true, true, false], sides, caps);
+                ProductTile::either(matrices, || BlockTile::interleaved(sizes, 1, caps))
             }
             Rows::Blocked { turned, sides } => {
                 let products = blocks * rows.div_ceil(LEAST_ROWS);
                 let (turned, summed) = ([!turned[0], turned[1]], Summed::Steps(rows));
-                if let Some(tile) =
-                    MatrixProduct::choose(products, [height, width], summed, turned, sides, caps)
-                {
-                    (ProductTile::Matrices(tile), Bound::Registers)
-                } else {
-                    let (tile, bound) = BlockTile::blocked(sizes, true, caps);
-                    (ProductTile::Lanes(tile), bound)
-                }
+                let matrices = MatrixProduct::choose(products, [height, width], summed, turned, sides, caps);
+                ProductTile::either(matrices, || BlockTile::blocked(sizes, true, caps))
             }
         };
         let elements = shape.iter().product::<usize>();

@@ -18,6 +18,19 @@ pub enum ProductTile {
 }
 
 impl ProductTile {
+    /// On matrix units if they take the product, or else on lanes; and what kept the tile from being larger.
+    pub(super) fn either(
+        matrices: Option<MatrixProduct>,
+        lanes: impl FnOnce() -> (BlockTile, Bound),
+    ) -> (Self, Bound) {
+        if let Some(tile) = matrices {
+            (Self::Matrices(tile), Bound::Registers)
+        } else {
+            let (tile, bound) = lanes();
+            (Self::Lanes(tile), bound)
+        }
+    }
+
     /// For one block-diagonal factor of this shape (blocks, outputs, inputs), or its transpose if its blocks are `turned`,
     /// applied to that many rows, which hold block after block. `operands` says how rows and blocks are stored.
     pub(super) fn diagonal(
@@ -28,13 +41,8 @@ impl ProductTile {
         caps: &Caps,
     ) -> (Self, Bound) {
         let (sizes, turned) = ([rows, outputs], [false, !turned]);
-        let summed = Summed::Steps(inputs);
-        if let Some(tile) = MatrixProduct::choose(blocks, sizes, summed, turned, operands, caps) {
-            (Self::Matrices(tile), Bound::Registers)
-        } else {
-            let (tile, bound) = BlockTile::blocked([rows, blocks, outputs, inputs], true, caps);
-            (Self::Lanes(tile), bound)
-        }
+        let matrices = MatrixProduct::choose(blocks, sizes, Summed::Steps(inputs), turned, operands, caps);
+        Self::either(matrices, || BlockTile::blocked([rows, blocks, outputs, inputs], true, caps))
     }
 
     /// Like [`diagonal`](Self::diagonal), for rows that interleave the blocks. On lanes, a tile has that many outputs at least.
@@ -48,13 +56,10 @@ impl ProductTile {
     ) -> (Self, Bound) {
         let sizes = [blocks, rows, outputs, inputs];
         let interleaved = [true, false, true];
-        if let Some(tile) = MatrixProduct::interleaved(sizes, [false, !turned], interleaved, operands, caps) {
-            (Self::Matrices(tile), Bound::Registers)
-        } else {
-            let sizes = [rows, blocks, outputs, inputs];
-            let (tile, bound) = BlockTile::interleaved(sizes, least_outputs, caps);
-            (Self::Lanes(tile), bound)
-        }
+        let matrices = MatrixProduct::interleaved(sizes, [false, !turned], interleaved, operands, caps);
+        Self::either(matrices, || {
+            BlockTile::interleaved([rows, blocks, outputs, inputs], least_outputs, caps)
+        })
     }
 
     /// Whether it is of matrix units.
